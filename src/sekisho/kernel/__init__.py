@@ -1,0 +1,1 @@
+"""What every context stands on: time, identifiers, canonical bytes, durable files, signed notes."""

@@ -1,0 +1,81 @@
+"""Files that are there after a crash, or were never there."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import Self
+
+from sekisho.kernel.errors import SekishoError
+
+
+class LockHeld(SekishoError):
+    """Another process holds the lock."""
+
+
+def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` by `data`, all or nothing, durable when this returns. Raises OSError; then the old file stands.
+
+    The directory is opened before anything is written: an I/O error on it that happened in between is reported to
+    this descriptor, and would be lost to one opened later.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            os.fchmod(descriptor, mode)  # the process's umask may have taken bits away, never add any
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+        os.fsync(directory)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    finally:
+        os.close(directory)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FileLock:
+    """An exclusive `flock`, held until `release` or the end of the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> Self:
+        """Take the lock at once, or raise LockHeld."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise LockHeld(f"{self.path} is held by another process") from None
+        self._descriptor = descriptor
+        return self
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self if self._descriptor is not None else self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

@@ -1,0 +1,169 @@
+"""Reading one deployment: references, endpoint, credential, deployment type, and what its type implies."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sekisho.catalog.deployment_types import REGIONS, ZONES, implied_processing, rule_of
+from sekisho.catalog.facts import UNKNOWN_FACT, deployment_facts
+from sekisho.catalog.interfaces import (
+    DEPLOYMENT_TYPES,
+    UNKNOWN,
+    CredentialReference,
+    Deployment,
+    Fact,
+    Grade,
+    UpstreamTls,
+)
+from sekisho.catalog.jurisdictions import expanded
+from sekisho.catalog.table import Table, looks_like_credential, shown
+from sekisho.catalog.urls import take_networks, take_path, take_url
+
+DIALECTS: Final = ("openai",)
+TIMEOUT_MS_MAX: Final = 3_600_000  # an hour: longer than any answer worth waiting for
+UPSTREAM_MODEL_MAX: Final = 256
+CREDENTIAL_REMEDY: Final = 'Refer to it: credential = { file = "keys/name" } or credential = { env = "NAME" }'
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+# Keys under which people write secrets by habit.
+_SECRET_KEYS: Final = ("api_key", "apikey", "api-key", "key", "password", "secret", "token", "authorization", "bearer")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The names that a deployment may refer to; a site's jurisdiction is None where its own file is wrong."""
+
+    jurisdictions: tuple[str, ...]
+    models: frozenset[str]
+    providers: frozenset[str]
+    sites: Mapping[str, str | None]
+
+
+def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
+    """The deployment, or None with mistakes noted."""
+    model = table.take_choice("model", known.models, "a declared model")
+    provider = table.take_choice("provider", known.providers, "a declared provider")
+    site = table.take_choice("site", known.sites, "a declared site", required=False)
+    url = take_url(table, "url")
+    dialect = table.take_choice("dialect", DIALECTS, "a dialect", required=False) or DIALECTS[0]
+    deployment_type = table.take_choice("type", DEPLOYMENT_TYPES, "a deployment type")
+    upstream_model = table.take_text("upstream_model", default=model)
+    credential = _credential(table)
+    networks = take_networks(table, "networks")
+    tls = _tls(table, url)
+    timeouts = {
+        key: table.take_integer(key, default, 1, TIMEOUT_MS_MAX)
+        for key, default in (
+            ("connect_timeout_ms", 5_000),
+            ("first_byte_timeout_ms", 120_000),
+            ("idle_timeout_ms", 60_000),
+        )
+    }
+    facts = _facts(table, deployment_type, site, known)
+    if upstream_model is not None and len(upstream_model) > UPSTREAM_MODEL_MAX:
+        table.mistake("upstream_model", "is too long", f"Use at most {UPSTREAM_MODEL_MAX} characters")
+    if model is None or provider is None or url is None or deployment_type is None or upstream_model is None:
+        return None
+    return Deployment(
+        name=name,
+        model=model,
+        provider=provider,
+        url=url,
+        dialect=dialect,
+        deployment_type=deployment_type,
+        facts=facts,
+        upstream_model=upstream_model,
+        site=site,
+        credential=credential,
+        networks=networks,
+        tls=tls,
+        **timeouts,
+    )
+
+
+def _facts(table: Table, deployment_type: str | None, site: str | None, known: Known) -> dict[str, Fact]:
+    inner = table.take_table("facts") or Table({}, table.file, table.mistakes, "facts.")
+    facts = deployment_facts(inner, known.jurisdictions)
+    inner.finish()
+    place = _place(table, deployment_type)
+    if deployment_type is None:
+        return facts
+    if rule_of(deployment_type).needs == "site" and site is None and "site" not in table.values:
+        table.missing("site", f"A deployment of type {deployment_type!r} runs at one of your sites; name it")
+    implied = implied_processing(deployment_type, place, known.sites.get(site) if site else None)
+    return facts | {"processing": _processing(table, deployment_type, implied, facts["processing"], known)}
+
+
+def _place(table: Table, deployment_type: str | None) -> str | None:
+    """The `zone` or `region` that the type needs; where it doesn't, the region is allowed as information only."""
+    needs = None if deployment_type is None else rule_of(deployment_type).needs
+    zone = table.take_choice("zone", ZONES, "a data zone with a published extent", required=needs == "zone")
+    region = table.take_choice("region", REGIONS, "a known Azure region", required=needs == "region")
+    return {"zone": zone, "region": region}.get(needs or "")
+
+
+def _processing(table: Table, deployment_type: str, implied: tuple[str, ...], declared: Fact, known: Known) -> Fact:
+    """What is claimed, held against what the type implies: a claim may be wider than the type, never narrower."""
+    if not implied:
+        return declared
+    unnamed = sorted(set(expanded(implied, known.jurisdictions)) - {*known.jurisdictions, "anywhere"})
+    if unnamed:
+        remedy = f"Add {', '.join(unnamed)} to `jurisdictions` in boundary.toml, or leave that key out"
+        table.mistake("type", f"{deployment_type} may process in places that the boundary doesn't name", remedy)
+        return UNKNOWN_FACT
+    extent = expanded(implied, known.jurisdictions)
+    stated = "processing" in (table.values.get("facts") or {})
+    if not stated:
+        return Fact(value=extent, grade=Grade.DECLARED, source=f"deployment type {deployment_type}")
+    if declared.value != (UNKNOWN,) and not set(declared.value) >= set(extent):
+        problem = f"says {shown(', '.join(declared.value))}, but {deployment_type} may process in {_briefly(extent)}"
+        remedy = "Remove the key (the type decides it), or declare the type that is really deployed"
+        table.mistake("facts.processing", problem, remedy)
+    return declared
+
+
+def _briefly(extent: tuple[str, ...]) -> str:
+    return "anywhere" if "anywhere" in extent else ", ".join(extent)
+
+
+def _credential(table: Table) -> CredentialReference | None:
+    for key in table.values:
+        if key.lower() in _SECRET_KEYS:
+            table.take(key)
+            table.mistake(key, "holds a credential", CREDENTIAL_REMEDY)
+    if isinstance(table.take("credential"), str):
+        table.mistake("credential", "is given literally", CREDENTIAL_REMEDY)
+        return None
+    inner = table.take_table("credential")
+    if inner is None:
+        return None
+    file, variable = inner.take("file"), inner.take("env")
+    inner.finish()
+    if (file is None) == (variable is None):
+        table.mistake("credential", "names no file and no environment variable, or both", CREDENTIAL_REMEDY)
+        return None
+    if file is not None:
+        path = take_path(inner, "file")
+        return None if path is None else CredentialReference("file", path)
+    if not isinstance(variable, str) or not _ENVIRONMENT_NAME.fullmatch(variable) or looks_like_credential(variable):
+        inner.mistake("env", "is not the name of an environment variable", CREDENTIAL_REMEDY)
+        return None
+    return CredentialReference("env", variable)
+
+
+def _tls(table: Table, url: str | None) -> UpstreamTls:
+    inner = table.take_table("tls")
+    if inner is None:
+        return UpstreamTls()
+    tls = UpstreamTls(
+        ca_file=take_path(inner, "ca_file"),
+        client_certificate_file=take_path(inner, "client_certificate_file"),
+        client_key_file=take_path(inner, "client_key_file"),
+        server_name=inner.take_text("server_name"),
+    )
+    inner.finish()
+    if (tls.client_certificate_file is None) != (tls.client_key_file is None):
+        table.mistake("tls", "has half of a client certificate", "Give client_certificate_file and client_key_file")
+    if url is not None and url.startswith("http://"):
+        table.mistake("tls", "is declared for an http URL", "Use https, or remove the table")
+    return tls

@@ -1,0 +1,188 @@
+"""The catalogue as frozen values: all that other contexts may import from here.
+
+Every value is a `msgspec.Struct`: `msgspec.to_builtins` gives the plain form that stands in a snapshot,
+`msgspec.convert` reads it back strictly. Sets are sorted tuples, so that one catalogue has one form.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+ANYWHERE: Final = "anywhere"
+UNKNOWN: Final = "unknown"
+DEPLOYMENTS_PER_MODEL_MAX: Final = 64
+
+# Facts by the kind of their value: sets of jurisdictions, one word out of a closed set, sets of free text.
+JURISDICTION_FACTS: Final = (
+    "abuse_review",
+    "control_plane",
+    "identity_provider",
+    "policy_authority",
+    "processing",
+    "storage",
+    "support_staff",
+    "telemetry",
+)
+WORD_FACTS: Final = {
+    "key_holder": ("customer", "nobody", "provider", "third-party"),
+    "tenancy": ("dedicated", "shared"),
+}
+PROVIDER_JURISDICTION_FACTS: Final = ("nationality", "parent_nationality")
+PROVIDER_TEXT_FACTS: Final = ("certifications", "legal_entity", "subprocessors")
+
+DEPLOYMENT_TYPES: Final = (
+    "DataZoneBatch",
+    "DataZoneProvisionedManaged",
+    "DataZoneStandard",
+    "DeveloperTier",
+    "GlobalBatch",
+    "GlobalProvisionedManaged",
+    "GlobalStandard",
+    "ProvisionedManaged",
+    "Standard",
+    "engine",
+    "openai-compatible",
+)
+
+
+class Grade(IntEnum):
+    """How well a fact is supported."""
+
+    UNKNOWN = 0
+    DECLARED = 1
+    CONTRACTUAL = 2
+    OBSERVED = 3
+    ATTESTED = 4
+
+
+class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A claim with its evidence. `value` is never empty: nobody knows is `("unknown",)` at grade UNKNOWN.
+
+    For jurisdictions, "may be anywhere" is every enumerated jurisdiction plus `anywhere`, so that
+    `[JP].containsAll(fact)` can't pass on an empty or vague set.
+    Times are microseconds since the Unix epoch, UTC; `expires` None means it doesn't end by itself.
+    """
+
+    value: tuple[str, ...]
+    grade: Grade
+    source: str = ""
+    observed_at: int | None = None
+    expires: int | None = None
+
+
+class CredentialReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a secret is, never the secret: `kind` is "file" (path relative to the data directory) or "env"."""
+
+    kind: str
+    name: str
+
+
+class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    title: str
+    title_ja: str
+
+
+class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The border: home jurisdictions, every jurisdiction that may be named, and the data classes, lowest first.
+
+    `packs` names the policy packs in force, in the order in which their policies are numbered.
+    """
+
+    home: tuple[str, ...]
+    jurisdictions: tuple[str, ...]  # ISO 3166-1 alpha-2, without `anywhere` and `unknown`
+    classes: tuple[DataClass, ...]
+    default_class: str
+    default_residency: tuple[str, ...]
+    packs: tuple[str, ...] = ("jp-residency",)
+
+
+class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    title: str
+    default_class: str | None = None
+    default_residency: tuple[str, ...] | None = None
+
+
+class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    title: str
+    jurisdiction: str
+
+
+class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`facts` keys: legal_entity, nationality, parent_nationality, certifications, subprocessors."""
+
+    name: str
+    title: str
+    facts: dict[str, Fact]
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    title: str
+
+
+class UpstreamTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """TLS towards a deployment. A `ca_file` is exclusive: no other root counts. Paths are relative to the data
+    directory.
+    """
+
+    ca_file: str | None = None
+    client_certificate_file: str | None = None
+    client_key_file: str | None = None
+    server_name: str | None = None
+
+
+class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model as one provider runs it.
+
+    `facts` keys (all present, unknown where nothing is declared): processing, storage, abuse_review, telemetry,
+    control_plane, support_staff, identity_provider, policy_authority, tenancy, key_holder.
+    `networks` are CIDR strings that the endpoint's addresses must lie in; empty means not restricted.
+    `dialect` is "openai" (base URL ends where `/chat/completions` is appended).
+    """
+
+    name: str
+    model: str
+    provider: str
+    url: str
+    dialect: str
+    deployment_type: str
+    facts: dict[str, Fact]
+    upstream_model: str
+    site: str | None = None
+    credential: CredentialReference | None = None
+    networks: tuple[str, ...] = ()
+    tls: UpstreamTls = UpstreamTls()
+    connect_timeout_ms: int = 5_000
+    first_byte_timeout_ms: int = 120_000
+    idle_timeout_ms: int = 60_000
+
+
+class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All declarations, checked, each tuple sorted by name."""
+
+    boundary: Boundary
+    organisations: tuple[Organisation, ...]
+    sites: tuple[Site, ...]
+    providers: tuple[Provider, ...]
+    models: tuple[Model, ...]
+    deployments: tuple[Deployment, ...]
+
+
+class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Cedar source as declared: its file's name relative to the declarations (or pack) and its text."""
+
+    file: str
+    text: str
+
+
+class Mistake(msgspec.Struct, frozen=True, order=True):
+    """One thing wrong in the declarations: where, what, and what would be right."""
+
+    file: str
+    key: str
+    problem: str
+    remedy: str

@@ -1,0 +1,77 @@
+"""What an endpoint's URL, networks and file references must look like."""
+
+import ipaddress
+import re
+import urllib.parse
+from pathlib import PurePosixPath
+from typing import Final
+
+from sekisho.catalog.table import Table, shown
+
+URL_MAX: Final = 2048
+_URL_TEXT = re.compile(r"[!-~]+")  # RFC 3986: printable ASCII only
+
+
+def take_url(table: Table, key: str) -> str | None:
+    """A base URL without a trailing slash: https, or http to a loopback address; no userinfo, query, fragment."""
+    remedy = "Give the base URL that /chat/completions is appended to, for example https://api.example.jp/v1"
+    text = table.take_text(key, remedy=remedy)
+    if text is None:
+        return None
+    problem = _url_problem(text)
+    if problem is not None:
+        table.mistake(key, *problem)
+        return None
+    return text.rstrip("/")
+
+
+def _url_problem(text: str) -> tuple[str, str] | None:
+    if len(text) > URL_MAX or not _URL_TEXT.fullmatch(text) or "\\" in text:
+        return "holds characters that a URL can't hold", "Use ASCII without spaces; percent-encode the rest"
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL", "Write https://host[:port]/path"
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        return f"{shown(text)} is not an http or https URL", "Write https://host[:port]/path"
+    if "@" in parts.netloc:
+        return "holds a user or password", "Remove it and use credential = { file = … } or { env = … }"
+    if "?" in text or "#" in text:
+        return "holds a query or fragment", "End the URL at its path"
+    if parts.scheme == "http" and not is_loopback(host):
+        return "is http to another machine", "Use https; plain http is for loopback addresses only"
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is a loopback address, or `localhost`, which RFC 6761 section 6.3 reserves for them."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def take_networks(table: Table, key: str) -> tuple[str, ...]:
+    """CIDR networks in their canonical spelling, sorted."""
+    found = set()
+    for item in table.take_list(key) or ():
+        try:
+            found.add(str(ipaddress.ip_network(item)))
+        except ValueError:
+            table.mistake(key, f"{shown(item)} is not a network", "Write CIDR without host bits, like 192.0.2.0/24")
+    return tuple(sorted(found))
+
+
+def take_path(table: Table, key: str, *, remedy: str | None = None) -> str | None:
+    """A path relative to the data directory that stays inside it."""
+    text = table.take_text(key, remedy=remedy)
+    if text is None:
+        return None
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or str(path) == ".":
+        table.mistake(key, f"{shown(text)} leaves the data directory", "Give a path relative to the data directory")
+        return None
+    return str(path)

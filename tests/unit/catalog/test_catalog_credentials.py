@@ -1,0 +1,58 @@
+"""Credentials are read by reference, and no error tells them."""
+
+import os
+
+import pytest
+
+from sekisho.catalog.credentials import CREDENTIAL_BYTES_MAX, Credentials
+from sekisho.catalog.errors import CredentialError
+from sekisho.catalog.interfaces import CredentialReference
+
+SECRET = "sk-very-secret-0123456789"
+
+
+def write(path, text, mode=0o600):
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def test_a_file_and_a_variable(tmp_path):
+    write(tmp_path / "k", SECRET + "\n")
+    credentials = Credentials(tmp_path, {"KEY": SECRET})
+    assert credentials.secret(CredentialReference("file", "k")) == SECRET
+    assert credentials.secret(CredentialReference("env", "KEY")) == SECRET
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    write(tmp_path / "k", "first")
+    credentials = Credentials(tmp_path, {})
+    assert credentials.secret(CredentialReference("file", "k")) == "first"
+    write(tmp_path / "new", "second-secret")
+    os.rename(tmp_path / "new", tmp_path / "k")
+    assert credentials.secret(CredentialReference("file", "k")) == "second-secret"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_file_open_to_others_is_refused_with_the_remedy(tmp_path, mode):
+    write(tmp_path / "k", SECRET, mode)
+    with pytest.raises(CredentialError) as raised:
+        Credentials(tmp_path, {}).secret(CredentialReference("file", "k"))
+    assert "chmod 600" in raised.value.remedy
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "  \n", f"{SECRET}\r\nX-Evil: 1", f"{SECRET}\x00", f"{SECRET}é"])
+def test_what_would_break_a_header_is_refused_untold(tmp_path, text):
+    write(tmp_path / "k", text)
+    with pytest.raises(CredentialError) as raised:
+        Credentials(tmp_path, {}).secret(CredentialReference("file", "k"))
+    assert SECRET not in str(raised.value)
+
+
+def test_what_is_not_there_or_no_file_or_too_large(tmp_path):
+    credentials = Credentials(tmp_path, {})
+    (tmp_path / "d").mkdir()
+    write(tmp_path / "big", "a" * (CREDENTIAL_BYTES_MAX + 1))
+    for reference in (("file", "nothing"), ("file", "d"), ("file", "big"), ("env", "NOTHING"), ("hsm", "x")):
+        with pytest.raises(CredentialError):
+            credentials.secret(CredentialReference(*reference))

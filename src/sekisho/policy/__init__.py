@@ -1,0 +1,1 @@
+"""Which deployment may receive which request: Cedar schema, packs, decisions."""

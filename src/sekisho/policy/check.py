@@ -1,0 +1,182 @@
+"""Checking policies against a catalogue, and compiling them into the parts that a decider is made of. Pure."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cedarpy
+from cedarpy import pst
+
+from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
+from sekisho.kernel import canonical
+from sekisho.policy.entities import entities_part
+from sekisho.policy.errors import PolicyMistakes
+from sekisho.policy.interfaces import PolicyParts, PolicyTitle
+from sekisho.policy.packs import load_pack, pack_names
+from sekisho.policy.schema import schema_text
+from sekisho.policy.source import split_policies
+
+POLICIES_MAX: Final = 1_000  # deciding is linear in them: about 1.5 µs each
+TITLE_MAX: Final = 300  # a title is one line in a 403
+_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPolicies:
+    """`parts` and `titles` in the order of the policies' indexes; `parts` is None as soon as there is a mistake."""
+
+    parts: PolicyParts | None
+    titles: tuple[PolicyTitle, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    file: str
+    line: int
+    text: str
+    effect: str
+    annotations: dict[str, str]
+
+    def mistake(self, problem: str, remedy: str) -> Mistake:
+        name = self.annotations.get("id")
+        return Mistake(self.file, f"line {self.line}" + (f", {name}" if name else ""), problem, remedy)
+
+    def title(self) -> PolicyTitle:
+        a = self.annotations
+        return PolicyTitle(a["id"], a["title"], a["title_ja"], self.effect, self.file)
+
+
+def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], labels: tuple[str, ...]) -> CheckedPolicies:
+    """Every mistake in the packs that the boundary names and in the declared policies, at once.
+
+    `labels` are those that inspection can find. Policies are numbered packs first, in the boundary's order, then
+    declared files by name; within a file by position.
+    """
+    mistakes: list[Mistake] = []
+    sources = _pack_sources(catalogue.boundary.packs, mistakes) + sorted(declared, key=lambda source: source.file)
+    schema = schema_text(catalogue, labels)
+    handle = cedarpy.Schema.from_str(schema)
+    deployments = frozenset(item.name for item in catalogue.deployments)
+    policies = [policy for source in sources for policy in _parsed(source, mistakes)]
+    for policy in policies:
+        _check_annotations(policy, mistakes)
+        _check_meaning(policy, handle, deployments, mistakes)
+    _check_together(policies, mistakes)
+    if mistakes:
+        return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
+    titles = tuple(policy.title() for policy in policies)
+    parts = PolicyParts(_policies_part(policies), schema.encode(), entities_part(catalogue))
+    return CheckedPolicies(parts, titles, ())
+
+
+def check_policy_texts(declared: tuple[PolicyText, ...]) -> tuple[Mistake, ...]:
+    """What can be said of policies without a catalogue: whether each is Cedar, named and titled, and named once."""
+    mistakes: list[Mistake] = []
+    policies = [policy for source in declared for policy in _parsed(source, mistakes)]
+    for policy in policies:
+        _check_annotations(policy, mistakes)
+    _check_together(policies, mistakes)
+    return tuple(sorted(set(mistakes)))
+
+
+def compile_policies(catalogue: Catalogue, policies: tuple[PolicyText, ...], labels: tuple[str, ...]) -> PolicyParts:
+    """The parts (a `PolicyCompiler`); raises PolicyMistakes with everything that is wrong."""
+    checked = check_policies(catalogue, policies, labels)
+    if checked.parts is None:
+        raise PolicyMistakes(checked.mistakes)
+    return checked.parts
+
+
+def _pack_sources(packs: Iterable[str], mistakes: list[Mistake]) -> list[PolicyText]:
+    sources: list[PolicyText] = []
+    known = pack_names()
+    for name in packs:
+        if name in known:
+            sources.extend(load_pack(name).sources)
+        else:
+            remedy = f"Packs that ship are: {', '.join(known)}"
+            mistakes.append(Mistake("boundary.toml", "packs", f"{name!r} is not a pack", remedy))
+    return sources
+
+
+def _parsed(source: PolicyText, mistakes: list[Mistake]) -> Iterable[_Policy]:
+    for piece in split_policies(source.text):
+        place = f"line {piece.line}"
+        try:
+            nodes = cedarpy.policies_to_pst(piece.text)
+        except ValueError as error:
+            remedy = "Correct the policy that begins on this line; each ends in a semicolon"
+            mistakes.append(Mistake(source.file, place, f"is not Cedar: {error}", remedy))
+            continue
+        if nodes.templates or len(nodes.static_policies) != 1:
+            remedy = "Write a policy without ?principal and ?resource"
+            mistakes.append(Mistake(source.file, place, "is a template, or empty, and would never apply", remedy))
+            continue
+        (policy,) = nodes.static_policies.values()
+        yield _Policy(source.file, piece.line, piece.text, policy.effect, dict(policy.annotations))
+
+
+def _check_annotations(policy: _Policy, mistakes: list[Mistake]) -> None:
+    identifier = policy.annotations.get("id")
+    if identifier is None:
+        mistakes.append(policy.mistake("has no @id", 'Begin it with @id("my-rule"): receipts name rules by it'))
+    elif not _ID.fullmatch(identifier):
+        mistakes.append(policy.mistake("has an @id that is not a name", "Use a-z, 0-9, '.', '_' and '-', at most 96"))
+    for key, language in (("title", "English"), ("title_ja", "Japanese")):
+        title = policy.annotations.get(key, "")
+        if not title.strip() or len(title) > TITLE_MAX or not title.isprintable():
+            remedy = f'Add @{key}("…"), one line in {language} that a developer who is refused understands'
+            mistakes.append(policy.mistake(f"has no usable @{key}", remedy))
+
+
+def _check_meaning(
+    policy: _Policy, schema: cedarpy.Schema, deployments: frozenset[str], mistakes: list[Mistake]
+) -> None:
+    """Types and enumerated names by Cedar's validator; names of deployments, whose type can't be enumerated, by us."""
+    for error in cedarpy.validate_policies(policy.text, schema).errors:
+        problem = error.error.removeprefix("for policy `policy0`").lstrip(":, ")
+        remedy = "Use attributes that the schema has, and names that are declared"
+        mistakes.append(policy.mistake(problem, remedy))
+    (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
+    for uid in pst.entity_uids(node):
+        if str(uid.type) == "Deployment" and uid.id not in deployments:
+            mistakes.append(
+                policy.mistake(f"names the deployment {uid.id!r}", "No deployment of that name is declared")
+            )
+
+
+def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:
+    first: dict[str, _Policy] = {}
+    for policy in policies:
+        identifier = policy.annotations.get("id")
+        if identifier is None:
+            continue
+        if identifier in first:
+            other = first[identifier]
+            problem = f"has the same @id as the policy at {other.file} line {other.line}"
+            mistakes.append(policy.mistake(problem, "Give each policy an @id of its own"))
+        first.setdefault(identifier, policy)
+    if len(policies) > POLICIES_MAX:
+        remedy = f"Keep at most {POLICIES_MAX}"
+        mistakes.append(Mistake("policies/", "", f"there are {len(policies)} policies", remedy))
+    if not any(policy.effect == "permit" for policy in policies) and not mistakes:
+        remedy = 'Name a pack in boundary.toml, like packs = ["jp-residency"], or write a permit'
+        mistakes.append(Mistake("policies/", "", "no policy permits anything, so every request is denied", remedy))
+
+
+def _policies_part(policies: list[_Policy]) -> bytes:
+    rows: list[dict[str, Any]] = [
+        {
+            "effect": policy.effect,
+            "file": policy.file,
+            "id": policy.annotations["id"],
+            "line": policy.line,
+            "text": policy.text,
+            "title": policy.annotations["title"],
+            "title_ja": policy.annotations["title_ja"],
+        }
+        for policy in policies
+    ]
+    return canonical.encode({"policies": rows})

@@ -1,0 +1,87 @@
+"""The Cedar schema, generated from the catalogue. Closed sets are enumerated types, so that a typo doesn't validate."""
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from sekisho.catalog.interfaces import (
+    ANYWHERE,
+    DEPLOYMENT_TYPES,
+    JURISDICTION_FACTS,
+    PROVIDER_JURISDICTION_FACTS,
+    PROVIDER_TEXT_FACTS,
+    UNKNOWN,
+    WORD_FACTS,
+    Catalogue,
+)
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, STALENESS_ROLES
+
+# Labels that inspection gives to what it can't read or what could send data on; always enumerated.
+STANDING_LABELS: Final = ("egress.tool", "egress.url", "opaque")
+
+# Facts of one word have an enumerated type each; a provider's facts stand on its deployments under a prefix.
+WORD_TYPES: Final = {"key_holder": "KeyHolder", "tenancy": "Tenancy"}
+PROVIDER_PREFIX: Final = "provider_"
+
+_HEAD: Final = """\
+// Generated with the snapshot from the catalogue; policies are validated against it.
+// Facts of which nothing is known are {unknown}; "may be anywhere" is every jurisdiction and `anywhere`.
+// A <fact>_grade says how well a fact is supported:
+// 0 unknown, 1 declared, 2 contractual, 3 observed, 4 attested.
+"""
+
+_BODY: Final = """\
+entity Role;
+entity Principal in [Organisation, Role] {{ organisation: Organisation }};
+entity Deployment in [Model, Provider] {{
+  model: Model,
+  provider: Provider,
+  site: Site,
+  deployment_type: DeploymentType,
+{facts}
+}};
+type Staleness = {{ {staleness} }};
+// class_rank: 0 is the lowest class. protected: the class asks for more than the default one (see jp-residency).
+// labels: of the body as it would leave (redacted for {redacted}). home: the home jurisdictions.
+type Request = {{
+  class: DataClass,
+  class_rank: Long,
+  protected: Bool,
+  residency: Set<Jurisdiction>,
+  home: Set<Jurisdiction>,
+  labels: Set<Label>,
+  staleness: Staleness,
+}};
+action {raw}, {redacted} appliesTo {{ principal: [Principal], resource: [Deployment], context: Request }};
+"""
+
+
+def schema_text(catalogue: Catalogue, labels: tuple[str, ...]) -> str:
+    """Cedar schema text: the same catalogue and labels give the same text."""
+    enumerations = {
+        "Jurisdiction": (*catalogue.boundary.jurisdictions, ANYWHERE, UNKNOWN),
+        "DataClass": tuple(item.name for item in catalogue.boundary.classes),
+        "Label": tuple(sorted({*labels, *STANDING_LABELS})),
+        "DeploymentType": (*DEPLOYMENT_TYPES, UNKNOWN),
+        "Organisation": (*(item.name for item in catalogue.organisations), UNKNOWN),
+        "Site": (*(item.name for item in catalogue.sites), UNKNOWN),
+        "Provider": (*(item.name for item in catalogue.providers), UNKNOWN),
+        "Model": (*(item.name for item in catalogue.models), UNKNOWN),
+        **{WORD_TYPES[key]: (*words, UNKNOWN) for key, words in WORD_FACTS.items()},
+    }
+    lines = [f"entity {name} enum {_quoted(values)};\n" for name, values in enumerations.items()]
+    facts = ",\n".join(f"  {name}: {kind}" for name, kind in sorted(_fact_types().items()))
+    staleness = ", ".join(f"{role}_days: Long" for role in STALENESS_ROLES)
+    body = _BODY.format(facts=facts, staleness=staleness, raw=SEND_RAW, redacted=SEND_REDACTED)
+    return _HEAD + "".join(lines) + body
+
+
+def _fact_types() -> dict[str, str]:
+    types = dict.fromkeys(JURISDICTION_FACTS, "Set<Jurisdiction>") | WORD_TYPES
+    types |= {PROVIDER_PREFIX + key: "Set<Jurisdiction>" for key in PROVIDER_JURISDICTION_FACTS}
+    types |= {PROVIDER_PREFIX + key: "Set<String>" for key in PROVIDER_TEXT_FACTS}
+    return types | {f"{key}_grade": "Long" for key in types}
+
+
+def _quoted(values: Iterable[str]) -> str:
+    return json.dumps(sorted(set(values)), ensure_ascii=True)

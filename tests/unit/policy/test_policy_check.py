@@ -1,0 +1,102 @@
+"""Checking policies: everything that is wrong, at once, with file and line."""
+
+import pytest
+
+from sekisho.catalog.interfaces import PolicyText
+from sekisho.policy.check import check_policies, compile_policies
+from sekisho.policy.errors import PolicyMistakes
+from sekisho.policy.packs import load_pack, pack_names
+from sekisho.policy.source import split_policies
+from support_decide import LABELS, catalogue, declared, deployment
+
+TOKYO = deployment("tokyo", processing=declared("JP"))
+GOOD = '@id("a.b") @title("t") @title_ja("題")\nforbid (principal, action, resource) when { context.class_rank > 9 };\n'
+
+
+def check(*texts, packs=("jp-residency",)):
+    sources = tuple(PolicyText(f"policies/{number}.cedar", text) for number, text in enumerate(texts))
+    return check_policies(catalogue(TOKYO, packs=packs), sources, LABELS)
+
+
+def test_every_pack_that_ships_holds_and_its_titles_are_in_two_languages():
+    for name in pack_names():
+        checked = check(packs=(name,))
+        assert checked.mistakes == ()
+        assert all(title.title and title.title_ja != title.title for title in checked.titles)
+        assert all(title.id.startswith(f"{name}.") for title in checked.titles)
+        assert load_pack(name).title_ja
+
+
+def test_policies_are_numbered_packs_first_then_by_file_and_position():
+    checked = check(GOOD.replace("a.b", "z"), GOOD + GOOD.replace("a.b", "a.c"))
+    assert [title.id for title in checked.titles][-3:] == ["z", "a.b", "a.c"]
+    assert checked.titles[0].id == "jp-residency.callers"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (GOOD + "\n\nforbid (principl, action, resource);", "line 5", "not Cedar"),
+        (GOOD + "forbid (principal, action, resource)", "line 3", "not Cedar"),
+        (GOOD + GOOD, "line 3, a.b", "same @id"),
+        (GOOD.replace('@id("a.b")', ""), "line 1", "no @id"),
+        (GOOD.replace("a.b", "A B"), "line 1, A B", "not a name"),
+        (GOOD.replace('@title("t")', ""), "line 1, a.b", "@title"),
+        (GOOD.replace('@title_ja("題")', '@title_ja("")'), "line 1, a.b", "@title_ja"),
+        (GOOD.replace("class_rank", "clas_rank"), "line 1, a.b", "clas_rank"),
+        (GOOD.replace("class_rank > 9", 'residency.contains(Jurisdiction::"JPN")'), "line 1, a.b", "JPN"),
+        (GOOD.replace("class_rank > 9", 'class == DataClass::"secret"'), "line 1, a.b", "secret"),
+        (GOOD.replace("class_rank > 9", 'labels.contains(Label::"jp.mynumber")'), "line 1, a.b", "jp.mynumber"),
+        (GOOD.replace("resource)", 'resource in Provider::"q")'), "line 1, a.b", '"q"'),
+        (GOOD.replace("resource)", 'resource == Deployment::"osaka")'), "line 1, a.b", "osaka"),
+        (GOOD.replace("(principal,", '(principal in Organisation::"defalt",'), "line 1, a.b", "defalt"),
+        (GOOD.replace("(principal,", "(principal == ?principal,"), "line 1", "template"),
+        (GOOD.replace("(principal,", '(principal == User::"x",'), "line 1, a.b", "User"),
+    ],
+)  # fmt: skip
+def test_each_mistake_has_its_line_and_a_remedy(text, line, says):
+    checked = check(text)
+    assert checked.parts is None
+    found = [mistake for mistake in checked.mistakes if mistake.key == line]
+    assert any(says in mistake.problem for mistake in found), checked.mistakes
+    assert all(mistake.file == "policies/0.cedar" and mistake.remedy for mistake in checked.mistakes)
+
+
+def test_mistakes_of_all_files_are_told_at_once():
+    checked = check("nonsense;", GOOD.replace("class_rank", "x"), GOOD, packs=("jp-residency", "no-such-pack"))
+    assert {(mistake.file, mistake.key) for mistake in checked.mistakes} == {
+        ("boundary.toml", "packs"),
+        ("policies/0.cedar", "line 1"),
+        ("policies/1.cedar", "line 1, a.b"),
+        ("policies/2.cedar", "line 1, a.b"),
+    }
+
+
+def test_an_id_of_a_pack_can_not_be_taken():
+    (mistake,) = check(GOOD.replace("a.b", "jp-residency.opaque")).mistakes
+    assert "packs/jp-residency/30_content.cedar" in mistake.problem
+
+
+def test_without_any_permit_there_is_a_mistake():
+    (mistake,) = check(GOOD, packs=()).mistakes
+    assert "no policy permits anything" in mistake.problem
+
+
+def test_compiling_raises_all_mistakes_and_is_deterministic():
+    with pytest.raises(PolicyMistakes) as raised:
+        compile_policies(catalogue(TOKYO), (PolicyText("policies/x.cedar", "a;\nb;"),), LABELS)
+    assert len(raised.value.mistakes) == 2
+    assert compile_policies(catalogue(TOKYO), (), LABELS) == compile_policies(catalogue(TOKYO), (), LABELS)
+
+
+def test_splitting_knows_strings_and_comments():
+    text = '// a; b\npermit (x) when { "; // \\" ;" };\r// c ;\nforbid (y); // "\n\n'
+    pieces = split_policies(text)
+    assert [piece.text for piece in pieces] == ['permit (x) when { "; // \\" ;" };', "forbid (y);"]
+    assert [piece.line for piece in pieces] == [2, 3]
+    assert split_policies("// only comments\n") == ()
+    # Cedar ends a comment at a carriage return too: what follows it is a policy, and must not be lost.
+    assert [piece.text for piece in split_policies("// a\rforbid (y); forbid (z);")] == [
+        "forbid (y);",
+        "forbid (z);",
+    ]

@@ -1,0 +1,51 @@
+"""Inspection, as other contexts see it."""
+
+from typing import Any, Final, NamedTuple, Protocol
+
+OPAQUE: Final = "opaque"
+EGRESS_TOOL: Final = "egress.tool"
+EGRESS_URL: Final = "egress.url"
+
+
+class Span(NamedTuple):
+    """A labelled stretch of one string: code-point offsets into the original text, end exclusive."""
+
+    start: int
+    end: int
+    label: str
+
+
+class BodyInspection(NamedTuple):
+    """What a request body holds.
+
+    `labels` is sorted. `redactable` is False when a label sits where no text can be replaced (an object key, a
+    number), or is `opaque` or `egress.*`; it is True for a body without labels too.
+    """
+
+    labels: tuple[str, ...]
+    redactable: bool
+
+
+class BodyRedaction(NamedTuple):
+    """The body as it would leave, every labelled span replaced by `[label]`, and the labels left in it."""
+
+    body: Any
+    labels: tuple[str, ...]
+
+
+class Inspector(Protocol):
+    """Reads JSON bodies (plain Python values as a JSON parser gives them). Linear in the input, bounded per rule."""
+
+    rules_digest: str  # hex SHA-256 of the canonical rule set, a part of the snapshot
+
+    def labels(self) -> tuple[str, ...]:
+        """Every label that can be found, sorted; the policy schema enumerates them."""
+        ...
+
+    def inspect(self, body: Any) -> BodyInspection:
+        """Labels of every string, object key and number in `body`, but for the values of structural fields."""
+        ...
+
+    def redact(self, body: Any) -> BodyRedaction:
+        """A copy of a redactable body without its labelled spans, inspected again. `body` is not changed."""
+        ...

@@ -1,0 +1,177 @@
+"""The inspector: body to labels, and body to the body without its labelled values."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+from sekisho.inspection.body import DEPTH_MAX, BodyText
+from sekisho.inspection.interfaces import EGRESS_TOOL, EGRESS_URL, OPAQUE, BodyInspection, BodyRedaction, Span
+from sekisho.inspection.normalise import SEPARATOR, fold, fold_with_offsets, folding_table
+from sekisho.inspection.scanner import Found, Scanner, ScanResult
+
+ROUNDS_MAX: Final = 4  # taking a value out can bring others into reach; what is left after these is reported
+_CLEAN: Final = BodyInspection((), True)
+_SEPARATOR_BYTE: Final = SEPARATOR.encode()
+
+
+class JsonInspector:
+    """An `Inspector` over a compiled rule set. Belongs to one thread."""
+
+    def __init__(self, scanner: Scanner, rules: bytes) -> None:
+        self.rules_digest = hashlib.sha256(rules).hexdigest()
+        self._scanner = scanner
+        self._labels = tuple(sorted({rule.label for rule in scanner.rules} | {OPAQUE, EGRESS_TOOL, EGRESS_URL}))
+        self._table = folding_table()
+        self._table_of_one = {**self._table, ord(SEPARATOR): None}
+
+    def labels(self) -> tuple[str, ...]:
+        return self._labels
+
+    def inspect(self, body: Any) -> BodyInspection:
+        text = BodyText(body)
+        scanned = _ScannedTexts(self, text.texts)
+        if not scanned.values and scanned.flooded is None:
+            return BodyInspection(tuple(sorted(text.labels)), False) if text.labels else _CLEAN
+        labels = text.labels | {value.label for value in scanned.values}
+        redactable = not text.labels
+        if scanned.flooded is not None:
+            labels |= scanned.flooded | {OPAQUE}
+            redactable = False
+        return BodyInspection(tuple(sorted(labels)), redactable and _is_redactable(text, scanned))
+
+    def redact(self, body: Any) -> BodyRedaction:
+        copy, more = self._without_values(_copy(body, 0))
+        for _ in range(ROUNDS_MAX - 1):
+            if not more:
+                break
+            copy, more = self._without_values(copy)
+        return BodyRedaction(copy, self.inspect(copy).labels)
+
+    def spans(self, text: str) -> tuple[Span, ...]:
+        """The labelled stretches of one text, merged where they overlap, in order."""
+        return _ScannedTexts(self, [text]).spans_of(0)
+
+    def _without_values(self, body: Any) -> tuple[Any, bool]:
+        """Replace, in place, what is found; the body, and whether there was anything to replace."""
+        text = BodyText(body)
+        scanned = _ScannedTexts(self, text.texts)
+        replaced = False
+        for index in sorted({scanned.index_of(value) for value in scanned.values}):
+            place = text.places[index]
+            if place is not None:
+                container, key = place
+                container[key] = _marked(text.texts[index], scanned.spans_of(index))
+                replaced = True
+        return text.root[0], replaced
+
+
+class _ScannedTexts:
+    """Texts joined and scanned in one pass; finds its way from a value back to its text and offsets."""
+
+    __slots__ = ("_data", "_folded", "_inspector", "_starts", "_texts", "flooded", "values")
+
+    def __init__(self, inspector: JsonInspector, texts: list[str]) -> None:
+        self._inspector = inspector
+        self._texts = texts
+        self._starts: list[int] | None = None
+        joined = SEPARATOR + SEPARATOR.join(texts) + SEPARATOR
+        self._folded = joined.count(SEPARATOR) > max(len(texts), 1) + 1
+        if self._folded:  # somebody wrote our separator into a text
+            joined = SEPARATOR + SEPARATOR.join([text.replace(SEPARATOR, "") for text in texts]) + SEPARATOR
+        result = ScanResult([], True, None)
+        if not self._folded:
+            self._data = joined.encode()
+            result = inspector._scanner.scan(self._data)
+        if result.fold:
+            self._folded = True
+            self._data = fold(joined, inspector._table).encode()
+            result = inspector._scanner.scan(self._data, folded=True)
+        self.values = result.values
+        self.flooded = result.flooded
+
+    def index_of(self, value: Found) -> int:
+        """The index of the text that holds `value`."""
+        if self._starts is None:
+            lengths = [len(segment) + 1 for segment in self._data.split(_SEPARATOR_BYTE)[1:-1]]
+            self._starts = list(accumulate(lengths, initial=1))
+        return bisect_right(self._starts, value.start) - 1
+
+    def bytes_of(self, value: Found) -> bytes:
+        return self._data[value.start : value.end]
+
+    def spans_of(self, index: int) -> tuple[Span, ...]:
+        """The labelled stretches of one text, as offsets into the original."""
+        values = [value for value in self.values if self.index_of(value) == index]
+        if not values or self._starts is None:
+            return ()
+        first = self._starts[index]
+        text = self._texts[index]
+        offsets: Sequence[int] = range(len(text) + 1)
+        if self._folded:
+            offsets = fold_with_offsets(text, self._inspector._table_of_one)[1]
+        spans: list[Span] = []
+        for value in _merged(values):
+            start = len(self._data[first : value.start].decode())
+            end = start + len(self._data[value.start : value.end].decode())
+            spans.append(Span(offsets[start], offsets[end], value.label))
+        return tuple(spans)
+
+
+def _is_redactable(text: BodyText, scanned: _ScannedTexts) -> bool:
+    """Whether every value stands in a text that can be replaced.
+
+    A value found in joined parts is no obstacle if it only repeats, or runs on from, one found in a part.
+    """
+    in_texts: set[tuple[str, bytes]] = set()
+    in_joined: list[Found] = []
+    for value in scanned.values:
+        index = scanned.index_of(value)
+        if text.places[index] is not None:
+            in_texts.add((value.label, scanned.bytes_of(value)))
+        elif index in text.joined:
+            in_joined.append(value)
+        else:
+            return False
+    return all(
+        any(label == value.label and part in scanned.bytes_of(value) for label, part in in_texts) for value in in_joined
+    )
+
+
+def _merged(values: list[Found]) -> list[Found]:
+    """Overlapping values as one, under the label of the longest, or of the first of equals."""
+    merged: list[Found] = []
+    longest = 0
+    for value in sorted(values, key=lambda found: (found.start, -found.end, found.label)):
+        length = value.end - value.start
+        if merged and value.start < merged[-1].end:
+            last = merged[-1]
+            label = value.label if length > longest else last.label
+            merged[-1] = Found(last.start, max(last.end, value.end), label)
+            longest = max(longest, length)
+        else:
+            merged.append(value)
+            longest = length
+    return merged
+
+
+def _marked(text: str, spans: tuple[Span, ...]) -> str:
+    pieces: list[str] = []
+    position = 0
+    for span in spans:
+        pieces += (text[position : span.start], f"[{span.label}]")
+        position = span.end
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def _copy(value: Any, depth: int) -> Any:
+    """A copy as deep as inspection reads; what lies deeper is `opaque` and not changed."""
+    if depth > DEPTH_MAX + 1:
+        return value
+    if type(value) is dict:
+        return {key: _copy(item, depth + 1) for key, item in value.items()}
+    if type(value) is list:
+        return [_copy(item, depth + 1) for item in value]
+    return value

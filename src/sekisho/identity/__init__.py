@@ -1,0 +1,1 @@
+"""Who asks: principals and their API keys."""

@@ -1,0 +1,76 @@
+"""What can go wrong in the ledger.
+
+LedgerError
+├── LedgerFull            no room to record: nothing was appended, so nothing may be sent
+├── EntryTooLarge         an entry beyond ENTRY_BYTES_MAX
+├── WriteAheadDamaged     a write-ahead log that lost bytes which had been synced
+├── LogHalted             the log may not go on: going on could sign two histories, or lose entries
+├── LedgerFormatError     files on disk in a format that this version does not read
+├── LogUnreadable         the published log can't be read just now, or a part of it is missing
+├── EnvelopeInvalid       bytes that are not an entry
+├── ProofInvalid          an inclusion or consistency proof that does not hold
+├── CheckpointInvalid     a checkpoint, tlog-proof or enrolment that is malformed or not signed by its key
+├── ReceiptInvalid        a receipt that does not hold
+└── AuditFinding          a published log that does not hold
+"""
+
+from pathlib import Path
+
+from sekisho.kernel.errors import SekishoError
+
+
+class LedgerError(SekishoError):
+    """Root of the ledger's family."""
+
+
+class LedgerFull(LedgerError):
+    """No room to record. Nothing was appended; the log tries to grow again by itself."""
+
+
+class EntryTooLarge(LedgerError):
+    """An entry beyond ENTRY_BYTES_MAX. Nothing was appended."""
+
+
+class WriteAheadDamaged(LedgerError):
+    """Bytes that had been synced are gone or altered: `path`, and the `offset` in bytes within that file."""
+
+    def __init__(self, path: Path, offset: int, reason: str) -> None:
+        super().__init__(
+            f"{path} is damaged at byte {offset}: {reason}",
+            remedy="Entries before this place are safe. Restore the file from a copy of the disk, or move its"
+            " directory away, and keep it, to go on without the entries from this place on",
+        )
+        self.path = path
+        self.offset = offset
+
+
+class LogHalted(LedgerError):
+    """The log stops here: the published tree is ahead of this disk, or two roots exist for one size."""
+
+
+class LedgerFormatError(LedgerError):
+    """The ledger directory was written in a format that this version does not know."""
+
+
+class LogUnreadable(LedgerError):
+    """The published log can't be read just now, or a part of it is missing."""
+
+
+class EnvelopeInvalid(LedgerError):
+    """Bytes that are not an entry in canonical form."""
+
+
+class ProofInvalid(LedgerError):
+    """A Merkle proof that does not lead to the root."""
+
+
+class CheckpointInvalid(LedgerError):
+    """A checkpoint, tlog-proof or enrolment that is malformed or not signed by the key it names."""
+
+
+class ReceiptInvalid(LedgerError):
+    """A receipt that does not hold; the message says why in plain words."""
+
+
+class AuditFinding(LedgerError):
+    """A published log that does not hold; the message says where."""

@@ -1,0 +1,188 @@
+"""Verifying a receipt, offline, from the file and the site's pinned key alone. Pure.
+
+`verify_receipt` discharges these obligations, in this order; each is marked in the code:
+
+ 1. The file is canonical JSON of the receipt's form: no unknown field, no second spelling of anything.
+ 2. If keys are pinned, the receipt's site key is one of them.
+ 3. The site key signed the enrolment, which names an origin and its log key.
+ 4. Every entry is an envelope in canonical form, of the receipt's request, all of one site; ids are unique.
+ 5. All proofs are against one checkpoint, which the enrolled log key signed for the enrolled origin.
+ 6. Every entry is included in the checkpoint's tree at its index, in the order of the receipt.
+ 7. Decisions are numbered 1, 2, … without a gap; a denial (nothing chosen) is the last.
+ 8. Every decision that chose has exactly one outcome after it, of the same attempt; a denial has none; no outcome
+    stands alone; nothing but decisions and outcomes is in a receipt.
+ 9. Every commitment has its salt and every salt its commitment, and they fit.
+10. Content that is given is what was committed to: what was received in every decision, the rest in the last entry
+    that commits to it.
+
+What the caller still owes: to have the site key from a source it trusts; to ask a witness or a later checkpoint
+whether the log is the one everybody sees; to re-perform the decision if it wants to know that it was right.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sekisho.kernel.notes import NoteVerifier
+from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint, open_enrolment
+from sekisho.ledger.commitments import committed_fields, is_commitment, verify_content, verify_salt
+from sekisho.ledger.errors import CheckpointInvalid, ProofInvalid, ReceiptInvalid
+from sekisho.ledger.merkle import leaf_hash, verify_inclusion
+from sekisho.ledger.receipts import Receipt, ReceiptEntry, parse_receipt
+
+VERIFIED: Final = "verified"
+CONSISTENT: Final = "consistent, signer not pinned"
+DECISION: Final = "decision"
+OUTCOME: Final = "outcome"
+RECEIVED: Final = "received"
+CONTENT_FIELDS: Final = (RECEIVED, "sent", "answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A decision's envelope and, unless it denied, its outcome's."""
+
+    decision: Mapping[str, Any]
+    outcome: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What held. `verdict` is VERIFIED or CONSISTENT; `content` names the fields whose content was compared."""
+
+    verdict: str
+    request: str
+    site_key: NoteVerifier
+    checkpoint: Checkpoint
+    attempts: tuple[Attempt, ...]
+    content: tuple[str, ...]
+
+
+def verify_receipt(
+    data: bytes, *, trusted: Iterable[NoteVerifier] = (), content: Mapping[str, bytes] | None = None
+) -> Verification:
+    """Verify a receipt file. Raises ReceiptInvalid, with the reason, unless every obligation is met.
+
+    `trusted` are pinned site keys; without any, the verdict is CONSISTENT. `content` maps `received`, `sent` or
+    `answer` to the bytes in question.
+    """
+    receipt = parse_receipt(data)  # obligation 1
+    pinned = tuple(trusted)
+    if pinned and receipt.site_key not in pinned:  # obligation 2
+        raise ReceiptInvalid(
+            f"the receipt is of the site {receipt.site_key.name}, whose key is not among those you trust",
+            remedy="Get the site's key (site.vkey) from the site itself, not from the receipt",
+        )
+    checkpoint = _verify_log(receipt)
+    attempts = _verify_attempts(receipt.entries)
+    for entry in receipt.entries:
+        _verify_commitments(entry)
+    compared = tuple(sorted(content)) if content else ()
+    for field in compared:
+        _verify_content(receipt.entries, field, (content or {})[field])
+    verdict = VERIFIED if pinned else CONSISTENT
+    return Verification(verdict, receipt.request, receipt.site_key, checkpoint, attempts, compared)
+
+
+def _verify_log(receipt: Receipt) -> Checkpoint:
+    """Obligations 3 to 6."""
+    try:
+        enrolment = open_enrolment(receipt.enrolment, receipt.site_key)  # obligation 3
+        _verify_envelopes(receipt)
+        note = receipt.entries[0].proof.checkpoint
+        if any(entry.proof.checkpoint != note for entry in receipt.entries):  # obligation 5
+            raise ReceiptInvalid("the proofs are against different checkpoints")
+        checkpoint = open_checkpoint(note, enrolment.log)  # obligation 5
+        before = -1
+        for entry in receipt.entries:  # obligation 6
+            if entry.proof.index <= before:
+                raise ReceiptInvalid("the entries are not in the log's order")
+            before = entry.proof.index
+            verify_inclusion(before, checkpoint.size, leaf_hash(entry.leaf), entry.proof.hashes, checkpoint.root)
+    except (CheckpointInvalid, ProofInvalid) as error:
+        raise ReceiptInvalid(error.message, remedy=error.remedy) from None
+    return checkpoint
+
+
+def _verify_envelopes(receipt: Receipt) -> None:
+    """Obligation 4; the form itself was checked on parsing."""
+    ids = {entry.envelope["id"] for entry in receipt.entries}
+    if len(ids) != len(receipt.entries):
+        raise ReceiptInvalid("an entry stands in the receipt twice")
+    for entry in receipt.entries:
+        if entry.envelope.get("request") != receipt.request:
+            raise ReceiptInvalid("an entry belongs to another request")
+        if entry.envelope["site"] != receipt.entries[0].envelope["site"]:
+            raise ReceiptInvalid("the entries are of different sites")
+
+
+def _verify_attempts(entries: Sequence[ReceiptEntry]) -> tuple[Attempt, ...]:
+    """Obligations 7 and 8."""
+    decisions: dict[str, Mapping[str, Any]] = {}
+    outcomes: dict[str, Mapping[str, Any]] = {}
+    denied = False
+    for entry in entries:
+        envelope, body = entry.envelope, entry.envelope["body"]
+        attempt = body.get("attempt")
+        if not isinstance(attempt, int) or isinstance(attempt, bool):
+            raise ReceiptInvalid("an entry does not say which attempt it is of")
+        if envelope["kind"] == DECISION:
+            if denied:
+                raise ReceiptInvalid("something was decided after a denial")
+            if attempt != len(decisions) + 1:  # obligation 7
+                raise ReceiptInvalid(f"attempt {len(decisions) + 1} is missing")
+            denied = _require_chosen(body)
+            decisions[envelope["id"]] = envelope
+        elif envelope["kind"] == OUTCOME:  # obligation 8
+            decision = decisions.get(body["decision"]) if isinstance(body.get("decision"), str) else None
+            if decision is None or decision["body"]["attempt"] != attempt:
+                raise ReceiptInvalid("an outcome has no decision before it")
+            if decision["body"]["chosen"] is None or decision["id"] in outcomes:
+                raise ReceiptInvalid("a denial has an outcome, or a decision has two")
+            outcomes[decision["id"]] = envelope
+        else:
+            raise ReceiptInvalid(f"an entry of the kind {envelope['kind'][:40]!r} does not belong in a receipt")
+    for identifier, decision in decisions.items():
+        if decision["body"]["chosen"] is not None and identifier not in outcomes:  # obligation 8
+            raise ReceiptInvalid(f"attempt {decision['body']['attempt']} has no outcome")
+    return tuple(Attempt(decision, outcomes.get(identifier)) for identifier, decision in decisions.items())
+
+
+def _require_chosen(body: Mapping[str, Any]) -> bool:
+    """Whether the decision denies. Raises ReceiptInvalid unless `chosen` is null or says what was chosen."""
+    if "chosen" not in body:
+        raise ReceiptInvalid("a decision does not say what was chosen")
+    chosen = body["chosen"]
+    if chosen is None:
+        return True
+    if not isinstance(chosen, dict) or not all(
+        isinstance(chosen.get(field), str) and chosen[field] for field in ("action", "deployment")
+    ):
+        raise ReceiptInvalid("a decision does not say what was chosen")
+    return False
+
+
+def _verify_commitments(entry: ReceiptEntry) -> None:
+    """Obligation 9."""
+    body = entry.envelope["body"]
+    for field in CONTENT_FIELDS:
+        if body.get(field) is not None and not is_commitment(body[field]):
+            raise ReceiptInvalid(f"{field} is not a commitment")
+    if entry.envelope["kind"] == DECISION and body.get(RECEIVED) is None:
+        raise ReceiptInvalid("a decision does not commit to what was received")
+    if sorted(entry.salts) != committed_fields(body):
+        raise ReceiptInvalid("the salts are not those of the entry's commitments")
+    for field, salt in entry.salts.items():
+        verify_salt(body[field], salt)
+
+
+def _verify_content(entries: Sequence[ReceiptEntry], field: str, content: bytes) -> None:
+    """Obligation 10."""
+    holders = [entry for entry in entries if field in entry.salts]
+    if field not in CONTENT_FIELDS or not holders:
+        raise ReceiptInvalid(f"the receipt commits to no content named {field!r}")
+    for entry in holders if field == RECEIVED else holders[-1:]:
+        try:
+            verify_content(entry.envelope["body"][field], entry.salts[field], content)
+        except ReceiptInvalid:
+            raise ReceiptInvalid(f"the content given as {field} is not what was committed to") from None

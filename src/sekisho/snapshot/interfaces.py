@@ -1,0 +1,35 @@
+"""The snapshot, as other contexts see it.
+
+Manifest (canonical JSON): `{"format":1,"parts":[{"layer","name","sha256","size"}…],"software_min":"0.1.0"}`, parts
+sorted by (layer, name); no time, no path. Its SHA-256 names the snapshot and stands in every decision.
+Layers: `authority` (policies, schema, entities, inspection rules, catalogue) and `site` (observations, exemptions).
+On disk, under `snapshots/`: `parts/<sha256>`, `<manifest sha256>.json`, and `current` (the digest in force, a line).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sekisho.catalog.interfaces import Catalogue, Deployment, Organisation
+from sekisho.inspection.interfaces import Inspector
+from sekisho.policy.interfaces import Decider
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A loaded snapshot, ready to decide with. A request sees exactly one.
+
+    `epoch_from` and `epoch_until` (µs UTC; until exclusive, None: never) bound the span of time in which nothing
+    time-dependent (a fact that expires) changes; past it, ask `SnapshotStore.load` again.
+    """
+
+    digest: str
+    catalogue: Catalogue
+    decider: Decider
+    inspector: Inspector
+    inspector_aside: Inspector  # of the same rules, for another thread: an inspector belongs to one
+    epoch_from: int
+    epoch_until: int | None
+    deployments: Mapping[str, Deployment]
+    deployments_by_model: Mapping[str, tuple[Deployment, ...]]
+    organisations: Mapping[str, Organisation]
+    class_ranks: Mapping[str, int]  # position in boundary.toml, 0 lowest

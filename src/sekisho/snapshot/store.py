@@ -1,0 +1,162 @@
+"""Snapshots on disk: content-addressed parts, manifests by digest, and which one is in force.
+
+Nothing read from here is trusted: every manifest and part is held against the digest that names it.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from sekisho import __version__
+from sekisho.catalog.interfaces import Catalogue, Deployment
+from sekisho.inspection.interfaces import Inspector
+from sekisho.kernel import canonical
+from sekisho.kernel.errors import CanonicalError
+from sekisho.kernel.files import sync_directory, write_durable
+from sekisho.policy.interfaces import DeciderFactory, PolicyParts
+from sekisho.snapshot.build import CATALOGUE, ENTITIES, INSPECTION, POLICIES, SCHEMA, BuiltSnapshot
+from sekisho.snapshot.epochs import catalogue_at, epoch_bounds
+from sekisho.snapshot.errors import SnapshotDamaged, SnapshotMissing
+from sekisho.snapshot.interfaces import Snapshot
+from sekisho.snapshot.manifest import PART_BYTES_MAX, Manifest, Part, decode
+
+MANIFEST_BYTES_MAX: Final = 65_536
+_CURRENT: Final = "current"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_REBUILD: Final = "Build or import the snapshot again; other snapshots are not affected"
+
+
+class SnapshotStore:
+    """`snapshots/` of a data directory. One process writes (control), many read. Blocking; call it off the loop."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        make_inspector: Callable[[bytes], Inspector],
+        make_decider: DeciderFactory,
+        software: str = __version__,
+    ) -> None:
+        """`make_inspector` gets the canonical inspection rules. The directory is made by the first `save`."""
+        self._root = root
+        self._parts = root / "parts"
+        self._make_inspector = make_inspector
+        self._make_decider = make_decider
+        self._software = software
+
+    def save(self, built: BuiltSnapshot) -> str:
+        """Store a snapshot and return its digest; durable when this returns. It is not in force yet (`activate`).
+
+        The manifest is written last: a crash leaves parts without a manifest, never the other way round. Raises
+        OSError if something can't be written, SnapshotTooNew or SnapshotDamaged for a manifest we couldn't load.
+        """
+        manifest = decode(built.manifest, self._software)
+        given = {(layer, name): data for (layer, name), data in built.parts.items()}
+        if given.keys() != {(part.layer, part.name) for part in manifest.parts}:
+            raise SnapshotDamaged("the manifest and the parts given don't match", remedy=_REBUILD)
+        self._parts.mkdir(parents=True, exist_ok=True)
+        for part in manifest.parts:
+            data = given[part.layer, part.name]
+            _require(data, part)
+            if not self._holds(part):
+                write_durable(self._parts / part.sha256, data)
+        sync_directory(self._root.parent)
+        write_durable(self._root / f"{built.digest}.json", built.manifest)
+        return built.digest
+
+    def activate(self, digest: str) -> None:
+        """Put a stored snapshot in force; durable when this returns. Raises as `load` if it can't be used."""
+        manifest = self._manifest(digest)
+        for part in manifest.parts:
+            self._part(part)
+        write_durable(self._root / _CURRENT, f"{digest}\n".encode())
+
+    def current(self) -> str | None:
+        """The digest in force, or None before the first `activate`. Raises SnapshotDamaged for anything else there."""
+        try:
+            text = self._read(self._root / _CURRENT, 128).decode("ascii", "replace")
+        except SnapshotMissing:
+            return None
+        digest = text.removesuffix("\n")
+        if not _DIGEST.fullmatch(digest):
+            raise SnapshotDamaged(f"{_CURRENT} doesn't name a snapshot", remedy=_REBUILD)
+        return digest
+
+    def load(self, digest: str, now_us: int) -> Snapshot:
+        """The snapshot, verified part by part, ready for the epoch that holds `now_us` (µs UTC).
+
+        Raises SnapshotMissing, SnapshotDamaged, SnapshotTooNew, or PolicyPartsError. Nothing on disk changes.
+        """
+        manifest = self._manifest(digest)
+        parts = {part.name: self._part(part) for part in manifest.parts if part.layer == "authority"}
+        for name in (CATALOGUE, ENTITIES, INSPECTION, POLICIES, SCHEMA):
+            manifest.part(name)  # raises if it isn't there
+        declared = _catalogue(parts[CATALOGUE])
+        epoch_from, epoch_until = epoch_bounds(declared, now_us)
+        policy_parts = PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])
+        catalogue = catalogue_at(declared, epoch_from)
+        by_model: dict[str, tuple[Deployment, ...]] = {model.name: () for model in catalogue.models}
+        for deployment in catalogue.deployments:
+            by_model[deployment.model] = (*by_model.get(deployment.model, ()), deployment)
+        return Snapshot(
+            digest=digest,
+            catalogue=catalogue,
+            decider=self._make_decider(policy_parts, snapshot=digest, epoch_from=epoch_from),
+            inspector=self._make_inspector(parts[INSPECTION]),
+            inspector_aside=self._make_inspector(parts[INSPECTION]),
+            epoch_from=epoch_from,
+            epoch_until=epoch_until,
+            deployments=MappingProxyType({item.name: item for item in catalogue.deployments}),
+            deployments_by_model=MappingProxyType(by_model),
+            organisations=MappingProxyType({item.name: item for item in catalogue.organisations}),
+            class_ranks=MappingProxyType({item.name: rank for rank, item in enumerate(catalogue.boundary.classes)}),
+        )
+
+    def _manifest(self, digest: str) -> Manifest:
+        if not _DIGEST.fullmatch(digest):
+            raise SnapshotMissing(f"{digest[:80]!r} is not the digest of a snapshot")
+        data = self._read(self._root / f"{digest}.json", MANIFEST_BYTES_MAX)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise SnapshotDamaged(f"the manifest {digest}.json was changed", remedy=_REBUILD)
+        return decode(data, self._software)
+
+    def _part(self, part: Part) -> bytes:
+        data = self._read(self._parts / part.sha256, min(part.size, PART_BYTES_MAX))
+        _require(data, part)
+        return data
+
+    def _holds(self, part: Part) -> bool:
+        """Whether the part is there whole; a damaged one is written again."""
+        try:
+            self._part(part)
+        except (SnapshotMissing, SnapshotDamaged):
+            return False
+        return True
+
+    def _read(self, path: Path, size_max: int) -> bytes:
+        """At most one byte more than `size_max`, so that a longer file shows."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise SnapshotMissing(f"{path.name} isn't among the snapshots", remedy=_REBUILD) from None
+        with open(descriptor, "rb") as stream:
+            return stream.read(size_max + 1)
+
+
+def _require(data: bytes, part: Part) -> None:
+    if len(data) != part.size or hashlib.sha256(data).hexdigest() != part.sha256:
+        raise SnapshotDamaged(f"the part {part.layer}/{part.name} is not what the manifest says", remedy=_REBUILD)
+
+
+def _catalogue(data: bytes) -> Catalogue:
+    """Strictly: exactly the fields that we write, in canonical form."""
+    try:
+        return msgspec.convert(canonical.decode(data), Catalogue)
+    except (CanonicalError, msgspec.ValidationError) as error:
+        raise SnapshotDamaged(f"the catalogue part can't be read: {error}", remedy=_REBUILD) from None

@@ -1,0 +1,128 @@
+"""One attempt at a deployment: its decision entry, and the one outcome that must follow it."""
+
+from sekisho.gateway.dialects.openai import Usage, estimate_tokens
+from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
+from sekisho.gateway.http1.interfaces import Exchange
+from sekisho.gateway.metrics import Metrics
+from sekisho.kernel.clock import Clock
+from sekisho.kernel.ids import IdSource
+from sekisho.ledger.interfaces import EntryDraft, EntryWriter, Reservation
+
+
+class Recorder:
+    """What every attempt of a worker writes its outcome with."""
+
+    __slots__ = ("clock", "ids", "metrics", "writer")
+
+    def __init__(self, writer: EntryWriter, clock: Clock, ids: IdSource, metrics: Metrics) -> None:
+        self.writer = writer
+        self.clock = clock
+        self.ids = ids
+        self.metrics = metrics
+
+
+class Attempt:
+    """Made as soon as the decision is appended; `settle` writes the outcome, the first call counts.
+
+    The outcome's room in the write-ahead log was reserved with the decision, so it can always be written.
+    While another attempt may follow, the outcome is held and then written with that attempt's decision: a merge that
+    took the one without the other would show the request as ended.
+    """
+
+    __slots__ = (
+        "_held",
+        "_recorder",
+        "_reservation",
+        "_sent_bytes",
+        "_settled",
+        "actor",
+        "decision_id",
+        "exchange",
+        "first_byte_us",
+        "number",
+        "outcome_id",
+        "request_id",
+        "started_us",
+        "status",
+    )
+
+    def __init__(
+        self, recorder: Recorder, decision: EntryDraft, number: int, sent_bytes: int, reservation: Reservation
+    ) -> None:
+        self._recorder = recorder
+        self._reservation = reservation
+        self._sent_bytes = sent_bytes
+        self._settled = False
+        self._held: EntryDraft | None = None
+        self.decision_id = decision.id
+        self.outcome_id = recorder.ids.new(decision.at)  # now, so that the answer's salt can hang on it
+        self.request_id = decision.request
+        self.actor = decision.actor
+        self.number = number
+        self.started_us = decision.at
+        self.exchange: Exchange | None = None
+        self.first_byte_us: int | None = None
+        self.status: int | None = None
+
+    def first_byte(self) -> int:
+        """Note that the answer began; microseconds since the decision."""
+        self.first_byte_us = self._recorder.clock.now_us() - self.started_us
+        return self.first_byte_us
+
+    def settle(
+        self,
+        ended: Ended,
+        *,
+        error: str | None = None,
+        usage: Usage | None = None,
+        answer: Commitment | None = None,
+        answer_text_bytes: int = 0,
+        hold: bool = False,
+    ) -> None:
+        """Write the outcome. When this returns, it survives the end of this process; with `hold`, `write_held` does it.
+
+        Without usage from upstream the count is ours, over the bytes sent and the text relayed.
+        """
+        if self._settled:
+            return
+        self._settled = True
+        exchange = self.exchange
+        written = exchange is not None and exchange.written
+        if usage is None and written:
+            usage = Usage(estimate_tokens(self._sent_bytes), estimate_tokens(answer_text_bytes), "estimated")
+        recorder = self._recorder
+        now_us = recorder.clock.now_us()
+        body = outcome_body(
+            OutcomeRecord(
+                decision=self.decision_id,
+                attempt=self.number,
+                ended=ended,
+                error=error,
+                status=self.status,
+                peer=exchange.peer if exchange is not None else None,
+                written=written,
+                first_byte_us=self.first_byte_us,
+                total_us=now_us - self.started_us,
+                usage=usage,
+                answer=answer,
+            )
+        )
+        draft = EntryDraft(OUTCOME, self.outcome_id, now_us, self.actor, body, self.request_id)
+        recorder.metrics.attempts[ended.value] += 1
+        self._held = draft
+        if not hold:
+            self.write_held()
+
+    def write_held(self, *, with_next: bool = False) -> None:
+        """Write what is held, if anything: now, or `with_next`, in one frame with what is appended in the same turn."""
+        draft, self._held = self._held, None
+        if draft is None:
+            return
+        writer = self._recorder.writer
+        try:
+            if with_next:
+                writer.append(draft, self._reservation)
+            else:
+                writer.append_written(draft, self._reservation)
+        finally:
+            self._reservation.release()

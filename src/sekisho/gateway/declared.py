@@ -1,0 +1,97 @@
+"""What the caller, the key and the organisation declare about a request: its data class and its residency.
+
+The stricter wins: the highest class, the intersection of the residencies (an empty one is permitted nothing).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Boundary, Organisation
+from sekisho.gateway.errors import BadRequest
+from sekisho.identity.interfaces import Principal
+from sekisho.kernel.words import alternatives
+from sekisho.snapshot.interfaces import Snapshot
+
+CLASS_HEADER = b"x-sekisho-data-class"
+RESIDENCY_HEADER = b"x-sekisho-residency"
+_KNOWN_MAX = 4096  # a caller that varies its headers must not fill the memory
+
+
+class Declared(NamedTuple):
+    data_class: str
+    residency: tuple[str, ...]  # sorted; jurisdictions that may process the request
+
+
+class Declarations:
+    """`declared` under one snapshot, remembered: the same words from the same key mean the same."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._known: dict[tuple[Principal, bytes | None, bytes | None], Declared] = {}
+
+    def of(self, headers: Mapping[bytes, bytes], principal: Principal) -> Declared:
+        key = (principal, headers.get(CLASS_HEADER), headers.get(RESIDENCY_HEADER))
+        known = self._known.get(key)
+        if known is None:
+            snapshot = self._snapshot
+            organisation = snapshot.organisations.get(principal.organisation)
+            known = declared(headers, principal, organisation, snapshot.catalogue.boundary, snapshot.class_ranks)
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+
+def declared(
+    headers: Mapping[bytes, bytes],
+    principal: Principal,
+    organisation: Organisation | None,
+    boundary: Boundary,
+    class_ranks: Mapping[str, int],
+) -> Declared:
+    """Pure. Raises BadRequest for a class or a jurisdiction that the boundary does not know."""
+    classes = [organisation.default_class if organisation and organisation.default_class else boundary.default_class]
+    residencies = [boundary.default_residency]
+    if organisation and organisation.default_residency is not None:
+        residencies = [organisation.default_residency]
+    if principal.data_class is not None:
+        classes.append(principal.data_class)
+    if principal.residency is not None:
+        residencies.append(principal.residency)
+    if CLASS_HEADER in headers:
+        classes.append(_class_header(headers[CLASS_HEADER], class_ranks))
+    if RESIDENCY_HEADER in headers:
+        residencies.append(_residency_header(headers[RESIDENCY_HEADER], boundary))
+    # A key may name a class that a later boundary dropped: what is unknown ranks above everything.
+    highest = max(classes, key=lambda name: class_ranks.get(name, len(class_ranks)))
+    return Declared(highest, _intersection(residencies, boundary))
+
+
+def _class_header(value: bytes, class_ranks: Mapping[str, int]) -> str:
+    name = value.decode("latin-1").strip()
+    if name not in class_ranks:
+        known = ", ".join(class_ranks)
+        raise BadRequest(
+            f"x-sekisho-data-class: {name!r} is not a class of this boundary", remedy=f"Use one of {known}"
+        )
+    return name
+
+
+def _residency_header(value: bytes, boundary: Boundary) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in value.decode("latin-1").split(","))
+    known = {*boundary.jurisdictions, ANYWHERE}
+    for name in names:
+        if name not in known:
+            raise BadRequest(
+                f"x-sekisho-residency: {name!r} is not a jurisdiction of this boundary",
+                remedy=f"Use a comma-separated list of {alternatives(name, known)}",
+            )
+    return names
+
+
+def _intersection(residencies: list[tuple[str, ...]], boundary: Boundary) -> tuple[str, ...]:
+    everything = frozenset((*boundary.jurisdictions, ANYWHERE))
+    common = everything
+    for residency in residencies:
+        common &= everything if ANYWHERE in residency else frozenset(residency)
+    return tuple(sorted(common - {UNKNOWN}))

@@ -1,0 +1,1 @@
+"""The APIs that applications and engines speak."""

@@ -1,0 +1,155 @@
+"""Idle connections to one endpoint, and the opening of new ones."""
+
+import asyncio
+import re
+import ssl
+import time
+from typing import Final
+
+from sekisho.gateway.http1.addresses import Address, parse_address, require_inside, resolve
+from sekisho.gateway.http1.errors import UpstreamError, UpstreamTlsError, UpstreamUnreachable
+from sekisho.gateway.http1.interfaces import Endpoint
+from sekisho.gateway.http1.tls import ClientContexts
+from sekisho.gateway.http1.upstream import UpstreamConnection
+
+IDLE_MAX: Final = 256  # per endpoint; each costs a descriptor here and one at the upstream
+IDLE_S_MAX: Final = 30.0  # most servers keep a connection for longer; those that don't end it, and we see that
+# An upstream that says how long it keeps a connection is believed, less a second for the way there.
+_KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"timeout=([0-9]{1,6})")
+KEEP_ALIVE_MARGIN_S: Final = 1.0
+_METHOD: Final = re.compile(r"[A-Z]{1,20}")
+_TARGET: Final = re.compile(r"/[!-~]*")
+
+
+class Pool:
+    """All connections to one endpoint; those in use are not counted against any bound (admission is)."""
+
+    def __init__(self, endpoint: Endpoint, contexts: ClientContexts, open_connections: set[UpstreamConnection]) -> None:
+        self.endpoint = endpoint
+        self.loop = asyncio.get_running_loop()  # kept: asking for it costs a system call in Python 3.11
+        self.host_header = _host_header(endpoint)
+        self.used_at = time.monotonic()
+        self._contexts = contexts
+        self._context: ssl.SSLContext | None = None
+        self._open = open_connections
+        self._idle: list[UpstreamConnection] = []
+        self._line_of = ("", "")  # method and target of the request line that was asked for last
+        self._line = b""
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> UpstreamConnection | None:
+        """The idle connection that was used last, if there is one."""
+        self.used_at = time.monotonic()
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            connection.idle_until = 0.0
+            if connection.usable():
+                return connection
+        return None
+
+    def request_line(self, method: str, target: str) -> bytes:
+        """A request's beginning, up to the headers that differ; most requests to an endpoint share it.
+
+        Raises ValueError for a method or target that does not fit.
+        """
+        if self._line_of != (method, target):
+            if _METHOD.fullmatch(method) is None or _TARGET.fullmatch(target) is None:
+                raise ValueError("a method or target that does not fit a request line")
+            line = f"{method} {target} HTTP/1.1\r\nhost: ".encode("ascii")
+            self._line = line + self.host_header + b"\r\naccept-encoding: identity\r\n"
+            self._line_of = (method, target)
+        return self._line
+
+    def put(self, connection: UpstreamConnection) -> None:
+        if len(self._idle) >= IDLE_MAX or connection.tls_context is not self._context:
+            connection.cut()
+            return
+        self.used_at = now = time.monotonic()
+        hint = connection.keep_alive_hint
+        connection.idle_until = now + (_idle_seconds(hint) if hint else IDLE_S_MAX)
+        self._idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        self._open.discard(connection)
+        if connection.idle_until:
+            connection.idle_until = 0.0
+            self._idle.remove(connection)
+
+    async def connect(self) -> UpstreamConnection:
+        """A new connection to an address that was checked. Raises UpstreamUnreachable and its kinds."""
+        endpoint = self.endpoint
+        context = self._current_context()
+        try:
+            async with asyncio.timeout(endpoint.connect_timeout_s):
+                addresses = await resolve(endpoint.host, endpoint.port)
+                require_inside(addresses, endpoint.networks, endpoint.host)
+                return await self._connect_to_one_of(addresses, context)
+        except TimeoutError:
+            raise UpstreamUnreachable(
+                f"no connection to {endpoint.host}:{endpoint.port} within {endpoint.connect_timeout_s} s",
+                phase="connect",
+            ) from None
+
+    def _current_context(self) -> ssl.SSLContext | None:
+        if self.endpoint.tls is None:
+            return None
+        context = self._contexts.context_for(self.endpoint.tls)
+        if context is not self._context:  # its files changed: idle connections were made under the old ones
+            self._context = context
+            for connection in list(self._idle):
+                connection.cut()
+        return context
+
+    async def _connect_to_one_of(self, addresses: list[Address], context: ssl.SSLContext | None) -> UpstreamConnection:
+        """Each address gets its share of the time, so that one that swallows packets doesn't hide the next."""
+        share_s = self.endpoint.connect_timeout_s / len(addresses)
+        for address in addresses[:-1]:
+            try:
+                async with asyncio.timeout(share_s):
+                    return await self._connect_to(address, context)
+            except (TimeoutError, UpstreamUnreachable) as error:
+                if isinstance(error, UpstreamTlsError):
+                    raise
+        return await self._connect_to(addresses[-1], context)
+
+    async def _connect_to(self, address: Address, context: ssl.SSLContext | None) -> UpstreamConnection:
+        endpoint = self.endpoint
+        try:
+            _, connection = await self.loop.create_connection(
+                lambda: UpstreamConnection(self, context),
+                str(address),  # the literal that was checked: nothing is resolved a second time
+                endpoint.port,
+                ssl=context,
+                server_hostname=endpoint.tls.server_name if endpoint.tls is not None else None,
+            )
+        except ssl.SSLError as error:
+            raise UpstreamTlsError(f"TLS with {endpoint.host} failed: {error}", phase="connect") from error
+        except OSError as error:
+            raise UpstreamUnreachable(
+                f"{endpoint.host}:{endpoint.port} at {address} can't be reached: {error}", phase="connect"
+            ) from error
+        self._open.add(connection)
+        try:
+            require_inside([parse_address(connection.peer.address)], endpoint.networks, endpoint.host)
+        except (UpstreamError, ValueError):
+            connection.cut()
+            raise
+        return connection
+
+
+def _host_header(endpoint: Endpoint) -> bytes:
+    """RFC 9110 section 7.2: the port is left out where it is the scheme's own."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    default = 443 if endpoint.tls is not None else 80
+    return (host if endpoint.port == default else f"{host}:{endpoint.port}").encode("ascii")
+
+
+def _idle_seconds(hint: bytes) -> float:
+    match = _KEEP_ALIVE_TIMEOUT.search(hint)
+    if match is None:
+        return IDLE_S_MAX
+    return min(IDLE_S_MAX, max(0.0, int(match[1]) - KEEP_ALIVE_MARGIN_S))

@@ -1,0 +1,47 @@
+"""Counters of one worker, in Prometheus' text format (version 0.0.4)."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+METRICS: Final = {
+    "sekisho_requests_total": ("counter", "Answers given, by HTTP status."),
+    "sekisho_denied_total": ("counter", "Requests that no deployment was permitted to receive."),
+    "sekisho_attempts_total": ("counter", "Attempts at a deployment, by how they ended."),
+    "sekisho_faults_total": ("counter", "Faults turned into answers, by error code."),
+    "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
+    "sekisho_requests_in_flight": ("gauge", "Requests being served."),
+    "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
+    "sekisho_register_age_seconds": ("gauge", "Since the key register was last read."),
+}
+
+
+class Metrics:
+    """Belongs to one event loop: no locks."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.attempts: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.denied = 0
+        self.stream_events = 0
+        self.in_flight = 0
+
+    def render(self, gauges: dict[str, float]) -> bytes:
+        """All metrics; `gauges` are those that others measure."""
+        lines: list[str] = []
+        _add(lines, "sekisho_requests_total", ((f'status="{status}"', n) for status, n in self.statuses.items()))
+        _add(lines, "sekisho_denied_total", [("", self.denied)])
+        _add(lines, "sekisho_attempts_total", ((f'ended="{ended}"', n) for ended, n in self.attempts.items()))
+        _add(lines, "sekisho_faults_total", ((f'code="{code}"', n) for code, n in self.faults.items()))
+        _add(lines, "sekisho_stream_events_total", [("", self.stream_events)])
+        _add(lines, "sekisho_requests_in_flight", [("", self.in_flight)])
+        for name, value in gauges.items():
+            _add(lines, name, [("", value)])
+        return ("\n".join(lines) + "\n").encode()
+
+
+def _add(lines: list[str], name: str, samples: Iterable[tuple[str, float]]) -> None:
+    kind, text = METRICS[name]
+    lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]

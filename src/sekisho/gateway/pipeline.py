@@ -1,0 +1,466 @@
+"""The life of a chat request, step by step (ARCHITECTURE.md, "The life of a request"). No socket is opened here.
+
+G1  `_attempt` sends only after the decision's entry is durable.
+G2  `_attempt` sends only what `decide` permitted for exactly this input; every retry is decided again.
+G5  from the moment a decision is appended, `Attempt.settle` is reached on every way out.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from sekisho.catalog.interfaces import ANYWHERE
+from sekisho.gateway.aside import Aside
+from sekisho.gateway.attempt import Attempt, Recorder
+from sekisho.gateway.dialects.openai import ChatRequest, WholeAnswer, parse_chat, read_answer, upstream_body
+from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
+from sekisho.gateway.errors import (
+    BadRequest,
+    Busy,
+    GatewayError,
+    NotFound,
+    NotPermitted,
+    Unauthenticated,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimedOut,
+)
+from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError, UpstreamTimeout
+from sekisho.gateway.http1.interfaces import (
+    Exchange,
+    Header,
+    InboundRequest,
+    Responder,
+    ResponseHead,
+    UpstreamClient,
+)
+from sekisho.gateway.interfaces import InForce, Keys, Upstream
+from sekisho.gateway.relay import StreamRelay
+from sekisho.gateway.routing import Route, Router
+from sekisho.identity.interfaces import Principal
+from sekisho.inspection.interfaces import BodyInspection, BodyRedaction, Inspector
+from sekisho.kernel.errors import SekishoError
+from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
+from sekisho.policy.interfaces import INPUT_VERSION, SEND_RAW, Decision, DecisionInput, PrincipalInput
+
+ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of an answer that is not streamed: held whole to be checked
+ERROR_BYTES_MAX: Final = 256 * 1024  # of an upstream's error
+_RETRY_AFTER_S: Final = 1
+LARGE_BODY_BYTES: Final = 256 * 1024  # reading more would hold up every other request for milliseconds
+_BROKE: Final = {
+    "connect": "no connection to the deployment could be made",
+    "write": "the connection to the deployment broke while the request was being sent",
+    "head": "the deployment gave no answer that could be read",
+    "body": "the deployment's answer broke off",
+}
+_CALLERS_TO_FIX: Final = frozenset((400, 404, 409, 413, 422, 429))  # upstream's answers that concern the caller
+
+log = logging.getLogger(__name__)
+
+
+class Governed:
+    """A request after step 5: who asks, what it holds, what was decided. Sees one snapshot from here to its end."""
+
+    __slots__ = (
+        "attempt",
+        "chat",
+        "decision",
+        "in_force",
+        "inspection",
+        "principal",
+        "received",
+        "redaction",
+        "request_id",
+    )
+
+    def __init__(
+        self, request_id: str, received: bytes, in_force: InForce, principal: Principal, chat: ChatRequest
+    ) -> None:
+        self.request_id = request_id
+        self.received = received
+        self.in_force = in_force
+        self.principal = principal
+        self.chat = chat
+        self.inspection: BodyInspection
+        self.decision: Decision
+        self.attempt: Attempt | None = None  # the last one
+        self.redaction: BodyRedaction | None = None  # the body without its labelled spans, where that is possible
+
+
+class Pipeline:
+    """Answers chat requests. One per worker; belongs to its event loop."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        in_force: Callable[[], InForce],
+        recorder: Recorder,
+        commitments: Commitments,
+        client: UpstreamClient,
+        router: Router,
+        in_flight_max: int,
+        explain: Callable[[InForce, Decision], list[str]],
+    ) -> None:
+        self._keys = keys
+        self._in_force = in_force
+        self._recorder = recorder
+        self._writer = recorder.writer
+        self._clock = recorder.clock
+        self._ids = recorder.ids
+        self._metrics = recorder.metrics
+        self._commitments = commitments
+        self._client = client
+        self._router = router
+        self._in_flight_max = in_flight_max
+        self._explain = explain
+        self._aside = Aside()
+
+    def close(self) -> None:
+        self._aside.close()
+
+    async def chat(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        """Serve one request and return the status; raises GatewayError for what must be answered with an error."""
+        principal = self.authenticate(request)
+        governed = await self._govern(request_id, request, principal)
+        metrics = self._metrics
+        if metrics.in_flight >= self._in_flight_max:
+            raise Busy("too many requests are being served", remedy="Try again shortly", retry_after_s=_RETRY_AFTER_S)
+        metrics.in_flight += 1
+        try:
+            return await self._serve(governed, responder)
+        finally:
+            metrics.in_flight -= 1
+
+    # -- 1: authenticate
+
+    def authenticate(self, request: InboundRequest) -> Principal:
+        headers = request.headers
+        try:
+            return self._keys.authenticate(headers.get(b"authorization"), headers.get(b"api-key"))
+        except SekishoError as error:
+            raise Unauthenticated(error.message, remedy=error.remedy) from None
+
+    # -- 2 to 5: parse, inspect, candidates, decide
+
+    async def _govern(self, request_id: str, request: InboundRequest, principal: Principal) -> Governed:
+        is_large = len(request.body) > LARGE_BODY_BYTES
+        chat = (
+            await self._aside.run(parse_chat, request.headers, request.body)
+            if is_large
+            else parse_chat(request.headers, request.body)
+        )
+        in_force = self._in_force()
+        snapshot = in_force.snapshot
+        if chat.model not in snapshot.deployments_by_model:
+            raise NotFound(
+                f"the model {chat.model!r} does not exist here",
+                param="model",
+                code="model_not_found",
+                remedy="GET /v1/models lists the models",
+            )
+        stated = in_force.declarations.of(request.headers, principal)
+        governed = Governed(request_id, request.body, in_force, principal, chat)
+        inspection, redaction = (
+            await self._aside.run(_inspected, snapshot.inspector_aside, chat.document)
+            if is_large
+            else _inspected(snapshot.inspector, chat.document)
+        )
+        governed.inspection, governed.redaction = inspection, redaction
+        labels_redacted = inspection.labels if redaction is None else redaction.labels
+        governed.decision = snapshot.decider.decide(
+            DecisionInput(
+                INPUT_VERSION,
+                snapshot.digest,
+                snapshot.epoch_from,
+                chat.model,
+                PrincipalInput(principal.id, principal.organisation, principal.roles),
+                stated.data_class,
+                stated.residency,
+                inspection.labels,
+                labels_redacted,
+                inspection.redactable,
+                (),
+            )
+        )
+        return governed
+
+    # -- 6 to 11: admit, route, record, send, relay, record
+
+    async def _serve(self, governed: Governed, responder: Responder) -> int:
+        try:
+            return await self._serve_by_attempts(governed, responder)
+        finally:
+            if governed.attempt is not None:
+                governed.attempt.write_held()
+
+    async def _serve_by_attempts(self, governed: Governed, responder: Responder) -> int:
+        failed: set[str] = set()
+        error: GatewayError | None = None
+        for number in range(1, ATTEMPTS_MAX + 1):
+            route = self._router.choose(governed.decision, failed, self._clock.now_us())
+            if route is None:
+                break
+            try:
+                return await self._attempt(governed, number, route, responder)
+            except StalePooledConnection as stale:
+                error = stale  # the deployment may well be there: it stays in the choice
+            except UpstreamFailed as failure:
+                error = failure
+                failed.add(route.deployment)
+                self._router.failed(route.deployment, self._clock.now_us())
+                log.warning("request %s: %s failed: %s", governed.request_id, route.deployment, failure)
+        if error is None:
+            error = await self._deny(governed)
+        error.has_receipt = True
+        raise error
+
+    async def _deny(self, governed: Governed) -> NotPermitted:
+        """Record that nothing is permitted, durably, then say why."""
+        now_us = self._clock.now_us()
+        entry_id = self._ids.new(now_us)
+        received = self._commit(governed, entry_id, "received", governed.received)
+        record = DecisionRecord(1, None, governed.chat.completion_tokens_max, received, None)
+        body = governed.in_force.encoder.encode(governed.decision, record)
+        draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
+        try:
+            await self._writer.append(draft)
+        except LedgerFull as full:
+            raise _ledger_full(full) from None
+        except EntryTooLarge as large:
+            raise _entry_too_large(large) from None
+        self._metrics.denied += 1
+        reasons = " ".join(self._explain(governed.in_force, governed.decision))
+        return NotPermitted(f"No deployment is permitted to receive this request. {reasons}")
+
+    async def _attempt(self, governed: Governed, number: int, route: Route, responder: Responder) -> int:
+        """One attempt. Raises UpstreamFailed if another may be made; nothing was given to the caller then."""
+        upstream = governed.in_force.upstreams[route.deployment]
+        deployment = governed.in_force.snapshot.deployments[route.deployment]
+        document = governed.chat.document
+        if route.action != SEND_RAW:
+            if governed.redaction is None:
+                raise AssertionError("permitted redacted, but there is nothing redacted")
+            document = governed.redaction.body
+        body = upstream_body(document, deployment.upstream_model)
+        attempt, durable = self._record(governed, number, route, body)
+        exchange: Exchange | None = None
+        self._router.started(route.deployment)
+        try:
+            await durable  # G1: not a byte, not even a connection, before this
+            if not self._keys.is_live(governed.principal.id):
+                attempt.settle(Ended.REVOKED, error="key_revoked")
+                raise Unauthenticated("the API key was revoked", remedy="Ask for a new key")
+            if not isinstance(upstream, Upstream):
+                log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
+                attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
+                raise UpstreamFailed("the deployment is not set up; the operator of this gateway must mend it")
+            exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
+            headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
+            head = await exchange.send("POST", upstream.chat_target, headers, body)
+            attempt.status = head.status
+            return await self._answer(governed, attempt, route, head, responder)
+        except UpstreamError as error:
+            raise self._upstream_failed(attempt, exchange, error) from None
+        except BaseException as error:
+            # The caller left (cancelled), or a fault of ours: either way the upstream stops working for nobody.
+            if exchange is not None:
+                exchange.abort()
+            left = isinstance(error, asyncio.CancelledError)
+            code = getattr(error, "code", None) or ("caller_left" if left else "internal")
+            attempt.settle(Ended.CALLER_LEFT if left else Ended.UPSTREAM_FAILED, error=code)
+            raise
+        finally:
+            self._router.ended(route.deployment)
+
+    def _record(
+        self, governed: Governed, number: int, route: Route, sent: bytes
+    ) -> tuple[Attempt, asyncio.Future[None]]:
+        """Append the decision with room for its outcome; the future completes when it is durable."""
+        now_us = self._clock.now_us()
+        entry_id = self._ids.new(now_us)
+        record = DecisionRecord(
+            number,
+            route,
+            governed.chat.completion_tokens_max,
+            self._commit(governed, entry_id, "received", governed.received),
+            self._commit(governed, entry_id, "sent", sent),
+        )
+        body = governed.in_force.encoder.encode(governed.decision, record)
+        draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
+        try:
+            reservation = self._writer.reserve(len(body) + ENVELOPE_BYTES_MAX + OUTCOME_BYTES_MAX)
+        except LedgerFull as full:
+            raise _ledger_full(full) from None
+        try:
+            if governed.attempt is not None:
+                governed.attempt.write_held(with_next=True)
+            durable = self._writer.append(draft, reservation)
+        except (LedgerFull, EntryTooLarge) as error:
+            reservation.release()
+            raise _ledger_full(error) if isinstance(error, LedgerFull) else _entry_too_large(error) from None
+        attempt = governed.attempt = Attempt(self._recorder, draft, number, len(sent), reservation)
+        return attempt, durable
+
+    def _commit(self, governed: Governed, entry_id: str, field: str, data: bytes) -> dict[str, int | str]:
+        return self._commitments.commit(governed.principal.organisation, entry_id, field, data)
+
+    def _upstream_failed(self, attempt: Attempt, exchange: Exchange | None, error: UpstreamError) -> UpstreamFailed:
+        """The detail (addresses, certificates) is for our log; the caller is told in which phase it broke."""
+        code = f"upstream_{error.phase}"
+        attempt.settle(Ended.UPSTREAM_FAILED, error=code, hold=True)
+        log.warning("request %s: attempt %d: %s", attempt.request_id, attempt.number, error)
+        if isinstance(error, UpstreamClosed) and exchange is not None and exchange.reused and attempt.status is None:
+            return StalePooledConnection(_BROKE[error.phase], code=code)
+        if isinstance(error, UpstreamTimeout):
+            return UpstreamTimedOut("the deployment did not answer in time", code="upstream_timeout")
+        return UpstreamFailed(_BROKE[error.phase], code=code)
+
+    # -- 10: the answer
+
+    async def _answer(
+        self, governed: Governed, attempt: Attempt, route: Route, head: ResponseHead, responder: Responder
+    ) -> int:
+        exchange = attempt.exchange
+        if exchange is None:
+            raise AssertionError("an answer without an exchange")
+        if head.status == 200:
+            headers = self._answer_headers(governed, route)
+            if governed.chat.stream and _media_type(head) == b"text/event-stream":
+                await self._relay(governed, attempt, route, headers, responder)
+            else:
+                await self._whole(governed, attempt, route, headers, responder)
+            return head.status
+        if head.status in _CALLERS_TO_FIX:
+            await self._pass_error(governed, attempt, route, head, responder)
+            return head.status
+        exchange.abort()
+        code = f"upstream_status_{head.status}"
+        attempt.settle(Ended.UPSTREAM_REFUSED, error=code, hold=True)
+        if head.status in (401, 403):
+            reason = "refused our credentials; the operator of this gateway must mend them"
+        else:
+            reason = f"answered with status {head.status}"
+        raise UpstreamFailed(f"the deployment {reason}", code=code)
+
+    async def _relay(
+        self, governed: Governed, attempt: Attempt, route: Route, headers: list[Header], responder: Responder
+    ) -> None:
+        exchange = attempt.exchange
+        if exchange is None:
+            raise AssertionError("a relay without an exchange")
+        organisation = governed.principal.organisation
+        commitment = self._commitments.stream(organisation, attempt.outcome_id, "answer")
+        headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
+        headers.append((b"cache-control", b"no-cache"))
+
+        def answered() -> None:
+            self._router.answered(route.deployment, attempt.first_byte())
+
+        relay = StreamRelay(responder, exchange, attempt, commitment, headers, self._metrics, answered)
+        try:
+            watch = self._keys.watch(governed.principal.id, relay.revoke)
+        except SekishoError as error:
+            attempt.settle(Ended.REVOKED, error="key_revoked")
+            raise Unauthenticated(error.message, remedy=error.remedy) from None
+        try:
+            exchange.relay_to(relay)
+            await relay.done
+        except asyncio.CancelledError:
+            relay.caller_left()
+            raise
+        finally:
+            self._keys.unwatch(watch)
+
+    async def _whole(
+        self, governed: Governed, attempt: Attempt, route: Route, headers: list[Header], responder: Responder
+    ) -> None:
+        exchange = attempt.exchange
+        if exchange is None:
+            raise AssertionError("an answer without an exchange")
+        self._router.answered(route.deployment, attempt.first_byte())
+        answer = await exchange.read(ANSWER_BYTES_MAX)
+        whole = read_answer(answer)
+        if whole is None:
+            attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
+            raise UpstreamFailed("the deployment's answer is not a JSON object", code="upstream_invalid")
+        self._settle_whole(governed, attempt, whole, answer)
+        headers.append((b"content-type", b"application/json"))
+        responder.respond(200, headers, answer)
+
+    async def _pass_error(
+        self, governed: Governed, attempt: Attempt, route: Route, head: ResponseHead, responder: Responder
+    ) -> None:
+        """An error that concerns the caller goes on as it is; a 429 first looks for another deployment."""
+        exchange = attempt.exchange
+        if exchange is None:
+            raise AssertionError("an answer without an exchange")
+        if head.status == 429 and self._has_alternative(governed, route):
+            exchange.abort()
+            attempt.settle(Ended.UPSTREAM_REFUSED, error="upstream_status_429", hold=True)
+            raise UpstreamFailed("the deployment is at its limit", code="upstream_status_429")
+        answer = await exchange.read(ERROR_BYTES_MAX)
+        if read_answer(answer) is None:
+            answer = BadRequest(f"the deployment answered {head.status}", code=f"upstream_status_{head.status}").body()
+        self._settle_whole(governed, attempt, WholeAnswer(None, 0), answer)
+        headers = self._answer_headers(governed, route)
+        headers.append((b"content-type", b"application/json"))
+        headers += [(name, head.headers[name]) for name in (b"retry-after", b"retry-after-ms") if name in head.headers]
+        responder.respond(head.status, headers, answer)
+
+    def _has_alternative(self, governed: Governed, route: Route) -> bool:
+        decision = governed.decision
+        return any(name != route.deployment for name in (*decision.permitted_raw, *decision.permitted_redacted))
+
+    def _settle_whole(self, governed: Governed, attempt: Attempt, whole: WholeAnswer, answer: bytes) -> None:
+        commitment = self._commit(governed, attempt.outcome_id, "answer", answer)
+        attempt.settle(Ended.COMPLETE, usage=whole.usage, answer=commitment, answer_text_bytes=whole.text_bytes)
+
+    def _answer_headers(self, governed: Governed, route: Route) -> list[Header]:
+        deployment = governed.in_force.snapshot.deployments[route.deployment]
+        request_id = governed.request_id.encode()
+        return [
+            (b"x-request-id", request_id),
+            (b"x-sekisho-receipt", request_id),
+            (b"x-sekisho-deployment", deployment.name.encode()),
+            (b"x-sekisho-jurisdiction", _jurisdiction(deployment.facts["processing"].value)),
+            (b"x-sekisho-labels", ", ".join(governed.inspection.labels).encode()),
+        ]
+
+
+def _inspected(inspector: Inspector, document: Any) -> tuple[BodyInspection, BodyRedaction | None]:
+    """What a body holds, and the body without it."""
+    inspection = inspector.inspect(document)
+    if not inspection.labels or not inspection.redactable:
+        return inspection, None
+    return inspection, inspector.redact(document)
+
+
+class StalePooledConnection(UpstreamFailed):
+    """A kept-alive connection turned out to be closed: the attempt failed, the deployment may be fine."""
+
+
+def _jurisdiction(processing: tuple[str, ...]) -> bytes:
+    """Anywhere is every jurisdiction there is; the word says it better than the list."""
+    return b"anywhere" if ANYWHERE in processing else ", ".join(processing).encode()
+
+
+def _media_type(head: ResponseHead) -> bytes:
+    return head.headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
+
+
+def _ledger_full(error: LedgerFull) -> Unavailable:
+    return Unavailable(
+        f"the ledger can't record, so nothing was sent: {error.message}",
+        code="ledger_full",
+        remedy="The operator must free disk space; the gateway recovers by itself",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def _entry_too_large(error: EntryTooLarge) -> NotPermitted:
+    return NotPermitted(
+        f"the decision does not fit an entry, so nothing was sent: {error.message}", code="entry_too_large"
+    )

@@ -1,0 +1,200 @@
+"""Relaying a streamed answer: events go on as they come, whole, unchanged, with back-pressure.
+
+The stream's own end (`[DONE]`) is given to the caller only after the outcome is written. A stream that breaks never
+looks complete: an error event, and no `[DONE]`. Nothing is started towards the caller before the first event, so a
+stream that breaks earlier can still be tried elsewhere.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from sekisho.gateway.attempt import Attempt
+from sekisho.gateway.dialects.openai import Usage, read_usage, text_bytes
+from sekisho.gateway.entries import Ended
+from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed, error_body
+from sekisho.gateway.http1.interfaces import Exchange, Header, Responder
+from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.sse import EventSplitter, event_data
+from sekisho.ledger.interfaces import StreamCommitment
+
+_DONE: Final = b"[DONE]"
+_REVOKED: Final = "the API key was revoked"
+_SURPLUS_BYTES_MAX: Final = 64 * 1024  # what may follow [DONE] while the upstream ends its answer
+
+log = logging.getLogger(__name__)
+
+
+class StreamRelay:
+    """A BodyReceiver that feeds one caller. `done` completes when the caller has all it will get.
+
+    If anything was given it completes normally; else with UpstreamFailed if the stream broke, and with Unauthenticated
+    if the caller's key was revoked.
+    """
+
+    def __init__(
+        self,
+        responder: Responder,
+        exchange: Exchange,
+        attempt: Attempt,
+        commitment: StreamCommitment,
+        headers: list[Header],
+        metrics: Metrics,
+        answered: Callable[[], None],
+    ) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._responder = responder
+        self._exchange = exchange
+        self._attempt = attempt
+        self._commitment = commitment
+        self._headers = headers
+        self._metrics = metrics
+        self._answered = answered
+        self._splitter = EventSplitter()
+        self._usage: Usage | None = None
+        self._text_bytes = 0
+        self._given = False
+        self._closed = False
+        self._surplus_bytes = 0
+
+    # -- from the upstream
+
+    def data(self, chunk: bytes) -> None:
+        if self._closed:
+            self._surplus_bytes += len(chunk)
+            if self._surplus_bytes > _SURPLUS_BYTES_MAX:
+                self._exchange.abort()
+            return
+        try:
+            self._take(self._splitter.feed(chunk))
+        except GatewayError as error:
+            self._break(str(error), error.code or "upstream_failed")
+            self._exchange.abort()
+
+    def end(self) -> None:
+        if self._closed:
+            return
+        try:
+            self._take(self._splitter.end())
+        except GatewayError as error:
+            self._break(str(error), error.code or "upstream_failed")
+        if not self._closed:
+            self._break("the answer ended before it was complete", "upstream_incomplete")
+
+    def failed(self, error: Exception) -> None:
+        if not self._closed:
+            log.warning("request %s: attempt %d: %s", self._attempt.request_id, self._attempt.number, error)
+            self._break("the deployment's answer broke off", "upstream_failed")
+
+    # -- from our side
+
+    def revoke(self, _principal_id: str) -> None:
+        """The caller's key was revoked: end the stream at once."""
+        if not self._closed:
+            self._break(_REVOKED, "key_revoked", Ended.REVOKED)
+            self._exchange.abort()
+
+    def caller_left(self) -> None:
+        """The caller is gone: abort the upstream; what was used so far is recorded."""
+        if not self._closed:
+            self._closed = True
+            self._exchange.abort()
+            self._settle(Ended.CALLER_LEFT, None)
+
+    # -- inside
+
+    def _take(self, events: list[bytes]) -> None:
+        ready: list[bytes] = []
+        for event in events:
+            data = event_data(event)
+            if data == _DONE:
+                self._finish(b"".join((*ready, event)))
+                return
+            try:
+                reports_error = data is not None and self._reads_as_error(data)
+            except UpstreamFailed:
+                if ready:
+                    self._give(b"".join(ready))  # what came before the garbage is good
+                raise
+            ready.append(event)
+            if reports_error:
+                # An upstream that reports an error and then says [DONE] must not look complete.
+                self._give_last(b"".join(ready), Ended.UPSTREAM_FAILED, "upstream_error_event")
+                self._exchange.abort()
+                return
+            self._metrics.stream_events += 1
+        if ready:
+            self._give(b"".join(ready))
+
+    def _reads_as_error(self, data: bytes) -> bool:
+        """Read one event's JSON for usage and text; True if it reports an error. Raises UpstreamFailed for garbage."""
+        try:
+            event = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise UpstreamFailed("an event of the answer is not JSON", code="upstream_invalid") from None
+        if type(event) is not dict:
+            raise UpstreamFailed("an event of the answer is not a JSON object", code="upstream_invalid")
+        if event.get("error"):
+            return True
+        usage = event.get("usage")
+        if usage is not None:
+            self._usage = read_usage(usage) or self._usage
+        self._text_bytes += text_bytes(event)
+        return False
+
+    def _give(self, piece: bytes) -> None:
+        self._begin()
+        self._commitment.update(piece)
+        if not self._responder.write(piece):
+            self._exchange.pause()
+
+    def _begin(self) -> None:
+        if not self._given:
+            self._given = True
+            self._answered()
+            self._responder.on_writable(self._exchange.resume)
+            self._responder.start_stream(200, self._headers)
+
+    def _finish(self, last: bytes) -> None:
+        self._give_last(last, Ended.COMPLETE, None)
+
+    def _break(self, message: str, code: str, ended: Ended = Ended.UPSTREAM_FAILED) -> None:
+        if not self._given:
+            self._closed = True
+            failed = ended is Ended.UPSTREAM_FAILED
+            self._settle(ended, code, hold=failed)
+            self._complete(UpstreamFailed(message, code=code) if failed else Unauthenticated(message))
+            return
+        event = b"data: " + error_body(message, type="api_error", code=code) + b"\n\n"
+        self._give_last(event, ended, code)
+
+    def _give_last(self, last: bytes, ended: Ended, error: str | None) -> None:
+        """The last bytes of the stream, after the outcome that covers them is written."""
+        self._closed = True
+        self._begin()
+        self._commitment.update(last)
+        self._settle(ended, error)
+        self._responder.write(last)
+        self._responder.end()
+        self._complete(None)
+
+    def _settle(self, ended: Ended, error: str | None, *, hold: bool = False) -> None:
+        self._attempt.settle(
+            ended,
+            error=error,
+            usage=self._usage,
+            answer=self._commitment.finish() if self._given else None,
+            answer_text_bytes=self._text_bytes,
+            hold=hold,
+        )
+
+    def _complete(self, error: GatewayError | None) -> None:
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)

@@ -1,0 +1,144 @@
+"""The gateway's paths, and the one place where an error becomes an answer."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import orjson
+
+from sekisho.gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound
+from sekisho.gateway.http1.interfaces import Header, InboundRequest, Responder
+from sekisho.gateway.interfaces import InForce, Receipts
+from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.pipeline import Pipeline
+from sekisho.kernel.clock import Clock
+from sekisho.kernel.ids import IdSource, is_uuid7
+
+_JSON: Final = (b"content-type", b"application/json")
+_RECEIPT_RETRY_S: Final = 1  # the publisher signs about once a second
+
+log = logging.getLogger(__name__)
+
+Endpoint = Callable[[str, InboundRequest, Responder], Awaitable[int]]  # the status of the answer it gave
+
+
+class Surface:
+    """The Handler of a gateway's HTTP server."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        receipts: Receipts,
+        in_force: Callable[[], InForce],
+        metrics: Metrics,
+        clock: Clock,
+        ids: IdSource,
+        readiness: Callable[[], list[str]],
+        gauges: Callable[[], dict[str, float]],
+    ) -> None:
+        self._pipeline = pipeline
+        self._receipts = receipts
+        self._in_force = in_force
+        self._metrics = metrics
+        self._clock = clock
+        self._ids = ids
+        self._readiness = readiness
+        self._gauges = gauges
+        self._endpoints: dict[str, dict[str, Endpoint]] = {
+            "/v1/chat/completions": {"POST": pipeline.chat},
+            "/v1/models": {"GET": self._models},
+            "/healthz": {"GET": self._healthz},
+            "/readyz": {"GET": self._readyz},
+            "/metrics": {"GET": self._metrics_text},
+        }
+
+    async def __call__(self, request: InboundRequest, responder: Responder) -> None:
+        request_id = self._ids.new(self._clock.now_us())
+        try:
+            status = await self._endpoint(request)(request_id, request, responder)
+            self._metrics.statuses[status] += 1
+        except GatewayError as error:
+            self._answer_error(request_id, request, responder, error)
+        except Exception:
+            log.exception("request %s: a fault of the gateway", request_id)
+            message = "the gateway failed; its log tells more under this request's id"
+            self._answer_error(request_id, request, responder, GatewayError(message, code="internal"))
+
+    def _endpoint(self, request: InboundRequest) -> Endpoint:
+        methods = self._methods(request.path)
+        if not methods:
+            raise NotFound(
+                f"there is nothing at {request.path}", remedy="The OpenAI API is under /v1, receipts under /receipts/"
+            )
+        endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
+        if endpoint is None:
+            raise MethodNotAllowed(f"{request.method} is not possible here", remedy=f"Use {' or '.join(methods)}")
+        return endpoint
+
+    def _methods(self, path: str) -> dict[str, Endpoint]:
+        if path.startswith("/receipts/"):
+            return {"GET": self._receipt}
+        return self._endpoints.get(path, {})
+
+    def _answer_error(
+        self, request_id: str, request: InboundRequest, responder: Responder, error: GatewayError
+    ) -> None:
+        self._metrics.statuses[error.status] += 1
+        self._metrics.faults[error.code or "none"] += 1
+        # What a 4xx says may quote the caller's own words, which must not get into a log: its code tells enough.
+        said = error.message if error.status >= 500 else ""
+        log.info("request %s: %d %s %s", request_id, error.status, error.code, said)
+        if responder.started:
+            responder.abort()  # too late to say it; the caller must not take what it has for complete
+            return
+        headers: list[Header] = [(b"x-request-id", request_id.encode()), _JSON]
+        if error.has_receipt:
+            headers.append((b"x-sekisho-receipt", request_id.encode()))
+        if isinstance(error, MethodNotAllowed):
+            allowed = self._methods(request.path)
+            headers.append((b"allow", ", ".join(allowed).encode()))  # RFC 9110, section 15.5.6
+        if error.retry_after_s is not None:
+            headers.append((b"retry-after", str(error.retry_after_s).encode()))
+        responder.respond(error.status, headers, error.body())
+
+    async def _models(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        self._pipeline.authenticate(request)
+        models = self._in_force().snapshot.catalogue.models
+        listed = [{"id": model.name, "object": "model", "created": 0, "owned_by": "sekisho"} for model in models]
+        body = orjson.dumps({"object": "list", "data": listed})
+        responder.respond(200, [(b"x-request-id", request_id.encode()), _JSON], body)
+        return 200
+
+    async def _receipt(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        principal = self._pipeline.authenticate(request)
+        wanted = request.path.removeprefix("/receipts/")
+        if not is_uuid7(wanted):
+            raise BadRequest("a receipt's id is the x-sekisho-receipt of an answer", code="invalid_receipt_id")
+        answer = await self._receipts.receipt(wanted, principal.organisation)
+        headers: list[Header] = [(b"x-request-id", request_id.encode()), _JSON]
+        if answer.state == "complete":
+            responder.respond(200, headers, answer.file)
+            return 200
+        if answer.state == "pending":
+            headers.append((b"retry-after", str(_RECEIPT_RETRY_S).encode()))
+            responder.respond(202, headers, orjson.dumps({"status": "pending", "request": wanted}))
+            return 202
+        raise NotFound("your organisation has no receipt with this id", code="receipt_not_found")
+
+    async def _healthz(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        responder.respond(200, [_JSON], b'{"status":"ok"}')
+        return 200
+
+    async def _readyz(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        reasons = self._readiness()
+        snapshot = self._in_force().snapshot.digest
+        body = orjson.dumps({"status": "not ready" if reasons else "ready", "reasons": reasons, "snapshot": snapshot})
+        status = 503 if reasons else 200
+        responder.respond(status, [_JSON], body)
+        return status
+
+    async def _metrics_text(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        text = self._metrics.render(self._gauges())
+        responder.respond(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], text)
+        return 200

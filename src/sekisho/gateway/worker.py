@@ -1,0 +1,162 @@
+"""A gateway process at work: it serves, and follows the key register and the snapshot in force off the loop."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from sekisho.gateway.errors import Unavailable
+from sekisho.gateway.interfaces import InForce
+from sekisho.identity.interfaces import KeyChanges, KeyRegister
+from sekisho.kernel.clock import Clock
+from sekisho.kernel.errors import SekishoError
+from sekisho.snapshot.interfaces import Snapshot
+
+FOLLOW_INTERVAL_S: Final = 0.25  # revocation takes effect within a second: a quarter to see it, the rest to spare
+EPOCH_AHEAD_US: Final = 10_000_000  # the next epoch is prepared so long before this one ends
+_RETRY_AFTER_S: Final = 5.0  # a snapshot that could not be loaded is tried (and complained of) again so soon
+STALE_AFTER_S: Final = 5.0  # register not read for so long: serve on (G4), alarm, and say "not ready"
+
+log = logging.getLogger(__name__)
+
+
+class AppliesChanges(Protocol):
+    def apply(self, changes: KeyChanges) -> None: ...
+
+
+class SnapshotSource(Protocol):
+    """Blocking; called in a thread."""
+
+    def current(self) -> str | None: ...
+    def put_in_force(self, digest: str, now_us: int) -> InForce: ...
+
+
+class Follower:
+    """Keeps a worker's keys and snapshot as the data directory has them. Never blocks the loop, never stops serving."""
+
+    def __init__(self, register: KeyRegister, keyring: AppliesChanges, snapshots: SnapshotSource, clock: Clock) -> None:
+        self._register = register
+        self._keyring = keyring
+        self._snapshots = snapshots
+        self._clock = clock
+        self._sequence = 0
+        self._in_force: InForce | None = None
+        self._next: InForce | None = None  # the same snapshot's next epoch, prepared ahead
+        self._read_at = 0.0
+        self._refused: str | None = None
+        self._said = ""
+        self._retry_at = 0.0
+
+    async def start(self) -> None:
+        """Read both once; raises what stands in the way (a gateway can't begin without a snapshot)."""
+        await self._follow_keys()
+        digest = await asyncio.to_thread(self._snapshots.current)
+        if digest is None:
+            raise SekishoError("no snapshot is in force", remedy="Run `sekisho check`, then start control")
+        self._in_force = await asyncio.to_thread(self._snapshots.put_in_force, digest, self._clock.now_us())
+
+    def in_force(self) -> InForce:
+        """What requests see now. Raises Unavailable if its epoch is over and the next one could not be prepared.
+
+        A fact that has ended permits nothing any more (G2), so what stood on it is not served on with.
+        """
+        in_force = self._in_force
+        if in_force is None:
+            raise AssertionError("asked before start")
+        until = in_force.snapshot.epoch_until
+        if until is None or self._clock.now_us() < until:
+            return in_force
+        if self._next is None:
+            raise Unavailable(
+                "a fact has ended, and the rules without it can't be read",
+                code="epoch_over",
+                remedy="The operator must mend the snapshot; the gateway recovers by itself",
+                retry_after_s=1,
+            )
+        self._in_force, self._next = self._next, None
+        return self.in_force()
+
+    def age_s(self) -> float:
+        """Since the key register was last read."""
+        return asyncio.get_running_loop().time() - self._read_at
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(FOLLOW_INTERVAL_S)
+            try:
+                await self._follow_keys()
+            except Exception:
+                # Whatever the register's driver raises, the keys we know stay in force; `age_s` raises the alarm.
+                log.exception("the key register can't be read; serving with the keys known %.0f s ago", self.age_s())
+            try:
+                await self._follow_snapshot()
+            except (SekishoError, OSError) as error:
+                if str(error) != self._said:  # tried again and again, said once
+                    log.error("the snapshot can't be followed, the one in force stays: %s", error)
+                self._said = str(error)
+            except Exception:
+                # Were this task to end, revocations would no longer be seen.
+                log.exception("the snapshot can't be followed, the one in force stays")
+            else:
+                self._said = ""
+
+    async def _follow_keys(self) -> None:
+        changes = await asyncio.to_thread(self._register.changes_since, self._sequence)
+        self._read_at = asyncio.get_running_loop().time()
+        if changes.keys:
+            self._keyring.apply(changes)
+        self._sequence = changes.sequence
+
+    async def _follow_snapshot(self) -> None:
+        digest = await asyncio.to_thread(self._snapshots.current)
+        if self._in_force is None:
+            raise AssertionError("followed before start")
+        snapshot = self._in_force.snapshot
+        if digest is None or digest == snapshot.digest:
+            await self._prepare_epoch(snapshot)
+            return
+        loop = asyncio.get_running_loop()
+        if digest == self._refused and loop.time() < self._retry_at:
+            await self._prepare_epoch(snapshot)
+            return
+        try:
+            in_force = await asyncio.to_thread(self._snapshots.put_in_force, digest, self._clock.now_us())
+        except Exception:
+            self._refused, self._retry_at = digest, loop.time() + _RETRY_AFTER_S  # a newer one is tried at once
+            raise
+        self._in_force, self._next, self._refused = in_force, None, None
+        log.info("snapshot %s is in force", digest[:16])
+
+    async def _prepare_epoch(self, snapshot: Snapshot) -> None:
+        """Have the next epoch ready before this one ends, so that no request meets the change."""
+        until, now_us = snapshot.epoch_until, self._clock.now_us()
+        if until is None or self._next is not None or now_us < until - EPOCH_AHEAD_US:
+            return
+        self._next = await asyncio.to_thread(self._snapshots.put_in_force, snapshot.digest, max(until, now_us))
+
+
+class Serves(Protocol):
+    async def start(self, sock: socket.socket) -> None: ...
+    async def stop(self, grace_s: float) -> None: ...
+
+
+async def serve(
+    server: Serves,
+    listener: socket.socket,
+    follower: Follower,
+    stop: asyncio.Event,
+    drain_s: float,
+    close: Callable[[], Awaitable[None]],
+) -> None:
+    """Serve until `stop`, then let requests in flight finish for at most `drain_s` seconds, then `close`."""
+    following = asyncio.create_task(follower.run())
+    try:
+        await server.start(listener)
+        await stop.wait()
+        await server.stop(drain_s)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await close()

@@ -1,0 +1,123 @@
+"""What a worker has in force as time passes: the end of a fact takes effect on the instant, whatever happens."""
+
+import asyncio
+
+import pytest
+
+from gateway_fakes import in_force
+from sekisho.gateway.errors import Unavailable
+from sekisho.gateway.worker import EPOCH_AHEAD_US, Follower
+from sekisho.identity.interfaces import KeyChanges
+from sekisho.kernel.errors import SekishoError
+
+START_US = 1_800_000_000_000_000
+END_US = START_US + 2 * EPOCH_AHEAD_US  # of the first epoch
+DIGEST, OTHER = "ab" * 32, "cd" * 32
+
+
+class Clock:
+    now = START_US
+
+    def now_us(self) -> int:
+        return self.now
+
+
+class Register:
+    def changes_since(self, sequence: int) -> KeyChanges:
+        return KeyChanges(sequence, ())
+
+
+class Snapshots:
+    """A source with one end of a fact, at END_US; `broken` refuses to load."""
+
+    def __init__(self) -> None:
+        self.digest: str | None = DIGEST
+        self.broken = False
+        self.loaded: list[tuple[str, int]] = []
+
+    def current(self) -> str | None:
+        return self.digest
+
+    def put_in_force(self, digest: str, now_us: int):
+        if self.broken:
+            raise SekishoError("a part was changed")
+        self.loaded.append((digest, now_us))
+        value = in_force(("a",))
+        after = now_us >= END_US
+        bounds = {"epoch_from": END_US if after else 0, "epoch_until": None if after else END_US}
+        fields = {name: getattr(value.snapshot, name) for name in value.snapshot.__dataclass_fields__}
+        return value._replace(snapshot=type(value.snapshot)(**(fields | bounds | {"digest": digest})))
+
+
+@pytest.fixture
+async def world():
+    clock, snapshots = Clock(), Snapshots()
+    follower = Follower(Register(), None, snapshots, clock)
+    await follower.start()
+    following = asyncio.create_task(follower.run())
+    yield clock, snapshots, follower
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def comes_true(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_next_epoch_is_prepared_ahead_and_holds_from_its_first_instant(world):
+    clock, snapshots, follower = world
+    clock.now = END_US - EPOCH_AHEAD_US
+    await comes_true(lambda: (DIGEST, END_US) in snapshots.loaded)
+    clock.now = END_US - 1
+    assert follower.in_force().snapshot.epoch_from == 0
+    await comes_true(lambda: follower._next is not None)
+    clock.now = END_US
+    assert follower.in_force().snapshot.epoch_from == END_US
+
+
+async def test_what_stood_on_an_ended_fact_is_not_served_on_with(world):
+    clock, snapshots, follower = world
+    snapshots.broken = True
+    clock.now = END_US
+    with pytest.raises(Unavailable) as caught:
+        follower.in_force()
+    assert caught.value.status == 503
+    assert caught.value.retry_after_s == 1
+    snapshots.broken = False
+
+    def recovered() -> bool:
+        try:
+            return follower.in_force().snapshot.epoch_from == END_US
+        except Unavailable:
+            return False
+
+    await comes_true(recovered)
+
+
+async def test_a_snapshot_that_cannot_be_loaded_keeps_the_one_in_force_and_its_epochs(world):
+    clock, snapshots, follower = world
+    snapshots.digest, snapshots.broken = OTHER, True
+    await comes_true(lambda: follower._refused == OTHER)
+    assert follower.in_force().snapshot.digest == DIGEST
+    snapshots.broken = False
+    clock.now = END_US
+    await comes_true(lambda: (DIGEST, END_US) in snapshots.loaded)
+    await comes_true(lambda: follower._next is not None or follower.in_force().snapshot.epoch_from == END_US)
+    assert follower.in_force().snapshot.digest == DIGEST
+
+
+@pytest.mark.parametrize("digest", [OTHER, None])
+async def test_a_new_snapshot_replaces_what_was_prepared_of_the_old(world, digest):
+    clock, snapshots, follower = world
+    clock.now = END_US - EPOCH_AHEAD_US
+    await comes_true(lambda: follower._next is not None)
+    snapshots.digest = digest
+    if digest is not None:
+        await comes_true(lambda: follower.in_force().snapshot.digest == OTHER)
+    clock.now = END_US
+    await comes_true(lambda: (digest or DIGEST, END_US) in snapshots.loaded)
+    await comes_true(lambda: follower._next is not None or follower._in_force.snapshot.epoch_from == END_US)
+    assert follower.in_force().snapshot.digest == (digest or DIGEST)
+    assert follower.in_force().snapshot.epoch_from == END_US

@@ -1,0 +1,396 @@
+"""The request path among fakes of its ports: orders, retries, ends."""
+
+import asyncio
+import threading
+
+import orjson
+import pytest
+
+from gateway_fakes import Script, World
+from sekisho.gateway.aside import WAITING_MAX, Aside
+from sekisho.gateway.errors import (
+    BadRequest,
+    Busy,
+    NotFound,
+    NotPermitted,
+    Unauthenticated,
+    Unavailable,
+    UpstreamFailed,
+)
+from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamTimeout, UpstreamUnreachable
+from sekisho.gateway.http1.interfaces import InboundRequest, Peer
+from sekisho.gateway.pipeline import LARGE_BODY_BYTES
+from sekisho.kernel.errors import SekishoError
+
+ANSWER = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
+EVENT_STREAM = {b"content-type": b"text/event-stream"}
+
+
+def event(text: str) -> bytes:
+    return b"data: " + orjson.dumps({"choices": [{"delta": {"content": text}}]}) + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def stream(*chunks: bytes | Exception) -> Script:
+    return Script(chunks=chunks, headers=EVENT_STREAM)
+
+
+async def test_the_decision_is_durable_before_a_byte_leaves_and_the_outcome_written_before_the_answer() -> None:
+    world = World()
+    world.script("a", Script(body=ANSWER))
+    assert await world.chat() == 200
+    assert [step for step in world.trace if not step.startswith("caller")] == [
+        "decision", "durable", "send a", "outcome", "end",
+    ]  # fmt: skip
+    assert world.trace.index("outcome") < world.trace.index('caller {"choices":[')
+    outcome = world.writer.bodies("outcome")[0]
+    assert outcome["usage"] == {"prompt": 3, "completion": 4, "source": "upstream"}
+    assert outcome["ended"] == "complete"
+    assert outcome["peer"]["address"] == "192.0.2.1"
+    assert world.writer.reserved == 0
+
+
+async def test_g1_while_the_decision_is_not_durable_the_upstream_is_not_even_connected() -> None:
+    world = World()
+    world.writer.durable = False
+    world.script("a", Script(body=ANSWER))
+    task = asyncio.create_task(world.chat())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert world.writer.bodies("decision")
+    assert world.client.exchanges == []
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.client.exchanges == []
+    assert world.writer.bodies("outcome")[0]["ended"] == "caller_left"
+    assert world.writer.bodies("outcome")[0]["written"] is False
+
+
+async def test_a_denial_is_recorded_durably_before_it_is_said() -> None:
+    world = World(raw=())
+    with pytest.raises(NotPermitted, match=r"Because\."):
+        await world.chat()
+    assert world.trace == ["decision", "durable"]
+    assert world.writer.bodies("decision")[0]["chosen"] is None
+    assert world.metrics.denied == 1
+
+
+@pytest.mark.parametrize("raw", [("a",), ()])
+async def test_when_the_ledger_is_full_nothing_is_sent_and_nothing_denied_without_record(raw: tuple[str, ...]) -> None:
+    world = World(raw=raw)
+    world.writer.full = True
+    with pytest.raises(Unavailable) as caught:
+        await world.chat()
+    assert caught.value.retry_after_s == 1
+    assert world.client.exchanges == []
+    assert world.trace == []
+
+
+async def test_the_redacted_body_leaves_where_only_that_is_permitted() -> None:
+    world = World(raw=(), redacted=("b",))
+    world.script("b", Script(body=ANSWER))
+    await world.chat("my SECRET")
+    sent = world.client.exchanges[0].sent
+    assert b"SECRET" not in sent
+    assert b"[secret]" in sent
+    assert orjson.loads(sent)["model"] == "b-m"
+    assert world.writer.bodies("decision")[0]["chosen"] == {"action": "sendRedacted", "deployment": "b"}
+    assert world.responder.headers[b"x-sekisho-labels"] == b"secret"
+
+
+async def test_a_failure_before_the_first_byte_is_tried_elsewhere_with_a_decision_of_its_own() -> None:
+    world = World(raw=("a", "b"))
+    world.script("a", Script(error=UpstreamUnreachable("refused", phase="connect")))
+    world.script("b", Script(error=UpstreamUnreachable("refused", phase="connect")))
+    with pytest.raises(UpstreamFailed):
+        await world.chat()
+    decisions, outcomes = world.writer.bodies("decision"), world.writer.bodies("outcome")
+    assert [d["attempt"] for d in decisions] == [1, 2]
+    assert {d["chosen"]["deployment"] for d in decisions} == {"a", "b"}
+    assert [o["ended"] for o in outcomes] == ["upstream_failed"] * 2
+    assert [o["decision"] for o in outcomes] == [e.id for e in world.writer.entries if e.kind == "decision"]
+    assert world.writer.reserved == 0
+
+
+async def test_a_stale_pooled_connection_is_a_failed_attempt_and_the_deployment_stays_in_the_choice() -> None:
+    world = World()
+    world.script("a", Script(error=UpstreamClosed("closed", phase="head"), reused=True), Script(body=ANSWER))
+    assert await world.chat() == 200
+    assert [d["chosen"]["deployment"] for d in world.writer.bodies("decision")] == ["a", "a"]
+    assert [o["ended"] for o in world.writer.bodies("outcome")] == ["upstream_failed", "complete"]
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 500, 503])
+async def test_what_the_caller_cannot_mend_is_502_and_the_upstreams_words_stay_here(status: int) -> None:
+    world = World()
+    world.script("a", Script(status=status, body=b"<html>secret words</html>"))
+    with pytest.raises(UpstreamFailed) as caught:
+        await world.chat()
+    assert caught.value.status == 502
+    assert b"secret words" not in caught.value.body()
+    assert world.client.exchanges[0].aborted
+    assert world.writer.bodies("outcome")[0]["ended"] == "upstream_refused"
+
+
+async def test_an_upstreams_429_goes_to_the_caller_with_its_retry_after_when_there_is_no_other() -> None:
+    world = World()
+    world.script("a", Script(429, b'{"error":{"message":"slow"}}', headers={b"retry-after": b"7"}))
+    assert await world.chat() == 429
+    assert world.responder.headers[b"retry-after"] == b"7"
+    assert world.responder.body == b'{"error":{"message":"slow"}}'
+
+
+async def test_an_upstreams_429_is_tried_elsewhere_first() -> None:
+    world = World(raw=("a",), redacted=("b",))
+    world.script("a", Script(429, b"{}"))
+    world.script("b", Script(body=ANSWER))
+    assert await world.chat("SECRET") == 200
+
+
+async def test_what_broke_is_told_without_our_addresses() -> None:
+    world = World()
+    world.script("a", Script(error=UpstreamUnreachable("10.1.2.3:443 refused", phase="connect")))
+    with pytest.raises(UpstreamFailed) as caught:
+        await world.chat()
+    assert b"10.1.2.3" not in caught.value.body()
+
+
+async def test_a_deployment_that_is_not_set_up_is_a_recorded_attempt_that_sent_nothing() -> None:
+    world = World()
+    world.in_force.upstreams["a"] = SekishoError("the credential file /secret is missing")
+    with pytest.raises(UpstreamFailed) as caught:
+        await world.chat()
+    assert b"/secret" not in caught.value.body()
+    assert world.client.exchanges == []
+    assert world.writer.bodies("outcome")[0]["ended"] == "not_sent"
+
+
+async def test_good_events_before_garbage_in_one_chunk_reach_the_caller() -> None:
+    world = World()
+    world.script("a", stream(event("a") + b"data: garbage\n\n"))
+    await world.chat(stream=True)
+    assert world.responder.body.startswith(event("a"))
+    assert b"[DONE]" not in world.responder.body
+
+
+async def test_a_large_body_is_read_beside_the_loop_by_an_inspector_of_its_own() -> None:
+    world = World(raw=(), redacted=("b",))
+    world.script("b", Script(body=ANSWER))
+    await world.chat("SECRET" + "x" * LARGE_BODY_BYTES)
+    snapshot = world.in_force.snapshot
+    assert snapshot.inspector.threads == set()  # type: ignore[attr-defined]
+    assert len(snapshot.inspector_aside.threads) == 1  # type: ignore[attr-defined]
+    assert threading.get_ident() not in snapshot.inspector_aside.threads  # type: ignore[attr-defined]
+    assert b"SECRET" not in world.client.exchanges[0].sent
+    world.pipeline.close()
+
+
+async def test_what_is_wrong_with_a_large_body_is_said_as_of_a_small_one() -> None:
+    world = World()
+    body = b'{"model":"m","messages":"' + b"x" * LARGE_BODY_BYTES + b'"}'
+    request = InboundRequest("POST", "/", "", {b"authorization": b"Bearer sk-good"}, body, Peer("127.0.0.1", 1, None))
+    with pytest.raises(BadRequest):
+        await world.pipeline.chat("id", request, world.responder)
+    world.pipeline.close()
+
+
+async def test_only_so_many_large_bodies_wait() -> None:
+    aside, gate = Aside(), threading.Event()
+    waiting = [asyncio.create_task(aside.run(gate.wait)) for _ in range(WAITING_MAX)]
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await aside.run(gate.wait)
+    gate.set()
+    assert all(await asyncio.gather(*waiting))
+    assert await aside.run(lambda: 7) == 7
+    aside.close()
+
+
+async def test_a_timeout_is_504() -> None:
+    world = World()
+    world.script("a", Script(error=UpstreamTimeout("silence", phase="head")))
+    with pytest.raises(UpstreamFailed) as caught:
+        await world.chat()
+    assert caught.value.status == 504
+
+
+async def test_garbage_for_an_answer_is_502() -> None:
+    world = World()
+    world.script("a", Script(body=b"<html>"))
+    with pytest.raises(UpstreamFailed):
+        await world.chat()
+    assert world.writer.bodies("outcome")[0]["error"] == "upstream_invalid"
+
+
+async def test_a_caller_that_leaves_before_the_head_aborts_the_upstream() -> None:
+    world = World()
+    world.script("a", Script(hang=True))
+    task = asyncio.create_task(world.chat())
+    while not world.client.exchanges or not world.client.exchanges[0].written:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.client.exchanges[0].aborted
+    outcome = world.writer.bodies("outcome")[0]
+    assert (outcome["ended"], outcome["written"]) == ("caller_left", True)
+    assert outcome["usage"]["source"] == "estimated"
+
+
+async def test_a_stream_is_relayed_and_its_end_comes_after_the_outcome() -> None:
+    world = World()
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":6}}\n\n'
+    parts = b": ping\n\n" + event("a") + event("b") + usage + DONE
+    world.script("a", stream(parts[:30], parts[30:31], parts[31:]))
+    assert await world.chat(stream=True) == 200
+    assert world.responder.body == parts
+    last = max(i for i, step in enumerate(world.trace) if step.startswith("caller"))
+    assert world.trace.index("outcome") < last
+    assert world.writer.bodies("outcome")[0]["usage"] == {"prompt": 5, "completion": 6, "source": "upstream"}
+    assert world.writer.bodies("outcome")[0]["answer"]["bytes"] == len(parts)
+    assert world.keys.watchers == []
+
+
+async def test_a_stream_without_usage_is_counted_by_us() -> None:
+    world = World()
+    world.script("a", stream(event("abcdefgh"), DONE))
+    await world.chat(stream=True)
+    assert world.writer.bodies("outcome")[0]["usage"]["completion"] == 2
+    assert world.writer.bodies("outcome")[0]["usage"]["source"] == "estimated"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        stream(event("a"), UpstreamClosed("cut", phase="body")),
+        stream(event("a")),
+        stream(event("a"), b"data: {half"),
+        stream(event("a"), b"data: not json\n\n", DONE),
+        stream(event("a"), b"data: []\n\n", DONE),
+    ],
+)
+async def test_a_stream_that_breaks_ends_in_an_error_event_without_done(broken: Script) -> None:
+    world = World()
+    world.script("a", broken)
+    await world.chat(stream=True)
+    events = world.responder.body.split(b"\n\n")
+    assert events[0] + b"\n\n" == event("a")
+    assert orjson.loads(events[1].removeprefix(b"data: "))["error"]["message"]
+    assert b"[DONE]" not in world.responder.body
+    assert events[2:] == [b""]
+    assert world.writer.bodies("outcome")[0]["ended"] == "upstream_failed"
+    assert world.responder.ended
+
+
+async def test_an_error_event_of_the_upstream_never_ends_in_done() -> None:
+    world = World()
+    world.script("a", stream(event("a"), b'data: {"error":{"message":"boom"}}\n\n' + DONE))
+    await world.chat(stream=True)
+    assert b"boom" in world.responder.body
+    assert b"[DONE]" not in world.responder.body
+
+
+async def test_a_stream_that_breaks_before_its_first_event_is_tried_elsewhere() -> None:
+    world = World(raw=("a",), redacted=("b",))
+    world.script("a", stream(b"data: ha", UpstreamClosed("cut", phase="body")))
+    world.script("b", stream(event("b"), DONE))
+    assert await world.chat("SECRET", stream=True) == 200
+    assert world.responder.body == event("b") + DONE
+    assert [o["ended"] for o in world.writer.bodies("outcome")] == ["upstream_failed", "complete"]
+
+
+async def test_a_caller_that_leaves_in_mid_stream_aborts_the_upstream_and_is_counted() -> None:
+    world = World()
+    world.script("a", stream(event("abcd"), b""))
+    task = asyncio.create_task(world.chat(stream=True))
+    while not world.responder.body:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.client.exchanges[0].aborted
+    outcome = world.writer.bodies("outcome")[0]
+    assert outcome["ended"] == "caller_left"
+    assert outcome["usage"]["completion"] == 1
+    assert outcome["answer"]["bytes"] == len(event("abcd"))
+
+
+async def test_revoking_the_key_ends_its_stream_with_an_error_event() -> None:
+    world = World()
+    world.script("a", stream(event("abcd"), b""))
+    task = asyncio.create_task(world.chat(stream=True))
+    while not world.responder.body:
+        await asyncio.sleep(0)
+    world.keys.watchers[0]("key-k1")
+    await task
+    assert b"revoked" in world.responder.body
+    assert b"[DONE]" not in world.responder.body
+    assert world.client.exchanges[0].aborted
+    assert world.writer.bodies("outcome")[0]["ended"] == "revoked"
+
+
+async def test_a_key_revoked_before_its_stream_began_is_refused_not_streamed_to() -> None:
+    world = World()
+    world.script("a", stream(b""))
+    task = asyncio.create_task(world.chat(stream=True))
+    while not world.keys.watchers:
+        await asyncio.sleep(0)
+    world.keys.watchers[0]("key-k1")
+    with pytest.raises(Unauthenticated):
+        await task
+    assert not world.responder.started
+    assert world.client.exchanges[0].aborted
+    assert world.writer.bodies("outcome")[0]["ended"] == "revoked"
+    assert world.keys.watchers == []
+
+
+async def test_a_key_revoked_while_its_decision_is_being_written_sends_nothing() -> None:
+    world = World()
+    world.script("a", Script(body=ANSWER))
+    world.keys.live = False
+    with pytest.raises(Unauthenticated):
+        await world.chat()
+    assert world.client.exchanges == []
+    assert world.writer.bodies("outcome")[0]["ended"] == "revoked"
+
+
+async def test_a_slow_caller_pauses_its_own_upstream_until_it_reads_again() -> None:
+    world = World()
+    world.responder.slow = True
+    world.script("a", stream(event("a"), b""))
+    task = asyncio.create_task(world.chat(stream=True))
+    while not world.responder.body:
+        await asyncio.sleep(0)
+    assert world.client.exchanges[0].paused
+    world.responder.writable()
+    assert not world.client.exchanges[0].paused
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_answers_before_a_decision_leave_no_entry() -> None:
+    world = World(in_flight_max=0)
+    with pytest.raises(Unauthenticated):
+        await world.chat(key=b"Bearer sk-bad")
+    with pytest.raises(Busy):
+        await world.chat()
+    world.in_force.snapshot.deployments_by_model.clear()  # type: ignore[attr-defined]
+    with pytest.raises(NotFound):
+        await world.chat()
+    assert world.writer.entries == []
+
+
+async def test_the_decisions_input_holds_what_was_declared_and_found() -> None:
+    world = World()
+    world.script("a", Script(body=ANSWER))
+    await world.chat("SECRET")
+    decision_input = world.in_force.snapshot.decider.inputs[0]  # type: ignore[attr-defined]
+    assert decision_input.labels_raw == ("secret",)
+    assert decision_input.labels_redacted == ()
+    assert decision_input.residency == ("JP",)
+    assert decision_input.data_class == "public"
+    assert decision_input.snapshot == "2" * 64

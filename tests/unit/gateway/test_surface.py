@@ -1,0 +1,144 @@
+"""The gateway's paths, and errors as answers."""
+
+import logging
+
+import orjson
+import pytest
+
+from gateway_fakes import World
+from sekisho.gateway.errors import Unavailable
+from sekisho.gateway.http1.interfaces import InboundRequest, Peer
+from sekisho.gateway.interfaces import ReceiptAnswer
+from sekisho.gateway.surface import Surface
+from sekisho.kernel.clock import SystemClock
+
+KEY = {b"authorization": b"Bearer sk-good"}
+RECEIPT = "01a20a17-737b-78b0-8e26-14a3746e95ae"
+
+
+class Ledger:
+    """Receipts that answer as told, and note for whom."""
+
+    def __init__(self):
+        self.answer = ReceiptAnswer("unknown")
+        self.asked = []
+
+    async def receipt(self, request_id, organisation):
+        self.asked.append((request_id, organisation))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def world():
+    made = World()
+    made.receipts = Ledger()
+    made.not_ready = []
+    made.surface = Surface(
+        pipeline=made.pipeline,
+        receipts=made.receipts,
+        in_force=lambda: made.in_force,
+        metrics=made.metrics,
+        clock=SystemClock(),
+        ids=made.ids,
+        readiness=lambda: made.not_ready,
+        gauges=lambda: {"sekisho_ledger_full": 0.0, "sekisho_register_age_seconds": 0.1},
+    )
+    return made
+
+
+async def call(world, method, path, headers=None, body=b""):
+    await world.surface(
+        InboundRequest(method, path, "", headers or {}, body, Peer("127.0.0.1", 1, None)), world.responder
+    )
+    return world.responder.status
+
+
+async def test_models_are_listed_for_a_key_only(world):
+    assert await call(world, "GET", "/v1/models", KEY) == 200
+    assert [model["id"] for model in orjson.loads(world.responder.body)["data"]] == ["m"]
+
+
+async def test_without_a_key_is_401_in_the_shape_of_openai(world):
+    assert await call(world, "GET", "/v1/models") == 401
+    error = orjson.loads(world.responder.body)["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["code"] == "invalid_api_key"
+    assert world.metrics.statuses[401] == 1
+
+
+async def test_an_unknown_path_is_404(world):
+    assert await call(world, "GET", "/nowhere") == 404
+    assert orjson.loads(world.responder.body)["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/chat/completions", b"POST"),
+        ("DELETE", "/v1/models", b"GET"),
+        ("POST", f"/receipts/{RECEIPT}", b"GET"),
+    ],
+)
+async def test_a_wrong_method_is_405_and_says_which_are_allowed(world, method, path, allow):
+    assert await call(world, method, path, KEY) == 405
+    assert world.responder.headers[b"allow"] == allow
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [(ReceiptAnswer("complete", b"{}"), 200), (ReceiptAnswer("pending"), 202), (ReceiptAnswer("unknown"), 404)],
+)
+async def test_a_receipt_is_asked_for_on_behalf_of_the_keys_organisation(world, answer, status):
+    world.receipts.answer = answer
+    assert await call(world, "GET", f"/receipts/{RECEIPT}", KEY) == status
+    assert world.receipts.asked == [(RECEIPT, "default")]
+    assert (b"retry-after" in world.responder.headers) == (status == 202)
+
+
+async def test_what_is_no_receipts_id_is_400_and_not_looked_for(world):
+    assert await call(world, "GET", "/receipts/..%2Fcheckpoint", KEY) == 400
+    assert world.receipts.asked == []
+
+
+async def test_readiness_names_its_reasons(world):
+    assert await call(world, "GET", "/readyz") == 200
+    world.responder.started = False
+    world.not_ready = ["the ledger takes no new decision"]
+    world.responder.body, world.responder.ended = b"", False
+    assert await call(world, "GET", "/readyz") == 503
+    assert orjson.loads(world.responder.body)["reasons"] == world.not_ready
+
+
+async def test_alive_and_metrics_need_no_key(world):
+    assert await call(world, "HEAD", "/healthz") == 200
+    world.responder.started, world.responder.ended = False, False
+    assert await call(world, "GET", "/metrics") == 200
+    assert b'sekisho_requests_total{status="200"} 1\n' in world.responder.body
+
+
+async def test_a_fault_of_ours_is_500_and_says_nothing_of_itself(world, caplog):
+    world.receipts.answer = RuntimeError("the secret is hunter2")
+    assert await call(world, "GET", f"/receipts/{RECEIPT}", KEY) == 500
+    assert b"hunter2" not in world.responder.body
+    assert "hunter2" in caplog.text
+    assert world.responder.headers[b"x-request-id"].decode() in caplog.text
+
+
+async def test_an_error_after_the_answer_began_aborts_it(world):
+    world.responder.started = True
+    world.receipts.answer = Unavailable("no")
+    await call(world, "GET", f"/receipts/{RECEIPT}", KEY)
+    assert world.responder.aborted
+    assert world.responder.body == b""
+
+
+async def test_the_log_does_not_repeat_what_a_caller_wrote(world, caplog):
+    caplog.set_level(logging.INFO)
+    body = orjson.dumps({"model": "my-private-words", "messages": [{"role": "user", "content": "hi"}]})
+    assert await call(world, "POST", "/v1/chat/completions", KEY, body) == 404
+    assert await call(world, "GET", "/my-private-path", KEY) == 404
+    assert b"my-private-words" in world.responder.body
+    assert "model_not_found" in caplog.text
+    assert "my-private" not in caplog.text

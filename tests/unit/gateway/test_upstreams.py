@@ -1,0 +1,62 @@
+"""From declared deployments to endpoints."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway_fakes import in_force
+from sekisho.catalog.interfaces import CredentialReference, UpstreamTls
+from sekisho.gateway.interfaces import Upstream
+from sekisho.gateway.upstreams import put_in_force
+from sekisho.kernel.errors import SekishoError
+
+
+def upstream(resolve=lambda reference: "secret", **changes):
+    snapshot = in_force(("a",)).snapshot
+    deployment = msgspec.structs.replace(snapshot.deployments["a"], **changes)
+    return put_in_force(replace(snapshot, deployments={"a": deployment}), Path("/data"), resolve).upstreams["a"]
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "target"),
+    [
+        ("http://127.0.0.1:9/v1", "127.0.0.1", 9, "/v1/chat/completions"),
+        ("https://api.example.jp/openai/v1/", "api.example.jp", 443, "/openai/v1/chat/completions"),
+        ("http://[::1]/v1", "::1", 80, "/v1/chat/completions"),
+    ],
+)
+def test_the_url_names_endpoint_and_target(url, host, port, target):
+    made = upstream(url=url)
+    assert (made.endpoint.host, made.endpoint.port, made.chat_target) == (host, port, target)
+    assert (made.endpoint.tls is not None) == url.startswith("https")
+
+
+def test_networks_timeouts_and_tls_are_the_declared_ones():
+    made = upstream(
+        url="https://api.example.jp/v1",
+        networks=("192.0.2.0/24",),
+        connect_timeout_ms=1500,
+        tls=UpstreamTls(ca_file="keys/ca.pem", server_name="inner.example.jp"),
+    )
+    assert made.endpoint.networks == (ip_network("192.0.2.0/24"),)
+    assert made.endpoint.connect_timeout_s == 1.5
+    assert made.endpoint.tls.ca_file == "/data/keys/ca.pem"
+    assert made.endpoint.tls.server_name == "inner.example.jp"
+    assert made.endpoint.tls.client_key_file is None
+
+
+def test_the_credential_goes_into_the_header_and_nowhere_else():
+    made = upstream(credential=CredentialReference("env", "KEY"))
+    assert (b"authorization", b"Bearer secret") in made.headers
+    assert b"authorization" not in dict(upstream().headers)
+
+
+def test_a_credential_that_cannot_be_read_fails_its_deployment_only():
+    def missing(reference):
+        raise SekishoError("the variable KEY is not set")
+
+    assert isinstance(upstream(missing, credential=CredentialReference("env", "KEY")), SekishoError)
+    assert isinstance(upstream(missing), Upstream)

@@ -1,0 +1,149 @@
+"""Builds the control process: it puts declarations in force, publishes the log, relays the outbox, serves pages."""
+
+import asyncio
+import logging
+import socket
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from sekisho.app.gateway import open_writer
+from sekisho.app.installation import DeclarationsRefused, put_declarations_in_force, snapshot_store
+from sekisho.app.keys import load_signing_key
+from sekisho.app.process import stop_event
+from sekisho.console.server import Status, control_app
+from sekisho.gateway.entries import GatewayLifecycle
+from sekisho.identity.interfaces import Outbox
+from sekisho.identity.sql import SqlIdentity
+from sekisho.kernel.canonical import encode
+from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.ids import IdSource
+from sekisho.ledger.interfaces import EntryDraft, EntryWriter, LedgerFull
+from sekisho.ledger.publisher import Identity, Publisher
+from sekisho.ledger.wal_reader import START, writers
+from sekisho.settings import DataDirectory, Settings
+
+_RELAY_INTERVAL_S: Final = 0.25
+_RELAY_BATCH: Final = 256
+
+log = logging.getLogger(__name__)
+
+
+async def run_control(root: Path, settings: Settings, listener: socket.socket, *, with_parent: bool) -> None:
+    """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
+    directory = DataDirectory(root)
+    clock, ids = SystemClock(), IdSource()
+    signer = load_signing_key(directory.log_key, settings.installation.origin)
+    publisher = Publisher(
+        directory.ledger,
+        Identity(signer, settings.installation.site),
+        GatewayLifecycle(),
+        clock,
+        ids,
+        sources=writers,
+        beginning=START,
+    )
+    try:
+        await asyncio.to_thread(publisher.start)
+        await _run(directory, settings, listener, publisher, clock, ids, with_parent)
+    except (OSError, sqlite3.Error) as error:
+        raise SekishoError(
+            f"control can't go on: {error}",
+            remedy="Look at the data directory, its permissions and the free space; under `sekisho up` it starts again",
+        ) from error
+    finally:
+        await asyncio.to_thread(publisher.close)
+
+
+async def _run(
+    directory: DataDirectory,
+    settings: Settings,
+    listener: socket.socket,
+    publisher: Publisher,
+    clock: SystemClock,
+    ids: IdSource,
+    with_parent: bool,
+) -> None:
+    register = SqlIdentity(directory.state, clock)
+    writer = open_writer(directory, settings, clock, ids)
+    await _declare(directory, writer, clock, ids)
+    server = _server(directory, settings, publisher)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    stop = stop_event(with_parent=with_parent)  # after uvicorn has put its own handlers, which these replace
+    stop_publishing = threading.Event()
+    publishing = asyncio.create_task(asyncio.to_thread(publisher.run, stop_publishing))
+    relaying = asyncio.create_task(_relay_outbox(register, writer))
+    log.info("publishing as %s", settings.installation.origin)
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    relaying.cancel()
+    await asyncio.gather(waiting, relaying, return_exceptions=True)
+    server.should_exit = True
+    await serving
+    await writer.close()
+    stop_publishing.set()
+    await publishing  # raises what halted it
+    await asyncio.to_thread(publisher.merge_once)
+    register.close()
+
+
+async def _declare(directory: DataDirectory, writer: EntryWriter, clock: SystemClock, ids: IdSource) -> None:
+    """Put the declarations in force and record that, unless they are already or hold mistakes."""
+    before = snapshot_store(directory).current()
+    try:
+        digest = await asyncio.to_thread(put_declarations_in_force, directory)
+    except DeclarationsRefused as refused:
+        log.error("%s; the snapshot in force stays", refused)
+        return
+    except (SekishoError, OSError) as error:
+        log.error("the declarations can't be put in force, the snapshot in force stays: %s", error)
+        return
+    if digest != before:
+        now_us = clock.now_us()
+        body = encode({"act": "snapshot.activate", "before": before, "snapshot": digest})
+        try:
+            await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
+        except LedgerFull as full:
+            log.error("the change of snapshot could not be recorded: %s", full)
+
+
+async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
+    """Append what waits in the outbox. A crash in between appends it twice; the merge drops the second by its id."""
+    while True:
+        try:
+            pending = await asyncio.to_thread(outbox.pending, _RELAY_BATCH)
+            durable = [writer.append(EntryDraft(e.kind, e.id, e.at, e.actor, e.body)) for e in pending]
+            if durable:
+                await asyncio.gather(*durable)
+                await asyncio.to_thread(outbox.relayed, tuple(entry.id for entry in pending))
+        except SekishoError as error:
+            log.error("administrative acts wait in the outbox: %s", error)
+        except Exception:
+            # Whatever the database's driver raises: this must go on, or acts would never reach the log.
+            log.exception("administrative acts wait in the outbox")
+        await asyncio.sleep(_RELAY_INTERVAL_S)
+
+
+def _server(directory: DataDirectory, settings: Settings, publisher: Publisher) -> uvicorn.Server:
+    store = snapshot_store(directory)
+    scheme = "https" if settings.gateway.tls_certificate_file else "http"
+
+    def status() -> Status:
+        return Status(
+            settings.installation.origin,
+            publisher.size,
+            store.current() or "",
+            f"{scheme}://{settings.gateway.listen}",
+        )
+
+    config = uvicorn.Config(
+        control_app(directory.ledger, status), log_config=None, access_log=False, lifespan="off", server_header=False
+    )
+    return uvicorn.Server(config)

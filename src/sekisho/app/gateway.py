@@ -1,0 +1,181 @@
+"""Builds one gateway process."""
+
+import gc
+import logging
+import random
+import socket
+import ssl
+from pathlib import Path
+from typing import Final
+
+from sekisho.app.installation import snapshot_store
+from sekisho.app.keys import OrganisationKeys
+from sekisho.app.process import stop_event
+from sekisho.app.receipts import LogReceipts
+from sekisho.catalog.credentials import Credentials
+from sekisho.gateway.attempt import Recorder
+from sekisho.gateway.errors import Unavailable, error_body
+from sekisho.gateway.http1.client import HttpClient
+from sekisho.gateway.http1.interfaces import Header, ServerLimits
+from sekisho.gateway.http1.server import HttpServer
+from sekisho.gateway.http1.tls import server_tls_context
+from sekisho.gateway.interfaces import InForce
+from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.pipeline import Pipeline
+from sekisho.gateway.routing import Router
+from sekisho.gateway.surface import Surface
+from sekisho.gateway.upstreams import put_in_force
+from sekisho.gateway.worker import STALE_AFTER_S, Follower, serve
+from sekisho.identity.keyring import Keyring
+from sekisho.identity.sql import SqlIdentity
+from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.ids import IdSource
+from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
+from sekisho.policy.explain import explain
+from sekisho.policy.interfaces import Decision
+from sekisho.settings import DataDirectory, Settings
+
+_GARBAGE_THRESHOLD: Final = 20_000  # objects; a request makes a few hundred and reference counts free nearly all
+
+_TRANSPORT_REMEDIES: Final = {
+    400: "Send one well-formed HTTP/1.1 request",
+    408: "Send the request without long pauses",
+    413: "Send less; the bound is [gateway] body_bytes_max in the gateway's sekisho.toml",
+    415: "Send the body as it is, without content-encoding",
+    417: "Send no Expect header but 100-continue",
+    431: "Send fewer or shorter headers",
+    500: "Tell the operator this request's id",
+    503: "Try again shortly",
+}
+
+log = logging.getLogger(__name__)
+
+
+class SnapshotFiles:
+    """The worker's SnapshotSource over a data directory."""
+
+    def __init__(self, directory: DataDirectory, credentials: Credentials) -> None:
+        self._store = snapshot_store(directory)
+        self._root = directory.root
+        self._credentials = credentials
+
+    def current(self) -> str | None:
+        return self._store.current()
+
+    def put_in_force(self, digest: str, now_us: int) -> InForce:
+        return put_in_force(self._store.load(digest, now_us), self._root, self._credentials.secret)
+
+
+async def run_gateway(
+    root: Path, settings: Settings, listener: socket.socket, environment: dict[str, str], *, with_parent: bool
+) -> None:
+    """Serve until told to stop. Raises SekishoError for what stands in the way of starting."""
+    directory = DataDirectory(root)
+    stop = stop_event(with_parent=with_parent)
+    clock, ids, metrics = SystemClock(), IdSource(), Metrics()
+    keyring = Keyring()
+    register = SqlIdentity(directory.state, clock)
+    follower = Follower(register, keyring, SnapshotFiles(directory, Credentials(root, environment)), clock)
+    await follower.start()
+    writer = open_writer(directory, settings, clock, ids)
+    client = HttpClient()
+    recorder = Recorder(writer, clock, ids, metrics)
+    organisation_keys = OrganisationKeys(directory.organisation_keys)
+    pipeline = Pipeline(
+        keys=keyring,
+        in_force=follower.in_force,
+        recorder=recorder,
+        commitments=organisation_keys,
+        client=client,
+        router=Router(random.Random()),  # noqa: S311 - chooses between equals, guards nothing
+        in_flight_max=settings.gateway.in_flight_max,
+        explain=_explain,
+    )
+    receipts = LogReceipts(directory, organisation_keys, clock)
+
+    def readiness() -> list[str]:
+        reasons = []
+        if follower.age_s() > STALE_AFTER_S:
+            reasons.append("the key register can't be read")
+        if writer.full:
+            reasons.append("the ledger takes no new decision: free disk space")
+        try:
+            follower.in_force()
+        except Unavailable as error:
+            reasons.append(error.message)
+        return reasons
+
+    def gauges() -> dict[str, float]:
+        return {"sekisho_ledger_full": float(writer.full), "sekisho_register_age_seconds": follower.age_s()}
+
+    surface = Surface(
+        pipeline=pipeline,
+        receipts=receipts,
+        in_force=follower.in_force,
+        metrics=metrics,
+        clock=clock,
+        ids=ids,
+        readiness=readiness,
+        gauges=gauges,
+    )
+    server = HttpServer(
+        surface,
+        limits=ServerLimits(
+            body_bytes_max=settings.gateway.body_bytes_max, connections_max=settings.gateway.connections_max
+        ),
+        tls=_tls(root, settings),
+        refusal=Refusals(clock, ids),
+    )
+
+    async def close() -> None:
+        pipeline.close()
+        await client.close()
+        await writer.close()
+        receipts.close()
+        register.close()
+
+    # What is here now lives as long as the process: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD)
+    log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)
+    await serve(server, listener, follower, stop, settings.gateway.drain_seconds, close)
+
+
+def open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:
+    return WriteAheadWriter.open(
+        directory.ledger,
+        site=settings.installation.site,
+        settings=WriteAheadSettings(
+            segment_bytes=settings.ledger.segment_bytes, free_reserve_bytes=settings.ledger.free_reserve_bytes
+        ),
+        clock=clock,
+        ids=ids,
+    )
+
+
+def _explain(in_force: InForce, decision: Decision) -> list[str]:
+    return explain(decision, in_force.snapshot.decider, "en")
+
+
+class Refusals:
+    """Answers to what never became a request, in the shape of all others: an error object, an id, a line in the log."""
+
+    def __init__(self, clock: SystemClock, ids: IdSource) -> None:
+        self._clock = clock
+        self._ids = ids
+
+    def __call__(self, status: int, message: str) -> tuple[list[Header], bytes]:
+        request_id = self._ids.new(self._clock.now_us())
+        log.info("request %s: refused: %d %s", request_id, status, message)
+        kind = "invalid_request_error" if status < 500 else "api_error"
+        body = error_body(f"{message}. {_TRANSPORT_REMEDIES[status]}", type=kind, code="http_error")
+        return [(b"x-request-id", request_id.encode()), (b"content-type", b"application/json")], body
+
+
+def _tls(root: Path, settings: Settings) -> ssl.SSLContext | None:
+    gateway = settings.gateway
+    if not gateway.tls_certificate_file:
+        return None
+    client_ca = str(root / gateway.tls_client_ca_file) if gateway.tls_client_ca_file else None
+    return server_tls_context(str(root / gateway.tls_certificate_file), str(root / gateway.tls_key_file), client_ca)

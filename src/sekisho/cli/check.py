@@ -1,0 +1,41 @@
+"""`sekisho check`."""
+
+import argparse
+import json
+from pathlib import Path
+
+from sekisho.app.installation import check_declarations
+from sekisho.kernel.errors import UsageError
+from sekisho.settings import DataDirectory, load_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Read declarations/ and its policies and name every mistake: file, key, what is wrong, what would be right.\n"
+        "Nothing is changed. Correct declarations are taken over when control starts."
+    )
+    parser.epilog = "exit status: 0 no mistakes; 1 mistakes, or it could not be read; 2 wrong usage"
+    parser.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", default=Path(), help="the installation (default: here)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the mistakes as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    root: Path = arguments.directory
+    directory = DataDirectory(root)
+    if not directory.declarations.is_dir():
+        raise UsageError(f"{root} has no declarations/", remedy="Name an installation's directory")
+    load_settings(root)
+    mistakes = check_declarations(directory)
+    if arguments.json:
+        fields = ("file", "key", "problem", "remedy")
+        print(json.dumps([{name: getattr(mistake, name) for name in fields} for mistake in mistakes], indent=2))
+    elif not mistakes:
+        print("The declarations hold no mistakes.")
+    else:
+        for mistake in mistakes:
+            where = f"{mistake.file}: {mistake.key}" if mistake.key else mistake.file
+            print(f"{where}\n    {mistake.problem}\n    → {mistake.remedy}")
+        print(f"\n{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}.")
+    return 1 if mistakes else 0

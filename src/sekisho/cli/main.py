@@ -1,0 +1,123 @@
+"""The `sekisho` program: finds the command, loads its module, turns errors into exit codes.
+
+Exit codes: 0 done; 1 it did not work (the message says why and what to do); 2 the command line is off; a command's
+own help lists any others.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol, cast
+
+from sekisho import __version__
+from sekisho.kernel.errors import SekishoError, UsageError
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+
+class Command(NamedTuple):
+    name: str
+    group: str
+    summary: str
+
+
+class CommandModule(Protocol):
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+COMMANDS: Final = (
+    Command("demo", "To see it work", "tell the story of a governed request, with real processes"),
+    Command("init", "To run an installation", "make an installation in a directory"),
+    Command("up", "To run an installation", "run it: gateway, control and engines, restarted when they fail"),
+    Command("gateway", "To run an installation", "run one gateway process only"),
+    Command("control", "To run an installation", "run the control process only"),
+    Command("check", "To govern it", "check the declarations, and name every mistake"),
+    Command("keys", "To govern it", "create, list and revoke API keys"),
+    Command("verify", "To check it from outside", "verify a receipt, offline"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"sekisho {__version__}")
+        return 0
+    command = next((command for command in COMMANDS if command.name == words[0]), None)
+    if command is None:
+        print(f"sekisho: there is no command {words[0]!r}; `sekisho --help` lists them", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        module = _load(command.name)
+        return module.run(_parser(command, module).parse_args(words[1:]))
+    except ModuleNotFoundError as error:
+        print(f"sekisho {command.name}: {_not_installed(error)}", file=sys.stderr)
+        return EXIT_FAILED
+    except UsageError as error:
+        print(f"sekisho {command.name}: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except SekishoError as error:
+        print(f"sekisho {command.name}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what reads us has gone; say no more
+        return EXIT_FAILED
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename is not None else error
+        print(f"sekisho {command.name}: {what}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one command, loaded."""
+    command = next(command for command in COMMANDS if command.name == name)
+    return _parser(command, _load(name))
+
+
+def _load(name: str) -> CommandModule:
+    return cast(CommandModule, importlib.import_module(f"sekisho.cli.{name}"))
+
+
+def _not_installed(error: ModuleNotFoundError) -> SekishoError:
+    """A dependency of the server that the base install does not bring; anything else is a fault of ours."""
+    if error.name is None or error.name.partition(".")[0] == "sekisho":
+        raise error
+    return SekishoError(
+        f"this command needs {error.name}, which is not installed", remedy="pip install 'sekisho[server]'"
+    )
+
+
+def _parser(command: Command, module: CommandModule) -> argparse.ArgumentParser:
+    summary = command.summary[0].upper() + command.summary[1:]
+    parser = argparse.ArgumentParser(
+        prog=f"sekisho {command.name}",
+        description=f"{summary}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def _overview() -> str:
+    lines = ["Sekisho: a request crosses only where your rules allow, and leaves a receipt that anyone can check.", ""]
+    lines.append("usage: sekisho COMMAND …     (sekisho COMMAND --help tells the rest)")
+    group = ""
+    for command in COMMANDS:
+        if command.group != group:
+            group = command.group
+            lines += ["", f"{group}:"]
+        lines.append(f"  {command.name:<9} {command.summary}")
+    lines += [
+        "",
+        "To begin: sekisho init ./here && sekisho up ./here",
+        "Exit status: 0 done, 1 not done, 2 wrong usage.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""`sekisho up`: the whole installation."""
+
+import argparse
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from sekisho.app.process import configure_log
+from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.files import FileLock, LockHeld
+from sekisho.settings import DataDirectory, Settings, load_settings, split_address
+from sekisho.supervisor import Child, Supervisor, bind
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Run an installation: control, gateway workers and the engines that sekisho.toml names. What ends is started\n"
+        "again. Ctrl-C or SIGTERM stops all: requests in flight may finish within gateway.drain_seconds."
+    )
+    parser.epilog = "Log lines go to standard error."
+    parser.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", default=Path(), help="the installation (default: here)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import uvloop  # noqa: F401 - the processes need it: its absence is said here, not by each of them again and again
+
+    root: Path = arguments.directory.resolve()
+    settings = load_settings(root)
+    directory = DataDirectory(root)
+    directory.run.mkdir(exist_ok=True)
+    configure_log("up")
+    try:
+        lock = FileLock(directory.run / "up.lock").acquire()
+    except LockHeld:
+        raise SekishoError(f"{root} is running already", remedy="Stop the other `sekisho up` first") from None
+    with lock:
+        supervisor = Supervisor(children(root, settings))
+        supervisor.run(_announce_when_ready(settings))
+    print("stopped", file=sys.stderr)
+    return 0
+
+
+def children(root: Path, settings: Settings) -> list[Child]:
+    """Control, gateway workers on one inherited socket, and the declared engines. Binds the addresses."""
+    gateway = bind(*split_address(settings.gateway.listen))
+    try:
+        control = bind(*split_address(settings.control.listen))
+    except SekishoError:
+        gateway.close()
+        raise
+    gateway_fd, control_fd = gateway.detach(), control.detach()
+    inherit = ["--exit-with-parent", "--listen-fd"]
+    found = [
+        Child(
+            "control", ["-m", "sekisho", "control", str(root), *inherit, str(control_fd)],
+            stop_order=2, stop_bound_s=15, pass_fds=(control_fd,),
+        )
+    ]  # fmt: skip
+    for name, engine in settings.engines.items():
+        arguments = ["-m", "sekisho.capacity.manual", "--listen", engine.listen, "--model", engine.model]
+        found.append(Child(f"engine {name}", [*arguments, "--exit-with-parent"], stop_order=1, stop_bound_s=5))
+    for number in range(settings.gateway.workers):
+        found.append(
+            Child(
+                f"gateway {number}", ["-m", "sekisho", "gateway", str(root), *inherit, str(gateway_fd)],
+                stop_order=0, stop_bound_s=settings.gateway.drain_seconds, pass_fds=(gateway_fd,),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _announce_when_ready(settings: Settings) -> Callable[[], None]:
+    scheme = "https" if settings.gateway.tls_certificate_file else "http"
+    url = f"{scheme}://{settings.gateway.listen}"
+    said = False
+
+    def announce() -> None:
+        nonlocal said
+        if (
+            not said
+            and _is_ready(f"http://{settings.control.listen}/healthz")
+            and (scheme == "https" or _is_ready(f"{url}/readyz"))
+        ):
+            said = True
+            print(f"gateway  {url}/v1\ncontrol  http://{settings.control.listen}/\nCtrl-C stops it.", file=sys.stderr)
+
+    return announce
+
+
+def _is_ready(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,107 @@
+"""`sekisho verify`: check a receipt offline. Needs none of the server's dependencies."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from sekisho.kernel.errors import NoteError, UsageError
+from sekisho.kernel.notes import NoteVerifier
+from sekisho.ledger.description import ENGLISH, JAPANESE, describe, summary
+from sekisho.ledger.errors import ReceiptInvalid
+from sekisho.ledger.receipts import RECEIPT_BYTES_MAX
+from sekisho.ledger.verify import CONTENT_FIELDS, VERIFIED, verify_receipt
+
+EXIT_VERIFIED: Final = 0
+EXIT_NOT_VALID: Final = 1
+EXIT_USAGE: Final = 2  # wrong arguments, or a file that can't be read
+EXIT_NOT_PINNED: Final = 3  # the receipt is consistent, but no key says whose it is
+CONTENT_BYTES_MAX: Final = 1 << 30  # content is held in memory; requests and answers are far smaller
+VKEY_FILE_BYTES_MAX: Final = 64 << 10
+
+EPILOG: Final = (
+    "exit status: 0 verified; 1 not valid; 2 wrong arguments or unreadable file;\n"
+    "             3 consistent, but without --trust nobody knows whose receipt it is"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Check a receipt: signatures, proofs, that it is complete, and what it commits to."
+    parser.epilog = EPILOG
+    parser.add_argument("file", metavar="FILE", help="the receipt; - reads standard input")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="VKEY|FILE", help="a site's public key (site.vkey); repeatable"
+    )
+    parser.add_argument(
+        "--content",
+        action="append",
+        default=[],
+        metavar="FIELD=FILE",
+        help=f"compare a file with what was committed to; FIELD is one of {', '.join(CONTENT_FIELDS)}",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--language", choices=(ENGLISH, JAPANESE), help="of the text; default: from the environment")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify and print; the exit status is one of the constants above."""
+    try:
+        trusted = [key for text in arguments.trust for key in _trusted(text)]
+        content = dict(map(_content, arguments.content))
+        data = _read(arguments.file, RECEIPT_BYTES_MAX)
+    except UsageError as error:
+        print(f"sekisho verify: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        print(f"sekisho verify: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        verification = verify_receipt(data, trusted=trusted, content=content)
+    except ReceiptInvalid as error:
+        if arguments.json:
+            print(json.dumps({"reason": error.message, "verdict": "not valid"}, ensure_ascii=False))
+        else:
+            print(f"NOT VALID: {error}")
+        return EXIT_NOT_VALID
+    if arguments.json:
+        print(json.dumps(summary(verification), ensure_ascii=False))
+    else:
+        print(describe(verification, arguments.language or _language()))
+    return EXIT_VERIFIED if verification.verdict == VERIFIED else EXIT_NOT_PINNED
+
+
+def _trusted(text: str) -> list[NoteVerifier]:
+    """A vkey as it is, or the vkeys in a file, one per line; empty lines and `#` comments are passed over."""
+    path = Path(text)
+    try:
+        if not path.is_file():
+            return [NoteVerifier.parse(text)]
+        lines = _read(text, VKEY_FILE_BYTES_MAX).decode().splitlines()
+        keys = [NoteVerifier.parse(line) for line in lines if line.strip() and not line.startswith("#")]
+    except (NoteError, UnicodeDecodeError, ValueError, OSError) as error:
+        raise UsageError(f"--trust {text[:80]!r} is neither a key nor a readable file of keys: {error}") from None
+    if not keys:
+        raise UsageError(f"{text} holds no key")
+    return keys
+
+
+def _content(text: str) -> tuple[str, bytes]:
+    field, separator, file = text.partition("=")
+    if not separator or field not in CONTENT_FIELDS:
+        raise UsageError(f"--content {text[:80]!r}", remedy=f"Write FIELD=FILE with one of {', '.join(CONTENT_FIELDS)}")
+    return field, _read(file, CONTENT_BYTES_MAX)
+
+
+def _read(file: str, bytes_max: int) -> bytes:
+    """At most one byte more than allowed, so that whoever looks at it sees that it is too large."""
+    if file == "-":
+        return sys.stdin.buffer.read(bytes_max + 1)
+    with Path(file).open("rb") as stream:
+        return stream.read(bytes_max + 1)
+
+
+def _language() -> str:
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return JAPANESE if locale.startswith("ja") else ENGLISH

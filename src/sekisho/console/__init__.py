@@ -1,0 +1,1 @@
+"""The control server's pages and endpoints; no rules of its own."""

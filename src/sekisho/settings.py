@@ -1,0 +1,270 @@
+"""An installation's settings and the paths of its data directory, read once and frozen.
+
+`sekisho.toml` holds what a process needs before it can read anything else; what should be governed stands in
+`declarations/`. Unknown keys are errors: a misspelt bound must not silently be the default.
+"""
+
+import dataclasses
+import inspect
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_type_hints
+
+from sekisho.kernel.errors import SekishoError
+
+FILE: Final = "sekisho.toml"
+_FILE_BYTES_MAX: Final = 1024 * 1024
+
+
+class SettingsError(SekishoError):
+    """`sekisho.toml` can't be read or says something impossible."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationSettings:
+    origin: str  # of the log: <domain>/<site>/<node>, unique in the world; fixed when the installation is made
+    site: str = "local"  # the site in declarations/sites/ that this installation is
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    listen: str = "127.0.0.1:8400"
+    workers: int = 1  # processes; one per core that you want to give
+    in_flight_max: int = 1024  # requests per worker; more get 429
+    body_bytes_max: int = 32 * 1024 * 1024
+    connections_max: int = 4096  # per worker
+    drain_seconds: int = 10  # on stop, requests in flight may still finish for so long
+    tls_certificate_file: str = ""  # PEM, relative to the data directory; empty: plain HTTP, on loopback only
+    tls_key_file: str = ""
+    tls_client_ca_file: str = ""  # when set, callers must present a certificate of this CA
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSettings:
+    listen: str = "127.0.0.1:8401"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    segment_bytes: int = 16 * 1024 * 1024  # write-ahead segments are allocated ahead in this size
+    free_reserve_bytes: int = 64 * 1024 * 1024  # below twice the unmerged bytes plus this, no new decision
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """An engine process that `up` runs beside the gateway. `kind` "manual" is the built-in documentation model."""
+
+    kind: str
+    listen: str
+    model: str = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    installation: InstallationSettings
+    gateway: GatewaySettings = GatewaySettings()
+    control: ControlSettings = ControlSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    engines: dict[str, EngineSettings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """Where things are in an installation."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.root / FILE
+
+    @property
+    def declarations(self) -> Path:
+        return self.root / "declarations"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger"
+
+    @property
+    def write_ahead(self) -> Path:
+        return self.root / "ledger" / "wal"
+
+    @property
+    def enrolment(self) -> Path:
+        return self.root / "ledger" / "enrolment"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state.sqlite"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def site_key(self) -> Path:
+        return self.root / "keys" / "site.key"
+
+    @property
+    def log_key(self) -> Path:
+        return self.root / "keys" / "log.key"
+
+    @property
+    def organisation_keys(self) -> Path:
+        return self.root / "keys" / "organisations"
+
+    @property
+    def site_vkey(self) -> Path:
+        return self.root / "site.vkey"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+
+def load_settings(root: Path) -> Settings:
+    """Raises SettingsError, which names the key and what would be right."""
+    path = root / FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_BYTES_MAX + 1)
+        if len(data) > _FILE_BYTES_MAX:
+            raise SettingsError(f"{path} is larger than {_FILE_BYTES_MAX} bytes")
+        document = tomllib.loads(data.decode())
+    except FileNotFoundError:
+        raise SettingsError(f"{root} is not an installation", remedy=f"Make one: sekisho init {root}") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    try:
+        settings = Settings(
+            installation=_read(InstallationSettings, "installation", _table(document, "installation")),
+            gateway=_read(GatewaySettings, "gateway", _table(document, "gateway")),
+            control=_read(ControlSettings, "control", _table(document, "control")),
+            ledger=_read(LedgerSettings, "ledger", _table(document, "ledger")),
+            engines={
+                name: _read(EngineSettings, f"engines.{name}", _table(_table(document, "engines"), name))
+                for name in _table(document, "engines")
+            },
+        )
+        unknown = set(document) - {field.name for field in dataclasses.fields(Settings)}
+        if unknown:
+            raise SettingsError(f"unknown table [{min(unknown)}]")
+        _check(settings)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error.message}", remedy=error.remedy) from None
+    return settings
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """ "127.0.0.1:8400" or "[::1]:8400" as (host, port)."""
+    host, separator, port = listen.rpartition(":")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise SettingsError(f"{listen!r} is not an address", remedy='Write "127.0.0.1:8400"')
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+_Table = TypeVar("_Table")
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"{name!r} must be a table", remedy=f"Write [{name}]")
+    return table
+
+
+def _read(kind: Callable[..., _Table], where: str, table: dict[str, Any]) -> _Table:
+    hints = get_type_hints(kind)
+    for key, value in table.items():
+        if key not in hints:
+            raise SettingsError(f"[{where}] has no key {key!r}", remedy=f"It knows {', '.join(sorted(hints))}")
+        if type(value) is not hints[key]:
+            raise SettingsError(f"[{where}] {key} must be of type {hints[key].__name__}")
+        if hints[key] is int and value < (0 if key == "drain_seconds" else 1):
+            raise SettingsError(f"[{where}] {key} must be positive")
+    try:
+        return kind(**table)
+    except TypeError:
+        parameters = inspect.signature(kind).parameters.values()
+        lacking = [one.name for one in parameters if one.default is one.empty and one.name not in table]
+        raise SettingsError(f"[{where}] lacks {', '.join(lacking)}") from None
+
+
+def _check(settings: Settings) -> None:
+    for listen in (settings.gateway.listen, settings.control.listen):
+        split_address(listen)
+    gateway = settings.gateway
+    if not gateway.tls_certificate_file and not is_loopback(split_address(gateway.listen)[0]):
+        raise SettingsError(
+            f"[gateway] listen {gateway.listen} is not loopback and has no TLS",
+            remedy="Set tls_certificate_file and tls_key_file, or listen on 127.0.0.1",
+        )
+    if bool(gateway.tls_certificate_file) != bool(gateway.tls_key_file):
+        raise SettingsError("[gateway] tls_certificate_file and tls_key_file belong together")
+    if not is_loopback(split_address(settings.control.listen)[0]):
+        raise SettingsError("[control] listen must be a loopback address", remedy="Put a TLS proxy in front of it")
+    for name, engine in settings.engines.items():
+        if engine.kind != "manual":
+            raise SettingsError(f"[engines.{name}] kind {engine.kind!r} is unknown", remedy='It can be "manual"')
+        if not is_loopback(split_address(engine.listen)[0]):
+            raise SettingsError(f"[engines.{name}] listen must be a loopback address")
+    if settings.ledger.segment_bytes < 256 * 1024:
+        raise SettingsError("[ledger] segment_bytes must be at least 262144")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address given as text is on this machine only."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+TEMPLATE: Final = """\
+# An installation of Sekisho. What is governed stands in declarations/; this file holds what a process needs to start.
+# Every key below has its default; remove the leading "# " to change one, then start again.
+
+[installation]
+# The name of this installation's log in every receipt. It must be unique in the world and must never change:
+# the site's key has enrolled it.
+origin = "{origin}"
+# The site (declarations/sites/) that this installation is.
+site = "local"
+
+[gateway]
+listen = "{gateway}"
+# Processes that serve requests; give it as many as you want to give it cores.
+# workers = 1
+# Requests that one worker serves at a time; more are answered 429.
+# in_flight_max = 1024
+# The largest request body, in bytes.
+# body_bytes_max = 33554432
+# Connections per worker.
+# connections_max = 4096
+# On stop, requests in flight may still finish for so many seconds.
+# drain_seconds = 10
+# TLS (PEM files, relative to this directory). Without it the gateway listens on loopback only.
+# tls_certificate_file = ""
+# tls_key_file = ""
+# When set, callers must show a certificate of this authority.
+# tls_client_ca_file = ""
+
+[control]
+listen = "{control}"
+
+[ledger]
+# Write-ahead segments are allocated ahead in this size, per worker.
+# segment_bytes = 16777216
+# With less free disk than twice the unmerged bytes plus this, requests are answered 503 and nothing is sent.
+# free_reserve_bytes = 67108864
+
+# The built-in model: it answers questions about Sekisho by quoting its documentation. It is an ordinary engine
+# process behind an ordinary declared deployment (declarations/deployments/manual-local.toml).
+[engines.manual]
+kind = "manual"
+listen = "{manual}"
+"""

@@ -1,0 +1,156 @@
+"""An upstream that plays a script of bytes and pauses, and says what it saw.
+
+A script is a list of steps, played for one connection; a list of scripts serves one connection each, the last one
+all further ones. Steps:
+
+    {"read": "request"}            a head, and a body of its content-length
+    {"read": "head"}               a head only
+    {"send": "text", "times": 3}   Latin-1 text; `times` sends it again and again, as fast as it is taken
+    {"sleep": 0.1}                 seconds
+    {"wait": "eof"}                until the other end has closed or reset the connection
+    {"close": true}, {"reset": true}
+    {"again": true}                play the script from its beginning (keep-alive)
+
+As a program: `python scripted_upstream.py PORT SCRIPT.json` prints `ready`, then a line of JSON per ended connection.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import sys
+from dataclasses import asdict, dataclass, field
+
+READ_BYTES_MAX = 64 * 1024
+
+
+@dataclass
+class Seen:
+    """One connection: what came, how many bytes were handed to the kernel, and how it ended."""
+
+    requests: list[str] = field(default_factory=list)
+    received: int = 0
+    sent: int = 0
+    ended: str = ""  # "eof", "reset" (by the other end), "closed" (by the script)
+
+
+def answer(body: str, *headers: str, status: str = "200 OK") -> str:
+    """A whole answer with content-length, as text for `send`."""
+    return "\r\n".join([f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers, "", body])
+
+
+class ScriptedUpstream:
+    def __init__(self, *scripts: list[dict], ssl=None, receive_buffer: int = 0) -> None:
+        self.seen: list[Seen] = []
+        self.changed = asyncio.Condition()
+        self._scripts = scripts
+        self._ssl = ssl
+        self._receive_buffer = receive_buffer
+        self._tasks: set[asyncio.Task] = set()
+
+    async def __aenter__(self):
+        return await self.start(0)
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def start(self, port: int):
+        sock = socket.create_server(("127.0.0.1", port))
+        if self._receive_buffer:  # small kernel buffers make a reader's slowness felt soon
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        self._server = await asyncio.start_server(self._serve, sock=sock, ssl=self._ssl)
+        self.port = sock.getsockname()[1]
+        return self
+
+    async def until(self, condition, timeout_s: float = 10.0) -> None:
+        """Wait until `condition(self.seen)` holds; a TimeoutError is the test's failure."""
+        async with asyncio.timeout(timeout_s), self.changed:
+            await self.changed.wait_for(lambda: condition(self.seen))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        seen = Seen()
+        script = self._scripts[min(len(self.seen), len(self._scripts) - 1)]
+        self.seen.append(seen)
+        await self._tell()
+        try:
+            await self._play(script, seen, reader, writer)
+            seen.ended = seen.ended or "closed"
+        except asyncio.IncompleteReadError:
+            seen.ended = "eof"
+        except OSError:
+            seen.ended = "reset"
+        except asyncio.CancelledError:
+            pass  # the test is over
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            with contextlib.suppress(Exception):
+                await self._tell()
+
+    async def _play(self, script, seen, reader, writer) -> None:
+        position = 0
+        while position < len(script):
+            step = script[position]
+            position += 1
+            if "read" in step:
+                await self._read(step["read"], seen, reader)
+            elif "send" in step:
+                await self._send(step["send"].encode("latin-1"), step.get("times", 1), seen, writer)
+            elif "sleep" in step:
+                await asyncio.sleep(step["sleep"])
+            elif "wait" in step:
+                await self._wait_for_end(seen, reader)
+            elif "reset" in step:
+                raw = writer.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+            elif "again" in step:
+                position = 0
+            await self._tell()
+
+    async def _read(self, what, seen, reader) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        seen.received += len(head)
+        length = next((int(line[15:]) for line in head.lower().split("\r\n") if line.startswith("content-length:")), 0)
+        body = await reader.readexactly(length) if what == "request" else b""
+        seen.received += len(body)
+        seen.requests.append(head + body.decode("latin-1"))
+
+    async def _send(self, data, times, seen, writer) -> None:
+        for _ in range(times):
+            writer.write(data)
+            await writer.drain()
+            seen.sent += len(data)
+
+    async def _wait_for_end(self, seen, reader) -> None:
+        while data := await reader.read(READ_BYTES_MAX):
+            seen.received += len(data)
+        seen.ended = "eof"
+
+    async def _tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+
+async def main(port: int, path: str) -> None:
+    with open(path) as file:
+        scripts = json.load(file)
+    upstream = await ScriptedUpstream(*scripts).start(port)
+    print("ready", flush=True)
+    told = 0
+    while True:
+        async with upstream.changed:
+            await upstream.changed.wait()
+        while told < len(upstream.seen) and upstream.seen[told].ended:
+            print(json.dumps(asdict(upstream.seen[told])), flush=True)
+            told += 1
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,59 @@
+"""Microseconds per KiB that inspection takes, on honest and on hostile text.
+
+    PYTHONPATH=src python bench/inspect_text.py
+
+The best of some rounds is shown: other work on the machine only ever adds time.
+"""
+
+import time
+
+from sekisho.inspection.rules import compile_inspector, rules_bytes
+
+SECONDS_PER_CASE = 0.3
+ENGLISH = "The quarterly report lists 42 items; please summarise it for the board by Friday, in two pages. "
+JAPANESE = "これは日本語の質問です。サーバーの設定（ネットワーク）について、2026年の手順を教えてください。"
+HOSTILE = {
+    "digits": "1234567890",
+    "at signs": "a@a",
+    "phones": "090-1234-5678 ",
+    "addresses": "a.b@example.com,",
+    "rows of years": "2019 2020 2021\n",
+    "PEM heads": "-----BEGIN PRIVATE KEY-----",
+    "key prefixes": "task-aaaaaaaaaaaaaaaaaaaa ",
+    "bearer": "bearer " + "a" * 40 + " ",
+    "escapes": "\\u0031",
+    "zero width": "1\u200b",
+    "separators": "\x1e1",
+}
+
+
+def text_of(unit: str, size: int) -> str:
+    return (unit * (size // len(unit.encode()) + 1)).encode()[:size].decode(errors="ignore")
+
+
+def main() -> None:
+    started = time.perf_counter()
+    inspector = compile_inspector(rules_bytes())
+    print(f"compile: {(time.perf_counter() - started) * 1e3:.0f} ms")
+    cases = [
+        (f"{name}, {kib} KiB", text_of(unit, kib * 1024))
+        for name, unit in (
+            ("English", ENGLISH),
+            ("Japanese", JAPANESE),
+            ("Japanese, full-width digits", "２０２６年" + JAPANESE),
+        )
+        for kib in (1, 100)
+    ]
+    cases += [(f"hostile: {name}, 100 KiB", text_of(unit, 100 * 1024)) for name, unit in HOSTILE.items()]
+    for name, text in cases:
+        body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+        best, end = float("inf"), time.perf_counter() + SECONDS_PER_CASE
+        while time.perf_counter() < end:
+            before = time.perf_counter()
+            labels = inspector.inspect(body).labels
+            best = min(best, time.perf_counter() - before)
+        print(f"{name:42} {best * 1e6 / (len(text.encode()) / 1024):8.1f} µs/KiB  {', '.join(labels)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ import pytest
 JOURNEYS = Path(__file__).parent / "journeys"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, or they mean nothing
 def pytest_collection_modifyitems(items):
     for item in items:
         if JOURNEYS in item.path.parents:

@@ -79,7 +79,7 @@ def check(running, answered, status, *words):
     assert ".py" not in answered.body.decode()
     request_id = answered.headers["x-request-id"]
     lines = until(
-        lambda: [line for line in running.log.read_text().splitlines() if request_id in line and str(status) in line],
+        lambda: [line for line in running.log.read_text().splitlines() if f"{request_id}: {status} " in line],
         what=f"a line about {request_id}",
     )
     assert len(lines) == 1, lines

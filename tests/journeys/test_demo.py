@@ -16,17 +16,17 @@ def start(tmp_path):
     (tmp_path / "tmp").mkdir()
     started = []
 
-    def start(*arguments: str, **environment: str) -> subprocess.Popen:
-        output = (tmp_path / "output").open("wb")
+    def start(*arguments: str, output: str = "output", **environment: str) -> subprocess.Popen:
+        file = (tmp_path / output).open("wb")
         process = subprocess.Popen(
             [*SEKISHO, "demo", *arguments],
-            stdout=output,
-            stderr=output,
+            stdout=file,
+            stderr=file,
             stdin=subprocess.DEVNULL,
             env={**ENVIRONMENT, "TMPDIR": str(tmp_path / "tmp"), **environment},
             start_new_session=True,
         )
-        output.close()
+        file.close()
         started.append(process)
         return process
 
@@ -68,6 +68,17 @@ def test_the_story_holds(start, tmp_path, language, title, last):
     assert "{" not in text
     for step in range(1, 9):
         assert f"\n{step}. " in text
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_two_at_the_same_time(start, tmp_path):
+    """Both find the usual ports free; the one that comes second takes others."""
+    both = [start("--once", "--language", "en", output=f"output-{number}") for number in range(2)]
+    for number, process in enumerate(both):
+        code = process.wait(120)
+        text = (tmp_path / f"output-{number}").read_text()
+        assert code == 0, text
+        assert text.count("1. An installation was made") == 1
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,10 +27,16 @@ from sekisho.settings import DataDirectory
 _READY_S: Final = 60
 _RECEIPT_S: Final = 30
 _STOP_S: Final = 45
+_USUAL_PORTS: Final = (8400, 8401, 8402, 8403)
+_ANY_PORTS: Final = (0, 0, 0, 0)
 
 
 class StepFailed(SekishoError):
     """Something that the demonstration claims did not hold."""
+
+
+class PortsTaken(StepFailed):
+    """Another program took a port between our look and our use of it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError:
         raise SekishoError("the demonstration speaks through the openai client", remedy="pip install openai") from None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: end the processes, remove the files
-    with tempfile.TemporaryDirectory(prefix="sekisho-demo-") as temporary:
-        Demonstration(Path(temporary) / "installation", arguments.language).tell(once=arguments.once)
+    print(f"\n{STORY['title'][arguments.language]}", flush=True)
+    try:
+        _tell(arguments, _USUAL_PORTS)
+    except PortsTaken:
+        _tell(arguments, _ANY_PORTS)
     return 0
+
+
+def _tell(arguments: argparse.Namespace, wanted: Sequence[int]) -> None:
+    with tempfile.TemporaryDirectory(prefix="sekisho-demo-") as temporary:
+        demonstration = Demonstration(Path(temporary) / "installation", arguments.language, _free_ports(wanted))
+        demonstration.tell(once=arguments.once)
 
 
 def _language() -> str:
@@ -61,12 +76,12 @@ def _language() -> str:
 class Demonstration:
     """One telling. Numbers its steps; raises StepFailed at the first that does not hold."""
 
-    def __init__(self, root: Path, language: str) -> None:
+    def __init__(self, root: Path, language: str, ports: Sequence[int]) -> None:
         self._root = root
         self._language = language
         self._step = 0
         self._log = root.parent / "up.log"
-        self._ports = _free_ports(4)
+        self._ports = ports
         self._listen = Listen(*(f"127.0.0.1:{port}" for port in self._ports[:3]))
         self._base = f"http://{self._listen.gateway}"
         self._receipts = root.parent / "receipts"
@@ -74,11 +89,12 @@ class Demonstration:
         self._origin = ""
 
     def tell(self, *, once: bool) -> None:
-        self._say("title")
         created = self._make()
         self._origin = created.origin
         self._key = created.key_text
         with self._running() as process:
+            self._held("made", origin=created.origin)
+            self._held("running")
             ids = [self._answered_at_home(), self._redacted(), self._permitted_abroad(), self._refused()]
             self._verified(ids)
             self._tampered(ids[0])
@@ -102,7 +118,6 @@ class Demonstration:
         with directory.settings.open("a") as settings:
             settings.write(ENGINE.format(abroad=f"127.0.0.1:{self._ports[3]}"))
         put_declarations_in_force(directory)
-        self._held("made", origin=created.origin)
         return created
 
     @contextlib.contextmanager
@@ -116,10 +131,9 @@ class Demonstration:
             )
             try:
                 self._await_ready(process)
-                self._held("running")
                 yield process
-            except BaseException:
-                if not isinstance(sys.exception(), KeyboardInterrupt):
+            except BaseException as error:
+                if not isinstance(error, (KeyboardInterrupt, PortsTaken)):
                     sys.stderr.write("".join(self._log.read_text(errors="replace").splitlines(keepends=True)[-30:]))
                 raise
             finally:
@@ -237,12 +251,18 @@ class Demonstration:
         deadline = time.monotonic() + _READY_S
         for url in wanted:
             while _get(url, "")[0] != 200:
+                self._require_our_ports(process)
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise StepFailed(f"{url} did not come up")
                 time.sleep(0.1)
-        # What answers there must be ours: another program may have taken a port since we looked.
+        # What answers there must be ours.
         _, status = _get(f"http://{self._listen.control}/api/status", "")
-        self._require(process.poll() is None and self._origin.encode() in status, "our ports were taken by others")
+        self._require_our_ports(process)
+        self._require(self._origin.encode() in status, "another program answers on our ports")
+
+    def _require_our_ports(self, process: subprocess.Popen[bytes]) -> None:
+        if (process.poll() or 0) > 0 and _free_ports(self._ports) != self._ports:
+            raise PortsTaken("the demonstration's ports were taken by another program", remedy="Start it again")
 
     def _require(self, holds: bool, otherwise: str) -> None:
         if not holds:
@@ -284,12 +304,12 @@ def _get(url: str, key: str) -> tuple[int, bytes]:
         return 0, b""
 
 
-def _free_ports(count: int) -> list[int]:
-    """The usual ports where they are free, any others where they are not."""
+def _free_ports(wanted: Sequence[int]) -> list[int]:
+    """The ports wanted where they are free, any others where they are not."""
     ports: list[int] = []
     with contextlib.ExitStack() as held:
-        for wanted in range(8400, 8400 + count):
-            for port in (wanted, 0):
+        for first in wanted:
+            for port in (first, 0):
                 listener = held.enter_context(socket.socket())
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:

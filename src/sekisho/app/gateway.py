@@ -167,7 +167,7 @@ class Refusals:
 
     def __call__(self, status: int, message: str) -> tuple[list[Header], bytes]:
         request_id = self._ids.new(self._clock.now_us())
-        log.info("request %s: refused: %d %s", request_id, status, message)
+        log.info("request %s: %d refused: %s", request_id, status, message)
         kind = "invalid_request_error" if status < 500 else "api_error"
         body = error_body(f"{message}. {_TRANSPORT_REMEDIES[status]}", type=kind, code="http_error")
         return [(b"x-request-id", request_id.encode()), (b"content-type", b"application/json")], body

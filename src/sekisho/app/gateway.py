@@ -1,5 +1,6 @@
 """Builds one gateway process."""
 
+import asyncio
 import gc
 import logging
 import random
@@ -23,6 +24,8 @@ from sekisho.gateway.interfaces import InForce
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
+from sekisho.gateway.sign_in import SignIns
+from sekisho.gateway.sign_in_keeper import SignInKeeper
 from sekisho.gateway.surface import Surface
 from sekisho.gateway.upstreams import put_in_force
 from sekisho.gateway.worker import STALE_AFTER_S, Follower, serve
@@ -54,16 +57,16 @@ log = logging.getLogger(__name__)
 class SnapshotFiles:
     """The worker's SnapshotSource over a data directory."""
 
-    def __init__(self, directory: DataDirectory, credentials: Credentials) -> None:
+    def __init__(self, directory: DataDirectory, sign_ins: SignIns) -> None:
         self._store = snapshot_store(directory)
         self._root = directory.root
-        self._credentials = credentials
+        self._sign_ins = sign_ins
 
     def current(self) -> str | None:
         return self._store.current()
 
     def put_in_force(self, digest: str, now_us: int) -> InForce:
-        return put_in_force(self._store.load(digest, now_us), self._root, self._credentials.secret)
+        return put_in_force(self._store.load(digest, now_us), self._root, self._sign_ins)
 
 
 async def run_gateway(
@@ -75,10 +78,14 @@ async def run_gateway(
     clock, ids, metrics = SystemClock(), IdSource(), Metrics()
     keyring = Keyring()
     register = SqlIdentity(directory.state, clock)
-    follower = Follower(register, keyring, SnapshotFiles(directory, Credentials(root, environment)), clock)
+    sign_ins = SignIns(Credentials(root, environment), clock)
+    follower = Follower(register, keyring, SnapshotFiles(directory, sign_ins), clock)
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
     client = HttpClient()
+    chance = random.Random()  # noqa: S311 - chooses between equals and spreads, guards nothing
+    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, root, chance)
+    await keeper.start()
     recorder = Recorder(writer, clock, ids, metrics)
     organisation_keys = OrganisationKeys(directory.organisation_keys)
     pipeline = Pipeline(
@@ -87,7 +94,7 @@ async def run_gateway(
         recorder=recorder,
         commitments=organisation_keys,
         client=client,
-        router=Router(random.Random()),  # noqa: S311 - chooses between equals, guards nothing
+        router=Router(chance),
         in_flight_max=settings.gateway.in_flight_max,
         explain=_explain,
     )
@@ -106,7 +113,12 @@ async def run_gateway(
         return reasons
 
     def gauges() -> dict[str, float]:
-        return {"sekisho_ledger_full": float(writer.full), "sekisho_register_age_seconds": follower.age_s()}
+        return {
+            "sekisho_ledger_full": float(writer.full),
+            "sekisho_credential_files_stale": float(keeper.files_stale),
+            "sekisho_tokens_missing": float(sign_ins.tokens_missing()),
+            "sekisho_register_age_seconds": follower.age_s(),
+        }
 
     surface = Surface(
         pipeline=pipeline,
@@ -127,7 +139,11 @@ async def run_gateway(
         refusal=Refusals(clock, ids),
     )
 
+    keeping = asyncio.create_task(keeper.run())
+
     async def close() -> None:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         pipeline.close()
         await client.close()
         await writer.close()

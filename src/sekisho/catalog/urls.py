@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import urllib.parse
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -18,14 +19,15 @@ def take_url(table: Table, key: str) -> str | None:
     text = table.take_text(key, remedy=remedy)
     if text is None:
         return None
-    problem = _url_problem(text)
+    problem = url_problem(text, is_loopback)
     if problem is not None:
         table.mistake(key, *problem)
         return None
     return text.rstrip("/")
 
 
-def _url_problem(text: str) -> tuple[str, str] | None:
+def url_problem(text: str, may_be_plain: Callable[[str], bool]) -> tuple[str, str] | None:
+    """What is wrong with a base URL and what to do, or None; `may_be_plain` says which hosts plain http is good for."""
     if len(text) > URL_MAX or not _URL_TEXT.fullmatch(text) or "\\" in text:
         return "holds characters that a URL can't hold", "Use ASCII without spaces; percent-encode the rest"
     try:
@@ -36,10 +38,10 @@ def _url_problem(text: str) -> tuple[str, str] | None:
     if parts.scheme not in ("http", "https") or not host or port == 0:
         return f"{shown(text)} is not an http or https URL", "Write https://host[:port]/path"
     if "@" in parts.netloc:
-        return "holds a user or password", "Remove it and use credential = { file = … } or { env = … }"
+        return "holds a user or password", "Remove it and refer to the secret: { file = … } or { env = … }"
     if "?" in text or "#" in text:
         return "holds a query or fragment", "End the URL at its path"
-    if parts.scheme == "http" and not is_loopback(host):
+    if parts.scheme == "http" and not may_be_plain(host):
         return "is http to another machine", "Use https; plain http is for loopback addresses only"
     return None
 
@@ -50,6 +52,14 @@ def is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_link_local(host: str) -> bool:
+    """Whether `host` is an address of this link alone, as the metadata services of clouds have."""
+    try:
+        return ipaddress.ip_address(host).is_link_local
     except ValueError:
         return False
 

@@ -11,6 +11,8 @@ GatewayError
 ├── UpstreamFailed          502  every permitted deployment failed
 ├── UpstreamTimedOut        504
 └── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
+
+CantSignIn                  a deployment can't be used for want of a credential; the pipeline turns it into a 502
 """
 
 from typing import Final
@@ -109,3 +111,18 @@ class UpstreamTimedOut(UpstreamFailed):
 class Unavailable(GatewayError):
     status = 503
     code = "unavailable"
+
+
+class CantSignIn(SekishoError):
+    """There is nothing valid to present at a deployment. `message` may be told to callers, `detail` to operators.
+
+    `retry_after_s`: what a token endpoint asks us to wait before it is asked again.
+    """
+
+    def __init__(self, message: str, *, detail: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.detail}"

@@ -12,6 +12,11 @@ METRICS: Final = {
     "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
     "sekisho_requests_in_flight": ("gauge", "Requests being served."),
     "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
+    "sekisho_credential_files_stale": (
+        "gauge",
+        "Credential and TLS files that can't be read; their last reading is used.",
+    ),
+    "sekisho_tokens_missing": ("gauge", "Sign-ins without a valid token; their deployments can't be used."),
     "sekisho_register_age_seconds": ("gauge", "Since the key register was last read."),
 }
 

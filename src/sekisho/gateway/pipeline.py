@@ -18,6 +18,7 @@ from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_
 from sekisho.gateway.errors import (
     BadRequest,
     Busy,
+    CantSignIn,
     GatewayError,
     NotFound,
     NotPermitted,
@@ -51,6 +52,7 @@ _RETRY_AFTER_S: Final = 1
 LARGE_BODY_BYTES: Final = 256 * 1024  # reading more would hold up every other request for milliseconds
 _BROKE: Final = {
     "connect": "no connection to the deployment could be made",
+    "proxy": "the egress proxy on the way to the deployment let nothing through",
     "write": "the connection to the deployment broke while the request was being sent",
     "head": "the deployment gave no answer that could be read",
     "body": "the deployment's answer broke off",
@@ -256,11 +258,14 @@ class Pipeline:
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
                 attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
-                raise UpstreamFailed("the deployment is not set up; the operator of this gateway must mend it")
+                why = upstream.message if isinstance(upstream, CantSignIn) else "the deployment is not set up"
+                raise UpstreamFailed(f"{why}; the operator of this gateway must mend it")
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
             head = await exchange.send("POST", upstream.chat_target, headers, body)
             attempt.status = head.status
+            if head.status == 401:
+                upstream.refused()
             return await self._answer(governed, attempt, route, head, responder)
         except UpstreamError as error:
             raise self._upstream_failed(attempt, exchange, error) from None

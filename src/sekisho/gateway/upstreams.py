@@ -1,38 +1,101 @@
 """From declared deployments to endpoints that can be called."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sekisho import __version__
-from sekisho.catalog.interfaces import CredentialReference, Deployment
+from sekisho.catalog.interfaces import Deployment, EgressProxy
 from sekisho.gateway.declared import Declarations
 from sekisho.gateway.entries import DecisionEncoder
-from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Header
+from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Header, Proxy
 from sekisho.gateway.interfaces import InForce, Upstream
+from sekisho.gateway.sign_in import Credential, ProxyCredential, SignIns, identity_of
 from sekisho.kernel.errors import SekishoError
 from sekisho.snapshot.interfaces import Snapshot
 
-Resolve = Callable[[CredentialReference], str]
+
+class _Prepared(NamedTuple):
+    """What of an upstream stays the same while its credentials change."""
+
+    upstream: Upstream
+    credential: Credential | None
+    proxy_credential: ProxyCredential | None
 
 
-def put_in_force(snapshot: Snapshot, root: Path, resolve: Resolve) -> InForce:
+class Upstreams(Mapping[str, Upstream | SekishoError]):
+    """Each deployment's upstream as it can be used now, with the credentials that are in memory at this moment."""
+
+    def __init__(self, prepared: dict[str, _Prepared | SekishoError], sign_ins: SignIns) -> None:
+        self._prepared = prepared
+        self._clock = sign_ins.clock
+
+    def __getitem__(self, name: str) -> Upstream | SekishoError:
+        prepared = self._prepared[name]
+        if isinstance(prepared, SekishoError):
+            return prepared
+        upstream, credential, proxy_credential = prepared
+        try:
+            if proxy_credential is not None:
+                proxy_credential.value()
+            if credential is None:
+                return upstream
+            headers = credential.headers(self._clock.now_us())
+        except SekishoError as error:
+            return error
+        return upstream._replace(
+            headers=(*upstream.headers, *headers), refused=lambda: credential.refused(self._clock.now_us())
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prepared)
+
+    def __len__(self) -> int:
+        return len(self._prepared)
+
+
+def put_in_force(snapshot: Snapshot, root: Path, sign_ins: SignIns) -> InForce:
     """Prepare a snapshot for requests. Reads credentials: blocking, call it off the loop.
 
     A deployment whose credential can't be read stays in the snapshot (decisions don't depend on secrets) and fails
-    when it is tried.
+    while it is tried without.
     """
-    upstreams: dict[str, Upstream | SekishoError] = {}
+    prepared: dict[str, _Prepared | SekishoError] = {}
     for name, deployment in snapshot.deployments.items():
         try:
-            upstreams[name] = _upstream(deployment, root, resolve)
+            prepared[name] = _prepared(deployment, root, sign_ins)
         except SekishoError as error:
-            upstreams[name] = error
+            prepared[name] = error
+    upstreams = Upstreams(prepared, sign_ins)
     return InForce(snapshot, DecisionEncoder(snapshot.decider), upstreams, Declarations(snapshot))
 
 
-def _upstream(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
+def _prepared(deployment: Deployment, root: Path, sign_ins: SignIns) -> _Prepared:
+    declared = deployment.egress_proxy
+    proxy_credential = None if declared is None else sign_ins.of_proxy(declared)
+    proxy = None if declared is None else proxy_of(declared, root, proxy_credential)
+    return _Prepared(_upstream(deployment, root, proxy), sign_ins.of(deployment), proxy_credential)
+
+
+def proxy_of(declared: EgressProxy, root: Path, credential: ProxyCredential | None) -> Proxy:
+    """A declared egress proxy, as the client uses it."""
+    url = urlsplit(declared.url)
+    host = url.hostname
+    if host is None:
+        raise SekishoError("the URL of an egress proxy names no host")
+    ca_file = None if declared.ca_file is None else str(root / declared.ca_file)
+    is_tls = url.scheme == "https"
+    return Proxy(
+        host=host,
+        port=url.port or (443 if is_tls else 80),
+        tls=ClientTls(host, ca_file) if is_tls else None,
+        authorization=None if credential is None else credential.value,
+    )
+
+
+def _upstream(deployment: Deployment, root: Path, proxy: Proxy | None) -> Upstream:
     url = urlsplit(deployment.url)
     host = url.hostname
     if host is None:
@@ -42,8 +105,6 @@ def _upstream(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
         (b"accept", b"application/json, text/event-stream"),
         (b"user-agent", f"sekisho/{__version__}".encode()),
     ]
-    if deployment.credential is not None:
-        headers.append((b"authorization", b"Bearer " + resolve(deployment.credential).encode()))
     endpoint = Endpoint(
         host=host,
         port=url.port or (443 if url.scheme == "https" else 80),
@@ -52,6 +113,8 @@ def _upstream(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
         connect_timeout_s=deployment.connect_timeout_ms / 1000,
         first_byte_timeout_s=deployment.first_byte_timeout_ms / 1000,
         idle_timeout_s=deployment.idle_timeout_ms / 1000,
+        proxy=proxy,
+        identity=identity_of(deployment),
     )
     return Upstream(endpoint, url.path.rstrip("/") + "/chat/completions", tuple(headers))
 

@@ -10,14 +10,22 @@ import pytest
 from gateway_fakes import in_force
 from sekisho.catalog.interfaces import CredentialReference, UpstreamTls
 from sekisho.gateway.interfaces import Upstream
+from sekisho.gateway.sign_in import SignIns
 from sekisho.gateway.upstreams import put_in_force
+from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError
+
+
+class Secrets:
+    def __init__(self, secret):
+        self.secret = secret
 
 
 def upstream(resolve=lambda reference: "secret", **changes):
     snapshot = in_force(("a",)).snapshot
     deployment = msgspec.structs.replace(snapshot.deployments["a"], **changes)
-    return put_in_force(replace(snapshot, deployments={"a": deployment}), Path("/data"), resolve).upstreams["a"]
+    sign_ins = SignIns(Secrets(resolve), SystemClock())
+    return put_in_force(replace(snapshot, deployments={"a": deployment}), Path("/data"), sign_ins).upstreams["a"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ def test_the_text_is_well_formed_and_holds_every_metric_once():
     metrics.statuses[200] += 2
     metrics.attempts["complete"] += 1
     metrics.faults["not_permitted"] += 1
-    text = metrics.render({"sekisho_ledger_full": 0.0, "sekisho_register_age_seconds": 0.25}).decode()
+    measured = {
+        "sekisho_ledger_full": 0.0,
+        "sekisho_credential_files_stale": 1.0,
+        "sekisho_tokens_missing": 0.0,
+        "sekisho_register_age_seconds": 0.25,
+    }
+    text = metrics.render(measured).decode()
     assert re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) == list(METRICS)
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r'[a-z_]+(\{[a-z]+="[^"\\]*"\})? [0-9.]+', line) for line in samples)

@@ -69,6 +69,12 @@ class FakeWriter:
     def append_written(self, draft: EntryDraft, reservation: Any = None) -> None:
         self._note(draft)
 
+    def append_batched(self, draft: EntryDraft, reservation: Any = None) -> asyncio.Future[None]:
+        self._note(draft)
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(self._sync, future, "written")
+        return future
+
     async def close(self) -> None: ...
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
@@ -79,9 +85,9 @@ class FakeWriter:
         self.entries.append(draft)
         self.trace.append(draft.kind)
 
-    def _sync(self, future: asyncio.Future[None]) -> None:
+    def _sync(self, future: asyncio.Future[None], step: str = "durable") -> None:
         if not future.done():
-            self.trace.append("durable")
+            self.trace.append(step)
             future.set_result(None)
 
 

@@ -113,6 +113,17 @@ class Attempt:
         if not hold:
             self.write_held()
 
+    async def write_held_batched(self) -> None:
+        """Write what is held, if anything, in one write with what other attempts write in this turn of the loop."""
+        draft, self._held = self._held, None
+        if draft is None:
+            return
+        try:
+            written = self._recorder.writer.append_batched(draft, self._reservation)
+        finally:
+            self._reservation.release()
+        await written
+
     def write_held(self, *, with_next: bool = False) -> None:
         """Write what is held, if anything: now, or `with_next`, in one frame with what is appended in the same turn."""
         draft, self._held = self._held, None

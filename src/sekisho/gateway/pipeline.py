@@ -386,7 +386,7 @@ class Pipeline:
         if whole is None:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
             raise UpstreamFailed("the deployment's answer is not a JSON object", code="upstream_invalid")
-        self._settle_whole(governed, attempt, whole, answer)
+        await self._settle_whole(governed, attempt, whole, answer)
         headers.append((b"content-type", b"application/json"))
         responder.respond(200, headers, answer)
 
@@ -404,7 +404,7 @@ class Pipeline:
         answer = await exchange.read(ERROR_BYTES_MAX)
         if read_answer(answer) is None:
             answer = BadRequest(f"the deployment answered {head.status}", code=f"upstream_status_{head.status}").body()
-        self._settle_whole(governed, attempt, WholeAnswer(None, 0), answer)
+        await self._settle_whole(governed, attempt, WholeAnswer(None, 0), answer)
         headers = self._answer_headers(governed, route)
         headers.append((b"content-type", b"application/json"))
         headers += [(name, head.headers[name]) for name in (b"retry-after", b"retry-after-ms") if name in head.headers]
@@ -414,9 +414,11 @@ class Pipeline:
         decision = governed.decision
         return any(name != route.deployment for name in (*decision.permitted_raw, *decision.permitted_redacted))
 
-    def _settle_whole(self, governed: Governed, attempt: Attempt, whole: WholeAnswer, answer: bytes) -> None:
+    async def _settle_whole(self, governed: Governed, attempt: Attempt, whole: WholeAnswer, answer: bytes) -> None:
         commitment = self._commit(governed, attempt.outcome_id, "answer", answer)
-        attempt.settle(Ended.COMPLETE, usage=whole.usage, answer=commitment, answer_text_bytes=whole.text_bytes)
+        text_bytes = whole.text_bytes
+        attempt.settle(Ended.COMPLETE, usage=whole.usage, answer=commitment, answer_text_bytes=text_bytes, hold=True)
+        await attempt.write_held_batched()
 
     def _answer_headers(self, governed: Governed, route: Route) -> list[Header]:
         deployment = governed.in_force.snapshot.deployments[route.deployment]

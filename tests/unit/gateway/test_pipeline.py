@@ -42,9 +42,9 @@ async def test_the_decision_is_durable_before_a_byte_leaves_and_the_outcome_writ
     world.script("a", Script(body=ANSWER))
     assert await world.chat() == 200
     assert [step for step in world.trace if not step.startswith("caller")] == [
-        "decision", "durable", "send a", "outcome", "end",
+        "decision", "durable", "send a", "outcome", "written", "end",
     ]  # fmt: skip
-    assert world.trace.index("outcome") < world.trace.index('caller {"choices":[')
+    assert world.trace.index("written") < world.trace.index('caller {"choices":[')
     outcome = world.writer.bodies("outcome")[0]
     assert outcome["usage"] == {"prompt": 3, "completion": 4, "source": "upstream"}
     assert outcome["ended"] == "complete"

@@ -8,6 +8,8 @@ import pytest
 
 from gateway_fakes import Script, World
 from sekisho.gateway.aside import WAITING_MAX, Aside
+from sekisho.gateway.dialects.operations import CHAT
+from sekisho.gateway.dialects.surfaces import OPENAI, Call
 from sekisho.gateway.errors import (
     BadRequest,
     Busy,
@@ -18,11 +20,11 @@ from sekisho.gateway.errors import (
     UpstreamFailed,
 )
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamTimeout, UpstreamUnreachable
-from sekisho.gateway.http1.interfaces import InboundRequest, Peer
 from sekisho.gateway.pipeline import LARGE_BODY_BYTES
 from sekisho.kernel.errors import SekishoError
 
 ANSWER = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
+CHAT_CALL = Call(CHAT, OPENAI)
 EVENT_STREAM = {b"content-type": b"text/event-stream"}
 
 
@@ -140,7 +142,8 @@ async def test_an_upstreams_429_goes_to_the_caller_with_its_retry_after_when_the
     world.script("a", Script(429, b'{"error":{"message":"slow"}}', headers={b"retry-after": b"7"}))
     assert await world.chat() == 429
     assert world.responder.headers[b"retry-after"] == b"7"
-    assert world.responder.body == b'{"error":{"message":"slow"}}'
+    error = orjson.loads(world.responder.body)["error"]
+    assert error == {"message": "slow", "type": None, "param": None, "code": None}
 
 
 async def test_an_upstreams_429_is_tried_elsewhere_first() -> None:
@@ -191,9 +194,8 @@ async def test_a_large_body_is_read_beside_the_loop_by_an_inspector_of_its_own()
 async def test_what_is_wrong_with_a_large_body_is_said_as_of_a_small_one() -> None:
     world = World()
     body = b'{"model":"m","messages":"' + b"x" * LARGE_BODY_BYTES + b'"}'
-    request = InboundRequest("POST", "/", "", {b"authorization": b"Bearer sk-good"}, body, Peer("127.0.0.1", 1, None))
     with pytest.raises(BadRequest):
-        await world.pipeline.chat("id", request, world.responder)
+        await world.send(CHAT_CALL, body)
     world.pipeline.close()
 
 

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from sekisho.app.providers import Added, TestOptions, Tried, add_provider, declared_catalogue, test_provider
+from sekisho.app.providers import Added, add_provider, declared_catalogue
+from sekisho.app.trials import TrialOptions, Tried, try_provider
 from sekisho.catalog.interfaces import CredentialReference
 from sekisho.catalog.provider_templates import ProviderRequest, ProviderTemplate, templates
 from sekisho.gateway.trials import WARNING
@@ -110,8 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     if not 0 < arguments.timeout <= TIMEOUT_S_MAX:
         raise UsageError(f"--timeout {arguments.timeout:g}", remedy=f"Give seconds, at most {TIMEOUT_S_MAX}")
-    options = TestOptions(arguments.deployment, arguments.embeddings, not arguments.no_stream, arguments.timeout)
-    tried = asyncio.run(test_provider(directory, settings, arguments.name, options, dict(os.environ)))
+    options = TrialOptions(arguments.deployment, arguments.embeddings, not arguments.no_stream, arguments.timeout)
+    tried = asyncio.run(try_provider(directory, settings, arguments.name, options, dict(os.environ)))
     if arguments.json:
         print(json.dumps([as_object(one) for one in tried], ensure_ascii=False, indent=2))
     else:

@@ -28,7 +28,7 @@ def request_on(name, ending, **changes):
     """Template and request of the page's own `providers add`."""
     line = next(line for line in BLOCK.findall(text_of(name, ending))[0].splitlines() if " providers add " in line)
     arguments = build_parser("providers").parse_args(shlex.split(line)[3:])
-    template, request = providers.request_of(arguments)
+    template, request = providers.request_of(arguments, "local")
     assert template.name == name
     return template, request._replace(**changes)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from sekisho.catalog.deployments import UPSTREAM_MODEL_MAX
 from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Catalogue
 from sekisho.catalog.provider_templates import (
@@ -13,6 +14,7 @@ from sekisho.catalog.provider_templates import (
     ProviderRequest,
     ProviderTemplate,
     is_refused,
+    model_name,
     rendered,
     templates,
 )
@@ -106,6 +108,10 @@ def find_servers(ports: tuple[int, ...] | None) -> list[Found]:
 def request_for(found: Found, taken: Collection[str]) -> ProviderRequest:
     """What to declare of a server found; `taken` are the names of providers that are there."""
     template = templates()[found.template]
-    offered = [name for name in found.models or () if name.isprintable() and not is_refused(template, name)]
+    offered: dict[str, str] = {}  # names for callers → those of the server, which may say anything
+    for model in found.models or ():
+        if model.isprintable() and len(model) <= UPSTREAM_MODEL_MAX and not is_refused(template, model):
+            offered.setdefault(model_name(model), model)
+    offered.pop("", None)
     name = found.template if found.template not in taken else f"{found.template}-{urlsplit(found.url).port}"
-    return ProviderRequest(name, url=found.url, upstream_models=tuple(offered[:MODELS_MAX]))
+    return ProviderRequest(name, url=found.url, upstream_models=tuple(offered.values())[:MODELS_MAX])

@@ -68,7 +68,7 @@ def _add_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--type", metavar="TYPE", help="the deployment type, such as Azure's SKU name GlobalStandard")
     parser.add_argument("--region", help="the Azure region, such as japaneast")
     parser.add_argument("--zone", help="the Azure data zone: EU or US")
-    parser.add_argument("--site", default="local", help="your site where it runs, for engines (default: local)")
+    parser.add_argument("--site", help="your site where it runs, for engines (default: this installation's)")
     parser.add_argument(
         "--network", action="append", default=[], metavar="CIDR", help="addresses must lie in it; repeatable"
     )
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     settings = load_settings(directory.root)
     if arguments.act == "add":
-        template, request = request_of(arguments)
+        template, request = request_of(arguments, settings.installation.site)
         added = add_provider(directory, template, request, to_existing=arguments.to_existing)
         print(told(directory, template, request, added))
         return EXIT_DONE
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
 # -- add
 
 
-def request_of(arguments: argparse.Namespace) -> tuple[ProviderTemplate, ProviderRequest]:
+def request_of(arguments: argparse.Namespace, site: str) -> tuple[ProviderTemplate, ProviderRequest]:
     """Raises UsageError if no template is meant."""
     known = templates()
     wanted = arguments.template or arguments.name
@@ -146,7 +146,7 @@ def request_of(arguments: argparse.Namespace) -> tuple[ProviderTemplate, Provide
         deployment_type=arguments.type,
         region=arguments.region,
         zone=arguments.zone,
-        site=arguments.site,
+        site=arguments.site or site,
         credential=credential,
         networks=tuple(arguments.network),
         ca_file=arguments.ca_file,

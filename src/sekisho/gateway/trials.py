@@ -207,6 +207,7 @@ def _read_models(learned: Learned, plan: Plan, answer: Answer) -> None:
         learned.note(NOTE, "no_model_list", f"it lists no models ({plan.models_target} answers {answer.status})")
         return
     names = [item["id"] for item in data if isinstance(item, dict) and isinstance(item.get("id"), str)]
+    names = [name for name in names if name.isprintable()]
     learned.models = tuple(names[:MODELS_MAX])
     if plan.upstream_model not in names:
         offered = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
@@ -318,8 +319,8 @@ def _look_at_peer(learned: Learned, endpoint: Endpoint, now: datetime.datetime) 
     parsed = x509.load_der_x509_certificate(peer.certificate)
     expires = parsed.not_valid_after_utc
     learned.certificate = Certificate(
-        parsed.subject.rfc4514_string(),
-        parsed.issuer.rfc4514_string(),
+        _plain(parsed.subject.rfc4514_string(), ()),
+        _plain(parsed.issuer.rfc4514_string(), ()),
         expires,
         hashlib.sha256(peer.certificate).hexdigest(),
     )

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from sekisho.app.providers import declared_catalogue
 from sekisho.catalog.credentials import Credentials
 from sekisho.catalog.interfaces import Catalogue, Deployment
+from sekisho.gateway.dialects.operations import CHAT, EMBEDDINGS
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.interfaces import Upstream
 from sekisho.gateway.trials import FAILURE, Learned, Plan, try_deployment
@@ -117,15 +118,15 @@ async def _record(writer: EntryWriter, clock: SystemClock, ids: IdSource, deploy
 
 
 def _plan(deployment: Deployment, upstream: Upstream, entry: str, options: TrialOptions) -> Plan:
-    base = urlsplit(deployment.url).path.rstrip("/")
     return Plan(
         upstream_model=deployment.upstream_model,
         endpoint=upstream.endpoint,
         # The entry's id goes along, so that the provider's own log can be held against the ledger.
         headers=(*upstream.headers, (b"x-request-id", entry.encode())),
-        models_target=base + "/models",
-        chat_target=None if options.embeddings else upstream.chat_target,
-        embeddings_target=base + "/embeddings" if options.embeddings else None,
+        # What Azure lists are the models that a resource could deploy, not its deployments: of no use here.
+        models_target=None if deployment.dialect == "azure" else urlsplit(deployment.url).path.rstrip("/") + "/models",
+        chat_target=None if options.embeddings else upstream.targets[CHAT.name],
+        embeddings_target=upstream.targets[EMBEDDINGS.name] if options.embeddings else None,
         stream=options.stream,
         timeout_s=options.timeout_s,
     )

@@ -141,7 +141,8 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `facts` keys (all present, unknown where nothing is declared): processing, storage, abuse_review, telemetry,
     control_plane, support_staff, identity_provider, policy_authority, tenancy, key_holder.
     `networks` are CIDR strings that the endpoint's addresses must lie in; empty means not restricted.
-    `dialect` is "openai" (base URL ends where `/chat/completions` is appended).
+    `dialect` is "openai" (base URL ends where `/chat/completions` is appended) or "azure" (a resource's endpoint, to
+    which `/openai/deployments/{upstream_model}/…?api-version={api_version}` is appended).
     """
 
     name: str
@@ -153,6 +154,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: dict[str, Fact]
     upstream_model: str
     site: str | None = None
+    api_version: str | None = None  # of the dialect "azure" only
     credential: CredentialReference | None = None
     networks: tuple[str, ...] = ()
     tls: UpstreamTls = UpstreamTls()

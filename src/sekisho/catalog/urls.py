@@ -14,7 +14,7 @@ _URL_TEXT = re.compile(r"[!-~]+")  # RFC 3986: printable ASCII only
 
 def take_url(table: Table, key: str) -> str | None:
     """A base URL without a trailing slash: https, or http to a loopback address; no userinfo, query, fragment."""
-    remedy = "Give the base URL that /chat/completions is appended to, for example https://api.example.jp/v1"
+    remedy = "Give the base URL that the dialect's paths are appended to, for example https://api.example.jp/v1"
     text = table.take_text(key, remedy=remedy)
     if text is None:
         return None

@@ -1,6 +1,6 @@
 """One attempt at a deployment: its decision entry, and the one outcome that must follow it."""
 
-from sekisho.gateway.dialects.openai import Usage, estimate_tokens
+from sekisho.gateway.dialects.answers import Usage, estimate_tokens
 from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
 from sekisho.gateway.http1.interfaces import Exchange
 from sekisho.gateway.metrics import Metrics
@@ -63,6 +63,10 @@ class Attempt:
         self.exchange: Exchange | None = None
         self.first_byte_us: int | None = None
         self.status: int | None = None
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._recorder.metrics
 
     def first_byte(self) -> int:
         """Note that the answer began; microseconds since the decision."""

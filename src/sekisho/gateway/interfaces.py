@@ -12,10 +12,10 @@ from sekisho.snapshot.interfaces import Snapshot
 
 
 class Upstream(NamedTuple):
-    """How a deployment is reached: the endpoint, the path of its chat resource, and the headers it is owed."""
+    """How a deployment is reached: the endpoint, the target of each operation by name, and the headers it is owed."""
 
     endpoint: Endpoint
-    chat_target: str
+    targets: dict[str, str]
     headers: tuple[Header, ...]
 
 

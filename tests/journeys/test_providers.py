@@ -7,7 +7,7 @@ import pytest
 import trustme
 
 from journeys.installation import Installation, free_port, get, sekisho, until
-from journeys.provider_upstream import KEY, PARTS, USAGE, ProviderUpstream, write_key
+from journeys.provider_upstream import KEY, PARTS, USAGE, ProviderUpstream, answer, stream, write_key
 from journeys.published_log import require_log_holds
 from sekisho.catalog.provider_templates import templates
 from sekisho.cli import main as program
@@ -130,6 +130,30 @@ def test_a_good_provider_is_told_of_in_full(root, upstream):
     assert text.startswith("good-m: answers\n")
     assert KEY not in text
     assert len(upstream.of("good")[-1]) == 4
+
+
+def test_azure_is_asked_in_its_own_dialect(installation):
+    root = installation.root
+
+    def azure(handler, document) -> None:
+        handler.json(answer("gpt-4o-2024-08-06")) if not document.get("stream") else stream(
+            handler, "gpt-4o-2024-08-06"
+        )
+
+    with ProviderUpstream({"openai": azure}) as upstream:
+        sekisho(
+            "providers", "add", "azure", "--template", "azure-openai", "--dir", root,
+            "--type", "GlobalStandard", "--region", "japaneast", "--url", f"http://127.0.0.1:{upstream.port}",
+            "--upstream-model", "ours", "--model", "gpt-4o",
+        )  # fmt: skip
+        write_key(root, "azure")
+        one = trial(root, "azure", code=0)["azure-gpt-4o"]
+    assert one["calls"] == ["chat", "stream"]
+    assert codes(one) == {"other_model": "note"}
+    assert {path for _, path, _, _ in upstream.seen} == {
+        "/openai/deployments/ours/chat/completions?api-version=2024-10-21"
+    }  # fmt: skip
+    assert all(headers["api-key"] == KEY and "authorization" not in headers for _, _, _, headers in upstream.seen)
 
 
 def test_an_embedding_is_asked_for_where_it_is_wanted(root, upstream):

@@ -53,6 +53,7 @@ class TemplateFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `status`: "documented" (from the provider's own documentation, read at `read_at`; never called from here) or
     "unverified" (a guess). `types`: deployment types to choose from, the only one being the default. `url` is fixed
     or usual, else `url_example` shows what to give. `upstream_models` are taken when none is named.
+    `api_version` is a version that is taken when none is asked for; empty: the API has none.
     `refused_upstream_models` are patterns of names that the template's facts would be wrong for.
     `storage_of_region` is the line of the fact `storage` where a region outside `multi_country_regions` is named.
     """
@@ -68,6 +69,7 @@ class TemplateFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     declarations: Texts
     url: str = ""
     url_example: str = ""
+    api_version: str = ""
     upstream_models: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     refused_upstream_models: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ class ProviderRequest(NamedTuple):
     deployment_type: str | None = None
     region: str | None = None
     zone: str | None = None
+    api_version: str | None = None
     site: str = "local"
     credential: CredentialReference | None = None
     networks: tuple[str, ...] = ()
@@ -130,6 +133,7 @@ def rendered(
     values = {
         "PROVIDER": _quoted(request.name),
         "URL": _quoted(_url(template, request)),
+        "API_VERSION": _quoted(_api_version(template, request)),
         "TYPE": _quoted(deployment_type),
         "SITE": _quoted(request.site),
         "SITE_JURISDICTION": _quoted(site_jurisdictions.get(request.site, "unknown")),
@@ -200,6 +204,12 @@ def _url(template: ProviderTemplate, request: ProviderRequest) -> str:
     if not url:
         raise UsageError(f"The template {template.name} needs a URL", remedy=f"--url {template.file.url_example}")
     return url
+
+
+def _api_version(template: ProviderTemplate, request: ProviderRequest) -> str:
+    if request.api_version is not None and not template.file.api_version:
+        raise UsageError(f"The API of {template.name} has no versions", remedy="Leave --api-version out")
+    return request.api_version or template.file.api_version
 
 
 def _choices(template: ProviderTemplate, request: ProviderRequest) -> list[ModelChoice]:

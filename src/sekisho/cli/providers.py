@@ -68,6 +68,7 @@ def _add_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--type", metavar="TYPE", help="the deployment type, such as Azure's SKU name GlobalStandard")
     parser.add_argument("--region", help="the Azure region, such as japaneast")
     parser.add_argument("--zone", help="the Azure data zone: EU or US")
+    parser.add_argument("--api-version", metavar="V", help="of Azure's API, such as 2024-10-21 (default: that)")
     parser.add_argument("--site", help="your site where it runs, for engines (default: this installation's)")
     parser.add_argument(
         "--network", action="append", default=[], metavar="CIDR", help="addresses must lie in it; repeatable"
@@ -146,6 +147,7 @@ def request_of(arguments: argparse.Namespace, site: str) -> tuple[ProviderTempla
         deployment_type=arguments.type,
         region=arguments.region,
         zone=arguments.zone,
+        api_version=arguments.api_version,
         site=arguments.site or site,
         credential=credential,
         networks=tuple(arguments.network),

@@ -115,7 +115,18 @@ def test_what_is_not_known_can_be_uncommented(name):
 
 
 def test_all_of_azures_types_are_offered():
-    assert {*TEMPLATES["azure-openai-v1"].file.types} == {*DEPLOYMENT_TYPES} - {"engine", "openai-compatible"}
+    for name in ("azure-openai", "azure-openai-v1"):
+        assert {*TEMPLATES[name].file.types} == {*DEPLOYMENT_TYPES} - {"engine", "openai-compatible"}
+
+
+def test_azures_dated_api_is_spoken_in_its_dialect():
+    deployment = only(catalogue_for("azure-openai", "Standard", url="https://r.openai.azure.com"))
+    assert (deployment.dialect, deployment.api_version) == ("azure", "2024-10-21")
+    asked = catalogue_for(
+        "azure-openai", "Standard", url="https://r.openai.azure.com", api_version="2025-01-01-preview"
+    )
+    assert only(asked).api_version == "2025-01-01-preview"
+    assert only(catalogue_for("azure-openai-v1", "Standard")).dialect == "openai"
 
 
 def test_azures_sku_decides_and_the_region_does_not():
@@ -192,6 +203,7 @@ def test_networks_certificates_and_credentials_are_declared_as_asked():
         ("azure-openai-v1", {"deployment_type": "DataZoneStandard", "region": None}, "--zone"),
         ("azure-openai-v1", {"zone": "EU"}, "--zone"),
         ("azure-openai-v1", {"url": None}, "openai.azure.com/openai/v1"),
+        ("azure-openai-v1", {"api_version": "2024-10-21"}, "--api-version"),
         ("azure-openai-v1", {"upstream_models": ()}, "the deployment's name in Azure"),
         ("sakura", {"region": "japaneast"}, "--region"),
         ("sakura", {"deployment_type": "Standard"}, "openai-compatible"),

@@ -27,13 +27,14 @@ def put_in_force(snapshot: Snapshot, root: Path, resolve: Resolve) -> InForce:
     upstreams: dict[str, Upstream | SekishoError] = {}
     for name, deployment in snapshot.deployments.items():
         try:
-            upstreams[name] = _upstream(deployment, root, resolve)
+            upstreams[name] = upstream_of(deployment, root, resolve)
         except SekishoError as error:
             upstreams[name] = error
     return InForce(snapshot, DecisionEncoder(snapshot.decider), upstreams, Declarations(snapshot))
 
 
-def _upstream(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
+def upstream_of(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
+    """How one deployment is reached. Reads its credential; raises SekishoError if that can't be had."""
     url = urlsplit(deployment.url)
     host = url.hostname
     if host is None:

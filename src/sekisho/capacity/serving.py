@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from sekisho.capacity.errors import BadChatRequest
+from sekisho.capacity.errors import BadChatRequest, CapacityError
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024  # the gateway's own bound
 GRACE_SECONDS: Final = 5  # for answers under way when told to stop
@@ -94,10 +94,15 @@ class EngineServer:
         """Serve until told to stop; port 0 takes a free one. The address is written to stdout.
 
         With `exit_with_parent` the end of standard input is a reason to stop as well: a supervisor holds the other
-        end of that pipe, and when it dies, however it dies, its engines end too. Raises OSError if the address is
-        taken.
+        end of that pipe, and when it dies, however it dies, its engines end too. Raises CapacityError if the
+        address can't be had.
         """
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listener = socket.create_server((host, port), family=family)
+        except OSError as error:
+            remedy = "Stop what listens there, or choose another address"
+            raise CapacityError(f"can't listen on {host}:{port}: {error.strerror}", remedy=remedy) from None
         if exit_with_parent:
             threading.Thread(target=self._stop_at_end_of_input, daemon=True).start()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -46,6 +46,8 @@ site = "{site}"
 type = "engine"
 url = "http://{listen}/v1"
 networks = ["{network}"]
+# A whole answer may take minutes on a machine without an accelerator.
+first_byte_timeout_ms = 600000
 
 # Inference runs where the site is (declarations/sites/{site}.toml). What an engine on your own machine keeps, reviews
 # or reports stays there as well. Say who may look after the machine and decide about it: until then it is unknown.

@@ -60,7 +60,7 @@ def _add_dimensions(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--parallel", type=_number(PARALLEL_MAX), default=0, metavar="N",
-        help="requests computed at a time (default: 1); eight more wait for each, others get 429",
+        help="requests computed at a time (default: 1); as many, or 8, may wait; others get 429",
     )  # fmt: skip
     parser.add_argument(
         "--threads", type=_number(1024), default=0, metavar="N", help="processors used (default: all but one)"

@@ -7,7 +7,10 @@ from typing import Final
 
 from sekisho.capacity.errors import ModelFailed
 
-_ERROR: Final = re.compile(r"^[0-9.]+ E (?:\w+ +)?(.+)$", re.MULTILINE)  # llama.cpp's log: time, level, message
+_ERROR: Final = re.compile(
+    r"^[0-9.]+ E (?:.*error loading model: )?(.+)$", re.MULTILINE
+)  # llama.cpp's log: time, level, message
+_THROWN: Final = re.compile(r"^terminate called.*(?:\n\s*what\(\):.*)?", re.MULTILINE)
 _ASSERTION: Final = re.compile(r"^.*GGML_(?:ASSERT|ABORT).*$", re.MULTILINE)
 _ARCHITECTURE: Final = re.compile(r"unknown model architecture: '([^']*)'")
 _MEMORY: Final = ("insufficient memory", "failed to allocate", "bad_alloc", "unable to allocate", "out of memory")
@@ -19,7 +22,8 @@ _QUOTED_MAX: Final = 300
 def why_not_loaded(file: Path, exit_code: int, log: str) -> ModelFailed:
     """The reason in one line, for a process that ended before its model was loaded."""
     errors = _ERROR.findall(log)
-    text = "\n".join(errors)
+    thrown = _THROWN.search(log)
+    text = "\n".join([*errors, thrown[0] if thrown is not None else ""])
     unknown = _ARCHITECTURE.search(text)
     if unknown is not None:
         return ModelFailed(

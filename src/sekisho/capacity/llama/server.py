@@ -27,8 +27,9 @@ from sekisho.capacity.llama.model_process import ModelProcess
 from sekisho.capacity.llama.options import EngineOptions, context_of
 from sekisho.capacity.serving import EngineServer, decode, model_list, not_found, read_body, refusal, require_model
 
-# Beside each request that is computed so many may wait: more would wait for minutes, and had better go elsewhere.
-WAITING_PER_SLOT_MAX: Final = 8
+# So many requests may wait beside those that are computed, or as many as are computed: more would wait for minutes,
+# and had better go elsewhere. Each takes a thread of llama.cpp's.
+WAITING: Final = 8
 RETRY_AFTER_S: Final = 1  # a slot may be free by then
 RETRY_AFTER_LOADING_S: Final = 5
 _ERROR_BYTES_MAX: Final = 64 * 1024  # of llama.cpp's error answers, which are some hundred
@@ -219,7 +220,7 @@ def serve(options: EngineOptions, host: str, port: int, *, exit_with_parent: boo
     """
     if not exit_with_parent:
         context_of(options, read_head(options.file))
-    in_flight_max = options.parallel * (1 + WAITING_PER_SLOT_MAX)
+    in_flight_max = options.parallel + max(WAITING, options.parallel)
     failures: list[CapacityError] = []
 
     def failed(error: CapacityError) -> None:

@@ -14,28 +14,7 @@ NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 F32 = 0
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 32, 2, 2, 64
 CONTEXT = 131_072  # to go on to its end takes minutes
-SYLLABLES = [
-    "ka",
-    "ki",
-    "ku",
-    "ke",
-    "ko",
-    "sa",
-    "shi",
-    "su",
-    "se",
-    "so",
-    "ta",
-    "chi",
-    "tsu",
-    "te",
-    "to",
-    "na",
-    "ni",
-    "nu",
-    "ne",
-    "no",
-]
+SYLLABLES = [consonant + vowel for consonant in ("k", "s", "t", "n") for vowel in "aiueo"]
 TOOL_CALL = "<tool_call>\n"
 TOKENS = [
     ("<unk>", UNKNOWN),

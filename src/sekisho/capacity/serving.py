@@ -1,11 +1,13 @@
 """What every engine's HTTP server does alike: reading a request, refusing in OpenAI's shape, serving until told."""
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import uvicorn
@@ -17,6 +19,7 @@ from sekisho.capacity.errors import BadChatRequest, CapacityError
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024  # the gateway's own bound
 GRACE_SECONDS: Final = 5  # for answers under way when told to stop
+MARGIN_SECONDS: Final = 1  # for those that are ended then
 
 
 async def read_body(request: Request) -> bytes:
@@ -72,19 +75,35 @@ async def not_found(request: Request, error: Exception) -> Response:
     return refusal(BadChatRequest(message, status=status, code="not_found" if status == 404 else None))
 
 
-class EngineServer:
-    """An application on one address, until SIGTERM, SIGINT, `stop` or, where asked, the end of standard input."""
+class _Server(uvicorn.Server):
+    """uvicorn, which also says when the time for answers under way is over."""
 
-    def __init__(self, app: Starlette, *, lifespan: bool = False) -> None:
+    def __init__(self, config: uvicorn.Config, on_grace_over: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_grace_over = on_grace_over
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        over = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._on_grace_over)
+        await super().shutdown(sockets)
+        over.cancel()
+
+
+class EngineServer:
+    """An application on one address, until SIGTERM, SIGINT, `stop` or, where asked, the end of standard input.
+
+    `on_grace_over` is called when answers are still under way GRACE_SECONDS after that; those that haven't ended
+    MARGIN_SECONDS later are cut off.
+    """
+
+    def __init__(self, app: Starlette, *, on_grace_over: Callable[[], None] = lambda: None) -> None:
         config = uvicorn.Config(
             app,
             log_level="warning",
             access_log=False,
             server_header=False,
-            lifespan="on" if lifespan else "off",
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS + MARGIN_SECONDS,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config, on_grace_over)
 
     def stop(self) -> None:
         """Take no more connections, give answers under way GRACE_SECONDS, then return from `run`."""

@@ -47,6 +47,7 @@ class ModelProcess:
         self._folder = Path(tempfile.mkdtemp(prefix="sekisho-engine-"))  # 0700: nobody else reaches the model
         self.socket = self._folder / SOCKET
         self.state = State("loading")
+        self._task: asyncio.Task[object] | None = None
 
     def __enter__(self) -> "ModelProcess":
         if len(os.fsencode(self.socket)) > _SOCKET_PATH_MAX:
@@ -58,6 +59,7 @@ class ModelProcess:
 
     async def run(self) -> None:
         """Keep a process running. Cancelling it ends the process before this returns."""
+        self._task = asyncio.current_task()
         while True:
             self.state = State("loading")
             try:
@@ -70,6 +72,11 @@ class ModelProcess:
                 log.error("%s; starting it again in %.0f s", ended, RESTART_S)
                 self.state = State("loading")
                 await asyncio.sleep(RESTART_S)
+
+    def stop(self) -> None:
+        """End `run` and its process: whoever waits for an answer learns that the model has gone."""
+        if self._task is not None:
+            self._task.cancel()
 
     async def _live(self) -> str:
         """Start a process and be with it until it ends. Returns how, or raises ModelFailed if it never was ready."""

@@ -232,7 +232,7 @@ def serve(options: EngineOptions, host: str, port: int, *, exit_with_parent: boo
 
     with ModelProcess(options, in_flight_max, failed) as model:
         engine = Engine(options, model, in_flight_max)
-        server = EngineServer(app(engine, model, lambda: server.stop()), lifespan=True)
+        server = EngineServer(app(engine, model, lambda: server.stop()), on_grace_over=model.stop)
         server.run(host, port, options.model, exit_with_parent=exit_with_parent)
     if failures:
         raise failures[0]

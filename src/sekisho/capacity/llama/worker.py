@@ -19,6 +19,7 @@ from sekisho.capacity.llama.options import EngineOptions, context_of
 
 SOCKET: Final = "model.sock"  # llama.cpp takes a host name with this ending for a Unix socket
 READY: Final = b"READY\n"
+INPUT_TOKENS_MAX: Final = 8192  # of a text to embed; more than most embedding models are made for
 MONITORING_THREADS: Final = 2  # of llama.cpp's HTTP server, beyond one per request
 _PR_SET_PDEATHSIG: Final = 1
 _KILL_FIRST: Final = "800"  # of 1000
@@ -84,7 +85,8 @@ def _parameters(xllamacpp: Any, options: dict[str, Any]) -> Any:
     parameters.cache_ram_mib = 0  # by default it keeps up to 8 GiB of earlier callers' prompts
     if options["embeddings"]:
         parameters.embedding = True
-        parameters.n_batch = parameters.n_ubatch = options["context"]  # an input is pooled from one batch
+        # An input is pooled from one batch, so it can't be longer; buffers grow with batch times context.
+        parameters.n_batch = parameters.n_ubatch = min(options["context"], INPUT_TOKENS_MAX)
         if not options["pools"]:
             # Models that generate have read the whole input at its last token, and nowhere before.
             parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST

@@ -11,7 +11,7 @@ import pytest
 
 from journeys.installation import Installation, free_port, get, openai_client, sekisho, until
 from journeys.llama_engine import alive
-from tiny_gguf import write_tiny_gguf
+from tiny_gguf import CONTEXT, write_tiny_gguf
 
 pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install 'sekisho[engine]'")
 
@@ -21,16 +21,17 @@ API_VERSION = "2024-10-21"
 
 
 class Engines(Installation):
-    """An installation with a model `tiny` on an engine of its own, which embeds as well."""
+    """An installation with the model `tiny`, which embeds as well, and `long`, which takes minutes to its end."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.engine = f"127.0.0.1:{free_port()}"
+        self.engine, self.long = (f"127.0.0.1:{free_port()}" for _ in range(2))
         model = write_tiny_gguf(root.parent / "tiny.gguf")
         told = sekisho(
             "engine", "add", model, "--dir", root, "--listen", self.engine, "--context", 8192, "--embeddings"
         )
         assert "wrote declarations/deployments/tiny-local.toml" in told.stdout
+        sekisho("engine", "add", model, "--dir", root, "--name", "long", "--listen", self.long, "--context", CONTEXT)
         self.declare("policies", "no-numbers", FORBID)
 
     def await_ready(self) -> None:
@@ -38,15 +39,16 @@ class Engines(Installation):
         self.await_engine()
 
     def await_engine(self) -> None:
-        until(lambda: self.health()[0] == 200, WAIT_S, f"the engine; see {self.log}")
+        for engine in (self.engine, self.long):
+            until(lambda engine=engine: self.health(engine)[0] == 200, WAIT_S, f"the engine; see {self.log}")
 
-    def health(self) -> tuple[int, dict]:
-        status, body, _ = get(f"http://{self.engine}/healthz")
+    def health(self, engine: str = "") -> tuple[int, dict]:
+        status, body, _ = get(f"http://{engine or self.engine}/healthz")
         return status, json.loads(body or b"{}")
 
     def engine_processes(self) -> tuple[int, int]:
         """The ids of the engine and of its model process."""
-        (engine,) = (child for child in _children(self.process.pid) if b"serve" in _words(child))
+        (engine,) = (child for child in _children(self.process.pid) if self.engine.encode() in _words(child))
         return engine, *_children(engine)
 
 
@@ -128,7 +130,7 @@ def test_completions_and_embeddings(client):
 
 
 def test_a_caller_that_leaves_the_gateway_ends_the_generation(running):
-    stream = {"model": "tiny", "messages": ASK, "stream": True}
+    stream = {"model": "long", "messages": ASK, "stream": True}
     headers = {"authorization": f"Bearer {running.key}"}
     with (
         httpx.Client(trust_env=False, timeout=WAIT_S) as http,
@@ -136,7 +138,9 @@ def test_a_caller_that_leaves_the_gateway_ends_the_generation(running):
     ):
         assert next(answer.iter_raw())
         receipt = answer.headers["x-sekisho-receipt"]
-    until(lambda: running.health()[1]["in_flight"] == 0, WAIT_S, "the engine's noticing")
+    until(lambda: running.health(running.long)[1]["in_flight"] == 0, WAIT_S, "the engine's noticing")
+    with openai_client(running) as client:  # the only slot is free, minutes before the generation would have ended
+        assert chat(client, model="long").usage.completion_tokens == 6
     outcome = json.loads(running.receipt(receipt))["entries"][1]["entry"]["body"]
     assert outcome["ended"] == "caller_left"
 
@@ -146,6 +150,7 @@ def test_list_says_what_is_declared_and_answers(running):
     assert [(row["name"], row["kind"], row["answers"]) for row in rows] == [
         ("manual", "manual", "ok"),
         ("tiny", "llama.cpp", "ready"),
+        ("long", "llama.cpp", "ready"),
     ]
     table = sekisho("engine", "list", "--dir", running.root).stdout.splitlines()
     assert table[0].split() == ["NAME", "KIND", "MODEL", "LISTEN", "ANSWERS"]
@@ -194,4 +199,4 @@ def test_it_stops_as_a_whole(tmp_path):
         assert installation.stop() == 0
         assert not any(alive(process) for process in processes)
         rows = json.loads(sekisho("engine", "list", "--json", "--dir", installation.root).stdout)
-        assert [row["answers"] for row in rows] == ["no answer", "no answer"]
+        assert [row["answers"] for row in rows] == ["no answer"] * 3

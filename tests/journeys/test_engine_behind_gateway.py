@@ -13,7 +13,7 @@ from journeys.installation import Installation, free_port, get, openai_client, s
 from journeys.llama_engine import alive
 from tiny_gguf import CONTEXT, write_tiny_gguf
 
-pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install 'sekisho[engine]'")
+pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install 'sekisho[server,engine]'")
 
 ASK = [{"role": "user", "content": "関所とは"}]
 WAIT_S = 30

@@ -17,7 +17,7 @@ from journeys.installation import ENVIRONMENT, SEKISHO, get, sekisho, until
 from journeys.llama_engine import LlamaEngine, alive
 from tiny_gguf import CONTEXT, TOKEN_OF, TOOL_CALL, WIDTH, write_tiny_gguf
 
-pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install 'sekisho[engine]'")
+pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install 'sekisho[server,engine]'")
 
 ASK = [{"role": "user", "content": "関所とは"}]
 WAIT_S = 30  # a generation that goes on to the end of its context takes minutes

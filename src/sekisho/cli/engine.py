@@ -17,7 +17,7 @@ from sekisho.settings import DataDirectory, SettingsError, is_loopback, load_set
 
 LISTEN: Final = "127.0.0.1:8410"
 TOKENS_MAX: Final = 2**27  # llama.cpp counts context times parallel in 31 bits, with room for 16 at a time
-_NOT_INSTALLED: Final = "pip install 'sekisho[engine]'"
+_NOT_INSTALLED: Final = "pip install 'sekisho[server,engine]'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -85,7 +85,7 @@ def client(running, request):
     with openai.AzureOpenAI(
         azure_endpoint=running.base, api_key=running.key, api_version=API_VERSION, max_retries=0, http_client=http
     ) as client:
-        if http.post(f"{running.base}/openai/deployments/tiny/chat/completions").status_code == 404:
+        if get(f"{running.base}/openai/models?api-version={API_VERSION}", running.key)[0] == 404:
             pytest.skip("this gateway has no Azure paths")
         yield client
 

@@ -27,7 +27,9 @@ PORT_FIRST: Final = 8410
 PORTS_TRIED: Final = 90  # up to 8499; more engines than that on one machine have addresses of their own
 HEALTH_TIMEOUT_S: Final = 2.0
 _HEALTH_BYTES_MAX: Final = 64 * 1024
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+NAME_MAX: Final = 58  # a declaration's name has at most 64, and "-local" is added to it
+# Without the dots that declarations may have: they would nest TOML's tables.
+_NAME: Final = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{NAME_MAX - 1}}}", re.ASCII)
 
 _MODEL: Final = """\
 # Served by [engines.{name}] of sekisho.toml.
@@ -130,9 +132,14 @@ def add_engine(directory: DataDirectory, wish: Wish) -> Added:
     listen = wish.listen or _free_address(settings)
     _require_free(listen, settings)
     placed, copied = _place(directory.root, wish.file, name)
-    digest = _sha256(directory.root / placed)
-    texts = _texts(head, name, deployment, listen, placed, digest, jurisdiction)
-    _write(directory, targets, texts, _settings_text(wish, head, name, deployment, listen, placed))
+    try:
+        digest = _sha256(directory.root / placed)
+        texts = _texts(head, name, deployment, listen, placed, digest, jurisdiction)
+        _write(directory, targets, texts, _settings_text(wish, head, name, deployment, listen, placed))
+    except BaseException:
+        if copied:
+            (directory.root / placed).unlink(missing_ok=True)
+        raise
     declared = tuple(str(target.relative_to(directory.root)) for target in targets)
     return Added(name, listen, placed, digest, copied, declared)
 
@@ -148,10 +155,8 @@ def list_engines(settings: Settings) -> list[Listed]:
 def _name(wish: Wish) -> str:
     name = wish.name
     if name is None:
-        name = re.sub(r"[^a-z0-9._-]+", "-", wish.file.name.lower().removesuffix(".gguf")).strip("-._")[:64]
-    # Dots would nest TOML's tables: [engines.a.b].
-    name = name if wish.name is not None else name.replace(".", "-")
-    if not _NAME.fullmatch(name) or "." in name:
+        name = re.sub(r"[^a-z0-9_]+", "-", wish.file.name.lower().removesuffix(".gguf")).strip("-_")[:NAME_MAX]
+    if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} can't be a name", remedy="Give --name: a-z, 0-9, '_' and '-', beginning with a letter or digit"
         )
@@ -275,8 +280,8 @@ def _health(engine: EngineSettings) -> tuple[str, str]:
         connection.request("GET", "/healthz")
         answer = json.loads(connection.getresponse().read(_HEALTH_BYTES_MAX))
         return str(answer.get("status", "")), str(answer.get("reason", ""))
-    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-        return "no answer", f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else ""
+    except (OSError, http.client.HTTPException, ValueError, AttributeError):
+        return "no answer", ""  # nobody, or something that is no engine
     finally:
         connection.close()
 

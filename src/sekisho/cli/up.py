@@ -61,7 +61,7 @@ def children(root: Path, settings: Settings) -> list[Child]:
         )
     ]  # fmt: skip
     for name, engine in settings.engines.items():
-        found.append(Child(f"engine {name}", _engine(root, engine), stop_order=1, stop_bound_s=5))
+        found.append(Child(f"engine {name}", engine_arguments(root, engine), stop_order=1, stop_bound_s=5))
     for number in range(settings.gateway.workers):
         found.append(
             Child(
@@ -72,7 +72,8 @@ def children(root: Path, settings: Settings) -> list[Child]:
     return found
 
 
-def _engine(root: Path, engine: EngineSettings) -> list[str]:
+def engine_arguments(root: Path, engine: EngineSettings) -> list[str]:
+    """What Python is told to run an engine of the installation in `root`."""
     common = ["--listen", engine.listen, "--model", engine.model, "--exit-with-parent"]
     if engine.kind == "manual":
         return ["-m", "sekisho.capacity.manual", *common]

@@ -10,7 +10,7 @@ from sekisho.app.installation import Listen, check_declarations, create_installa
 from sekisho.capacity.errors import ModelFileError
 from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Grade
-from sekisho.cli.up import _engine
+from sekisho.cli.up import engine_arguments
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.settings import DataDirectory, load_settings
 from tiny_gguf import write_tiny_gguf
@@ -52,7 +52,7 @@ def test_the_engine_is_declared_with_its_digest_and_facts(directory, model):
     engine = load_settings(directory.root).engines[added.name]
     assert (engine.kind, engine.context, engine.parallel, engine.embeddings) == ("llama.cpp", 2048, 2, True)
     assert (directory.root / engine.file).read_bytes() == model.read_bytes()
-    arguments = _engine(directory.root, engine)
+    arguments = engine_arguments(directory.root, engine)
     assert arguments[:4] == ["-m", "sekisho", "engine", "serve"]
     assert arguments[-1] == str(directory.root / engine.file)
     assert {"--exit-with-parent", "--embeddings", "--context"} <= set(arguments)

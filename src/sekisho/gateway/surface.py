@@ -9,7 +9,7 @@ import orjson
 from sekisho.gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound
 from sekisho.gateway.http1.interfaces import Header, InboundRequest, Responder
 from sekisho.gateway.interfaces import InForce, Receipts
-from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.metrics import Gauges, Metrics
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.ids import IdSource, is_uuid7
@@ -35,7 +35,7 @@ class Surface:
         clock: Clock,
         ids: IdSource,
         readiness: Callable[[], list[str]],
-        gauges: Callable[[], dict[str, float]],
+        gauges: Callable[[], Gauges],
     ) -> None:
         self._pipeline = pipeline
         self._receipts = receipts

@@ -19,11 +19,10 @@ from sekisho.gateway.interfaces import InForce, Upstream
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
-from sekisho.identity.interfaces import Principal
+from sekisho.identity.interfaces import AuthenticationError, Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
-from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft, LedgerFull
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decision, DecisionInput, PolicyTitle, Verdict
@@ -224,15 +223,15 @@ class FakeKeys:
         self.live = True
         self.watchers: list[Callable[[str], None]] = []
 
-    def authenticate(self, authorization: bytes | None, api_key: bytes | None) -> Principal:
+    def authenticate(self, authorization: bytes | None, api_key: bytes | None, certificate: bytes | None) -> Principal:
         if authorization != b"Bearer sk-good" and api_key != b"sk-good":
-            raise SekishoError("This API key is not known here")
+            raise AuthenticationError("This API key is not known here")
         return self.principal
 
-    def is_live(self, principal_id: str) -> bool:
+    def is_live(self, principal: Principal) -> bool:
         return self.live
 
-    def watch(self, principal_id: str, ended: Callable[[str], None]) -> Callable[[str], None]:
+    def watch(self, principal: Principal, ended: Callable[[str], None]) -> Callable[[str], None]:
         self.watchers.append(ended)
         return ended
 

@@ -131,6 +131,10 @@ class DataDirectory:
         return self.root / "keys" / "organisations"
 
     @property
+    def issuer_keys(self) -> Path:
+        return self.root / "issuers"
+
+    @property
     def site_vkey(self) -> Path:
         return self.root / "site.vkey"
 

@@ -2,7 +2,7 @@
 
 GatewayError
 ├── BadRequest              400  the request can't be read or says something impossible
-├── Unauthenticated         401  no key, an unknown key, a revoked key
+├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
 ├── NotFound                404  an unknown model, path or receipt
 ├── MethodNotAllowed        405

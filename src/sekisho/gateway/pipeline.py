@@ -13,6 +13,7 @@ from typing import Any, Final
 from sekisho.catalog.interfaces import ANYWHERE
 from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
+from sekisho.gateway.authentication import authenticated
 from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
 from sekisho.gateway.dialects.operations import ModelRequest, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
@@ -149,11 +150,7 @@ class Pipeline:
     # -- 1: authenticate
 
     def authenticate(self, request: InboundRequest) -> Principal:
-        headers = request.headers
-        try:
-            return self._keys.authenticate(headers.get(b"authorization"), headers.get(b"api-key"))
-        except SekishoError as error:
-            raise Unauthenticated(error.message, remedy=error.remedy) from None
+        return authenticated(self._keys, request, self._metrics)
 
     # -- 2 to 5: parse, inspect, candidates, decide
 
@@ -258,7 +255,7 @@ class Pipeline:
         self._router.started(route.deployment)
         try:
             await durable  # G1: not a byte, not even a connection, before this
-            if not self._keys.is_live(governed.principal.id):
+            if not self._keys.is_live(governed.principal):
                 attempt.settle(Ended.REVOKED, error="key_revoked")
                 raise Unauthenticated("the API key was revoked", remedy="Ask for a new key")
             if not isinstance(upstream, Upstream):
@@ -372,7 +369,7 @@ class Pipeline:
 
         relay = StreamRelay(responder, attempt, commitment, governed.call, headers, answered)
         try:
-            watch = self._keys.watch(governed.principal.id, relay.revoke)
+            watch = self._keys.watch(governed.principal, relay.revoke)
         except SekishoError as error:
             attempt.settle(Ended.REVOKED, error="key_revoked")
             raise Unauthenticated(error.message, remedy=error.remedy) from None

@@ -10,7 +10,7 @@ import orjson
 from sekisho.gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, model_not_found
 from sekisho.gateway.http1.interfaces import Header, InboundRequest, Responder
 from sekisho.gateway.interfaces import InForce, Receipts
-from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.metrics import Gauges, Metrics
 from sekisho.gateway.paths import (
     MODELS_PATHS,
     call_of_deployment,
@@ -44,7 +44,7 @@ class Surface:
         clock: Clock,
         ids: IdSource,
         readiness: Callable[[], list[str]],
-        gauges: Callable[[], dict[str, float]],
+        gauges: Callable[[], Gauges],
     ) -> None:
         self._pipeline = pipeline
         self._receipts = receipts

@@ -117,15 +117,18 @@ async def test_interim_answers_and_a_length_are_passed_over():
 async def test_what_the_tunnel_ends_in_must_prove_itself(tmp_path):
     """A proxy that leads elsewhere gets nothing: the certificate is checked inside the tunnel."""
     ours, other = trustme.CA(), trustme.CA()
-    async with ScriptedUpstream(SCRIPT, ssl=serving_context(other, name=HOST)) as upstream, client_of() as client:
-        async with proxy_to(upstream) as proxy:
-            error = await fails(client, behind(proxy, tls=tls_of(tmp_path, ours, server_name=HOST)))
-            assert isinstance(error, UpstreamTlsError)
-            assert error.phase == "connect"
-            assert upstream.seen[0].requests == []
-            proxy.after = b"not TLS at all"
-            error = await fails(client, behind(proxy, tls=tls_of(tmp_path, other, server_name=HOST)))
-            assert isinstance(error, UpstreamProxyError)
+    async with (
+        ScriptedUpstream(SCRIPT, ssl=serving_context(other, name=HOST)) as upstream,
+        proxy_to(upstream) as proxy,
+        client_of() as client,
+    ):
+        error = await fails(client, behind(proxy, tls=tls_of(tmp_path, ours, server_name=HOST)))
+        assert isinstance(error, UpstreamTlsError)
+        assert error.phase == "connect"
+        assert upstream.seen[0].requests == []
+        proxy.after = b"not TLS at all"
+        error = await fails(client, behind(proxy, tls=tls_of(tmp_path, other, server_name=HOST)))
+        assert isinstance(error, UpstreamProxyError)
 
 
 @on_uvloop
@@ -164,26 +167,30 @@ async def test_a_proxy_without_its_credentials_is_not_even_called():
 
 @on_uvloop
 async def test_nothing_is_shared_between_identities_proxies_and_directness():
-    async with ScriptedUpstream(SCRIPT) as upstream, proxy_to(upstream) as one, proxy_to(upstream) as two:
-        async with client_of() as client:
-            direct = Endpoint("127.0.0.1", upstream.port, None)
-            for where in (
-                behind(one),
-                behind(one, identity=b"a"),
-                behind(one, identity=b"b"),
-                behind(two),
-                direct,
-                Endpoint("127.0.0.1", upstream.port, None, identity=b"a"),
-            ):
-                exchange = client.exchange(where)
-                await post(exchange)
-                assert not exchange.reused
-                await exchange.read(100)
-            assert client.idle_connections == 6
-            # The same by value is the same pool, though.
-            again = client.exchange(behind(one, identity=b"b"))
-            await post(again)
-            assert again.reused
+    async with (
+        ScriptedUpstream(SCRIPT) as upstream,
+        proxy_to(upstream) as one,
+        proxy_to(upstream) as two,
+        client_of() as client,
+    ):
+        direct = Endpoint("127.0.0.1", upstream.port, None)
+        for where in (
+            behind(one),
+            behind(one, identity=b"a"),
+            behind(one, identity=b"b"),
+            behind(two),
+            direct,
+            Endpoint("127.0.0.1", upstream.port, None, identity=b"a"),
+        ):
+            exchange = client.exchange(where)
+            await post(exchange)
+            assert not exchange.reused
+            await exchange.read(100)
+        assert client.idle_connections == 6
+        # The same by value is the same pool, though.
+        again = client.exchange(behind(one, identity=b"b"))
+        await post(again)
+        assert again.reused
 
 
 @on_uvloop

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from sekisho.app.installation import snapshot_store
+from sekisho.app.issuers import IssuerFetches, key_sources
 from sekisho.app.keys import OrganisationKeys
 from sekisho.app.process import stop_event
 from sekisho.app.receipts import LogReceipts
@@ -21,14 +22,17 @@ from sekisho.gateway.http1.interfaces import Header, ServerLimits
 from sekisho.gateway.http1.server import HttpServer
 from sekisho.gateway.http1.tls import server_tls_context
 from sekisho.gateway.interfaces import InForce
-from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.metrics import Gauges, Metrics, label
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
 from sekisho.gateway.sign_in import SignIns
 from sekisho.gateway.sign_in_keeper import SignInKeeper
 from sekisho.gateway.surface import Surface
 from sekisho.gateway.upstreams import put_in_force
-from sekisho.gateway.worker import STALE_AFTER_S, Follower, serve
+from sekisho.gateway.worker import FOLLOW_INTERVAL_S, STALE_AFTER_S, Follower, serve
+from sekisho.identity.callers import Callers
+from sekisho.identity.key_files import KeyFiles
+from sekisho.identity.key_sets import KeySets
 from sekisho.identity.keyring import Keyring
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import SystemClock
@@ -57,16 +61,19 @@ log = logging.getLogger(__name__)
 class SnapshotFiles:
     """The worker's SnapshotSource over a data directory."""
 
-    def __init__(self, directory: DataDirectory, sign_ins: SignIns) -> None:
+    def __init__(self, directory: DataDirectory, sign_ins: SignIns, key_sets: KeySets) -> None:
         self._store = snapshot_store(directory)
         self._root = directory.root
         self._sign_ins = sign_ins
+        self._key_sets = key_sets
 
     def current(self) -> str | None:
         return self._store.current()
 
     def put_in_force(self, digest: str, now_us: int) -> InForce:
-        return put_in_force(self._store.load(digest, now_us), self._root, self._sign_ins)
+        snapshot = self._store.load(digest, now_us)
+        self._key_sets.preload(key_sources(snapshot.catalogue))
+        return put_in_force(snapshot, self._root, self._sign_ins)
 
 
 async def run_gateway(
@@ -78,18 +85,25 @@ async def run_gateway(
     clock, ids, metrics = SystemClock(), IdSource(), Metrics()
     keyring = Keyring()
     register = SqlIdentity(directory.state, clock)
+    client = HttpClient()
+    organisation_keys = OrganisationKeys(directory.organisation_keys)
+    key_sets = KeySets(
+        KeyFiles(root, directory.issuer_keys),
+        IssuerFetches(client, root),
+        clock,
+        changed=lambda: callers.forget_tokens(),
+    )
     sign_ins = SignIns(Credentials(root, environment), clock)
-    follower = Follower(register, keyring, SnapshotFiles(directory, sign_ins), clock)
+    follower = Follower(register, keyring, SnapshotFiles(directory, sign_ins, key_sets), clock)
+    callers = Callers(keyring, key_sets, lambda: follower.in_force().snapshot.catalogue, organisation_keys.key, clock)
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
-    client = HttpClient()
     chance = random.Random()  # noqa: S311 - chooses between equals and spreads, guards nothing
     keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, root, chance)
     await keeper.start()
     recorder = Recorder(writer, clock, ids, metrics)
-    organisation_keys = OrganisationKeys(directory.organisation_keys)
     pipeline = Pipeline(
-        keys=keyring,
+        keys=callers,
         in_force=follower.in_force,
         recorder=recorder,
         commitments=organisation_keys,
@@ -112,12 +126,15 @@ async def run_gateway(
             reasons.append(error.message)
         return reasons
 
-    def gauges() -> dict[str, float]:
+    def gauges() -> Gauges:
         return {
             "sekisho_ledger_full": float(writer.full),
             "sekisho_credential_files_stale": float(keeper.files_stale),
             "sekisho_tokens_missing": float(sign_ins.tokens_missing()),
             "sekisho_register_age_seconds": follower.age_s(),
+            "sekisho_issuer_keys_age_seconds": {
+                label("issuer", issuer): age_s for issuer, age_s in key_sets.ages_s().items()
+            },
         }
 
     surface = Surface(
@@ -139,11 +156,11 @@ async def run_gateway(
         refusal=Refusals(clock, ids),
     )
 
-    keeping = asyncio.create_task(keeper.run())
-
     async def close() -> None:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await key_sets.close()
         pipeline.close()
         await client.close()
         await writer.close()
@@ -154,8 +171,21 @@ async def run_gateway(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
+    tasks = [asyncio.create_task(follow_callers(callers)), asyncio.create_task(keeper.run())]
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)
     await serve(server, listener, follower, stop, settings.gateway.drain_seconds, close)
+
+
+async def follow_callers(callers: Callers) -> None:
+    """Until cancelled: take over what a new snapshot declares of callers, whether or not anybody calls."""
+    while True:
+        try:
+            callers.follow()
+        except Unavailable:
+            pass  # no snapshot is in force just now: requests are told, and nobody is let in
+        except Exception:
+            log.exception("watchers of dropped callers failed")  # the next snapshot must be followed all the same
+        await asyncio.sleep(FOLLOW_INTERVAL_S)
 
 
 def open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:

@@ -13,39 +13,6 @@ URL_MAX: Final = 2048
 _URL_TEXT = re.compile(r"[!-~]+")  # RFC 3986: printable ASCII only
 
 
-def take_url(table: Table, key: str) -> str | None:
-    """A base URL without a trailing slash: https, or http to a loopback address; no userinfo, query, fragment."""
-    remedy = "Give the base URL that /chat/completions is appended to, for example https://api.example.jp/v1"
-    text = table.take_text(key, remedy=remedy)
-    if text is None:
-        return None
-    problem = url_problem(text, is_loopback)
-    if problem is not None:
-        table.mistake(key, *problem)
-        return None
-    return text.rstrip("/")
-
-
-def url_problem(text: str, may_be_plain: Callable[[str], bool]) -> tuple[str, str] | None:
-    """What is wrong with a base URL and what to do, or None; `may_be_plain` says which hosts plain http is good for."""
-    if len(text) > URL_MAX or not _URL_TEXT.fullmatch(text) or "\\" in text:
-        return "holds characters that a URL can't hold", "Use ASCII without spaces; percent-encode the rest"
-    try:
-        parts = urllib.parse.urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return "is not a URL", "Write https://host[:port]/path"
-    if parts.scheme not in ("http", "https") or not host or port == 0:
-        return f"{shown(text)} is not an http or https URL", "Write https://host[:port]/path"
-    if "@" in parts.netloc:
-        return "holds a user or password", "Remove it and refer to the secret: { file = … } or { env = … }"
-    if "?" in text or "#" in text:
-        return "holds a query or fragment", "End the URL at its path"
-    if parts.scheme == "http" and not may_be_plain(host):
-        return "is http to another machine", "Use https; plain http is for loopback addresses only"
-    return None
-
-
 def is_loopback(host: str) -> bool:
     """Whether `host` is a loopback address, or `localhost`, which RFC 6761 section 6.3 reserves for them."""
     if host == "localhost":
@@ -62,6 +29,42 @@ def is_link_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_link_local
     except ValueError:
         return False
+
+
+def take_url(table: Table, key: str) -> str | None:
+    """A base URL without a trailing slash: https, or http to a loopback address; no userinfo, query, fragment."""
+    remedy = "Give the base URL that the dialect's paths are appended to, for example https://api.example.jp/v1"
+    text = table.take_text(key, remedy=remedy)
+    if text is None:
+        return None
+    problem = url_problem(text)
+    if problem is not None:
+        table.mistake(key, *problem)
+        return None
+    return text.rstrip("/")
+
+
+def url_problem(text: str, may_be_plain: Callable[[str], bool] = is_loopback) -> tuple[str, str] | None:
+    """What is wrong with a base URL, and what would be right; None if nothing is.
+
+    `may_be_plain` says to which hosts plain http is good enough.
+    """
+    if len(text) > URL_MAX or not _URL_TEXT.fullmatch(text) or "\\" in text:
+        return "holds characters that a URL can't hold", "Use ASCII without spaces; percent-encode the rest"
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL", "Write https://host[:port]/path"
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        return f"{shown(text)} is not an http or https URL", "Write https://host[:port]/path"
+    if "@" in parts.netloc:
+        return "holds a user or password", "Remove it and refer to the secret: { file = … } or { env = … }"
+    if "?" in text or "#" in text:
+        return "holds a query or fragment", "End the URL at its path"
+    if parts.scheme == "http" and not may_be_plain(host):
+        return "is http to another machine", "Use https; plain http is for loopback addresses only"
+    return None
 
 
 def take_networks(table: Table, key: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
 decision body: {attempt, candidates, chosen: {action, deployment} | null, completion_tokens_max, engine, input,
-  policies: {index: id}, received: commitment, schema, sent: commitment | null}
+  operation, policies: {index: id}, received: commitment, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
   peer: {address, certificate_sha256, port, via: "egress_proxy" (only if the peer is one)} | null,
   status: HTTP status | null, timings_us: {first_byte, total},
@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from sekisho.gateway.dialects.openai import Usage
+from sekisho.gateway.dialects.answers import Usage
 from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
@@ -45,6 +45,7 @@ class Ended(StrEnum):
 class DecisionRecord(NamedTuple):
     """What a decision entry tells besides the decision itself."""
 
+    operation: str
     attempt: int
     route: Route | None
     completion_tokens_max: int | None
@@ -85,6 +86,7 @@ class DecisionEncoder:
                 "completion_tokens_max": record.completion_tokens_max,
                 "engine": self._engine,
                 "input": orjson.Fragment(decision.input_bytes),
+                "operation": record.operation,
                 "policies": self._named(decision),
                 "received": record.received,
                 "schema": self._schema,

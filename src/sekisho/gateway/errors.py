@@ -2,14 +2,16 @@
 
 GatewayError
 ├── BadRequest              400  the request can't be read or says something impossible
-├── Unauthenticated         401  no key, an unknown key, a revoked key
+├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
 ├── NotFound                404  an unknown model, path or receipt
 ├── MethodNotAllowed        405
 ├── UnsupportedEncoding     415  content codings and media types that we don't read
 ├── Busy                    429  too much at once
 ├── UpstreamFailed          502  every permitted deployment failed
-├── UpstreamTimedOut        504
+│   ├── UpstreamTimedOut    504
+│   └── NotServed           404  none of them has the operation
+├── UpstreamRefused         4xx  a deployment's own status, where its error can't be read
 └── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
 
 CantSignIn                  a deployment can't be used for want of a credential; the pipeline turns it into a 502
@@ -80,6 +82,15 @@ class NotFound(GatewayError):
     code = "not_found"
 
 
+def model_not_found(name: str) -> NotFound:
+    return NotFound(
+        f"the model {name!r} does not exist here",
+        param="model",
+        code="model_not_found",
+        remedy="GET /v1/models lists the models",
+    )
+
+
 class MethodNotAllowed(GatewayError):
     status = 405
     type = _INVALID
@@ -106,6 +117,21 @@ class UpstreamFailed(GatewayError):
 class UpstreamTimedOut(UpstreamFailed):
     status = 504
     code = "upstream_timeout"
+
+
+class NotServed(UpstreamFailed):
+    """The deployment is well, but has nothing where the operation would be."""
+
+    status = 404
+    type = _INVALID
+    code = "operation_not_served"
+
+
+class UpstreamRefused(GatewayError):
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the deployment answered with status {status}", code=f"upstream_status_{status}")
+        self.status = status
+        self.type = Busy.type if status == Busy.status else _INVALID
 
 
 class Unavailable(GatewayError):

@@ -13,16 +13,15 @@ from typing import Final
 import orjson
 
 from sekisho.gateway.attempt import Attempt
-from sekisho.gateway.dialects.openai import Usage, read_usage, text_bytes
+from sekisho.gateway.dialects.answers import Usage, read_usage
+from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import Ended
-from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed, error_body
-from sekisho.gateway.http1.interfaces import Exchange, Header, Responder
-from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed
+from sekisho.gateway.http1.interfaces import Header, Responder
 from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
 
 _DONE: Final = b"[DONE]"
-_REVOKED: Final = "the API key was revoked"
 _SURPLUS_BYTES_MAX: Final = 64 * 1024  # what may follow [DONE] while the upstream ends its answer
 
 log = logging.getLogger(__name__)
@@ -38,20 +37,23 @@ class StreamRelay:
     def __init__(
         self,
         responder: Responder,
-        exchange: Exchange,
         attempt: Attempt,
         commitment: StreamCommitment,
+        call: Call,
         headers: list[Header],
-        metrics: Metrics,
         answered: Callable[[], None],
     ) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._responder = responder
-        self._exchange = exchange
+        if attempt.exchange is None:
+            raise AssertionError("a relay without an exchange")
+        self._exchange = attempt.exchange
         self._attempt = attempt
         self._commitment = commitment
         self._headers = headers
-        self._metrics = metrics
+        self._count_text = call.operation.text_bytes
+        self._error_body = call.surface.error_body
+        self._metrics = attempt.metrics
         self._answered = answered
         self._splitter = EventSplitter()
         self._usage: Usage | None = None
@@ -71,7 +73,7 @@ class StreamRelay:
         try:
             self._take(self._splitter.feed(chunk))
         except GatewayError as error:
-            self._break(str(error), error.code or "upstream_failed")
+            self._break(error)
             self._exchange.abort()
 
     def end(self) -> None:
@@ -80,21 +82,21 @@ class StreamRelay:
         try:
             self._take(self._splitter.end())
         except GatewayError as error:
-            self._break(str(error), error.code or "upstream_failed")
+            self._break(error)
         if not self._closed:
-            self._break("the answer ended before it was complete", "upstream_incomplete")
+            self._break(UpstreamFailed("the answer ended before it was complete", code="upstream_incomplete"))
 
     def failed(self, error: Exception) -> None:
         if not self._closed:
             log.warning("request %s: attempt %d: %s", self._attempt.request_id, self._attempt.number, error)
-            self._break("the deployment's answer broke off", "upstream_failed")
+            self._break(UpstreamFailed("the deployment's answer broke off"))
 
     # -- from our side
 
     def revoke(self, _principal_id: str) -> None:
         """The caller's key was revoked: end the stream at once."""
         if not self._closed:
-            self._break(_REVOKED, "key_revoked", Ended.REVOKED)
+            self._break(Unauthenticated("the API key was revoked", code="key_revoked"), Ended.REVOKED)
             self._exchange.abort()
 
     def caller_left(self) -> None:
@@ -142,7 +144,7 @@ class StreamRelay:
         usage = event.get("usage")
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
-        self._text_bytes += text_bytes(event)
+        self._text_bytes += self._count_text(event)
         return False
 
     def _give(self, piece: bytes) -> None:
@@ -161,15 +163,13 @@ class StreamRelay:
     def _finish(self, last: bytes) -> None:
         self._give_last(last, Ended.COMPLETE, None)
 
-    def _break(self, message: str, code: str, ended: Ended = Ended.UPSTREAM_FAILED) -> None:
+    def _break(self, error: GatewayError, ended: Ended = Ended.UPSTREAM_FAILED) -> None:
         if not self._given:
             self._closed = True
-            failed = ended is Ended.UPSTREAM_FAILED
-            self._settle(ended, code, hold=failed)
-            self._complete(UpstreamFailed(message, code=code) if failed else Unauthenticated(message))
+            self._settle(ended, error.code, hold=ended is Ended.UPSTREAM_FAILED)
+            self._complete(error)
             return
-        event = b"data: " + error_body(message, type="api_error", code=code) + b"\n\n"
-        self._give_last(event, ended, code)
+        self._give_last(b"data: " + self._error_body(error) + b"\n\n", ended, error.code)
 
     def _give_last(self, last: bytes, ended: Ended, error: str | None) -> None:
         """The last bytes of the stream, after the outcome that covers them is written."""

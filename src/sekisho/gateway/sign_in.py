@@ -21,9 +21,9 @@ from sekisho.catalog.interfaces import (
     EgressProxy,
     EntraSignIn,
     ManagedIdentitySignIn,
-    SignIn,
 )
 from sekisho.gateway.assertions import signing_key
+from sekisho.gateway.dialects.upstreams import UPSTREAM_DIALECTS
 from sekisho.gateway.errors import CantSignIn
 from sekisho.gateway.http1.interfaces import Header
 from sekisho.gateway.tokens import Material, Token
@@ -198,13 +198,12 @@ class SignIns:
 
     def of(self, deployment: Deployment) -> Credential | None:
         """What to present at a deployment; None for one without sign-in. Blocking: may read files."""
-        sign_in = sign_in_of(deployment)
-        if sign_in is None:
+        if deployment.credential is None and deployment.sign_in is None:
             return None
         key = identity_of(deployment)
         with self._lock:
             known = self._credentials.get(key)
-        made = known or self._made(sign_in, key, deployment.egress_proxy)
+        made = known or self._made(deployment, key)
         with self._lock:
             return self._credentials.setdefault(key, made)
 
@@ -235,9 +234,15 @@ class SignIns:
         now_us = self.clock.now_us()
         return sum(1 for item in self.all()[0] if isinstance(item, TokenCredential) and not item.usable(now_us))
 
-    def _made(self, sign_in: SignIn, identity: bytes, proxy: EgressProxy | None) -> Credential:
+    def _made(self, deployment: Deployment, identity: bytes) -> Credential:
         secret = self._secrets.secret
+        reference, sign_in, proxy = deployment.credential, deployment.sign_in, deployment.egress_proxy
+        if reference is not None:
+            key_header = UPSTREAM_DIALECTS[deployment.dialect].key_header
+            return StaticCredential(lambda: (key_header(secret(reference)),))
         match sign_in:
+            case None:
+                raise AssertionError("nothing to present")
             case BearerSignIn():
                 return StaticCredential(lambda: ((b"authorization", b"Bearer " + secret(sign_in.secret).encode()),))
             case ApiKeySignIn():
@@ -259,16 +264,10 @@ class SignIns:
         return Material(pair=signing_key(pem(sign_in.certificate_file), pem(sign_in.key_file)))
 
 
-def sign_in_of(deployment: Deployment) -> SignIn | None:
-    """What is declared; the short form `credential` means a bearer token."""
-    if deployment.credential is not None:
-        return BearerSignIn(deployment.credential)
-    return deployment.sign_in
-
-
 def identity_of(deployment: Deployment) -> bytes:
     """Who we are there and by which way: connections and tokens are shared only where this is equal. No secret."""
-    return msgspec.json.encode((sign_in_of(deployment), deployment.egress_proxy))
+    shown_as = None if deployment.credential is None else deployment.dialect
+    return msgspec.json.encode((shown_as, deployment.credential, deployment.sign_in, deployment.egress_proxy))
 
 
 def _basic(user: str, password: str) -> bytes:

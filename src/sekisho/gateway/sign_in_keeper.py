@@ -53,11 +53,11 @@ class SignInKeeper:
         """Files that can't be used now, while what was read from them earlier is."""
         return len(self._said)
 
-    async def start(self) -> None:
-        """Fetch the first tokens. Returns when they are there or have failed, after START_S_MAX at the latest."""
+    async def start(self, timeout_s: float = START_S_MAX) -> None:
+        """Fetch the first tokens. Returns when they are there or have failed, after `timeout_s` at the latest."""
         self._fetch_what_is_due()
         if self._fetches:
-            await asyncio.wait(self._fetches, timeout=START_S_MAX)
+            await asyncio.wait(self._fetches, timeout=timeout_s)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -71,9 +71,13 @@ class SignInKeeper:
                     log.exception("credential files can't be looked at; trying again")
                 self._fetch_what_is_due()
         finally:
-            for fetch in self._fetches:
-                fetch.cancel()
-            await asyncio.gather(*self._fetches, return_exceptions=True)
+            await self.close()
+
+    async def close(self) -> None:
+        """End the fetches that are under way."""
+        for fetch in self._fetches:
+            fetch.cancel()
+        await asyncio.gather(*self._fetches, return_exceptions=True)
 
     async def _look_at_files(self) -> None:
         stale = set(await self._reload_tls_files())

@@ -1,6 +1,6 @@
 """From declared deployments to endpoints that can be called."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from sekisho import __version__
 from sekisho.catalog.interfaces import Deployment, EgressProxy
 from sekisho.gateway.declared import Declarations
+from sekisho.gateway.dialects.upstreams import UPSTREAM_DIALECTS
 from sekisho.gateway.entries import DecisionEncoder
 from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Header, Proxy
 from sekisho.gateway.interfaces import InForce, Upstream
@@ -62,21 +63,26 @@ def put_in_force(snapshot: Snapshot, root: Path, sign_ins: SignIns) -> InForce:
     A deployment whose credential can't be read stays in the snapshot (decisions don't depend on secrets) and fails
     while it is tried without.
     """
-    prepared: dict[str, _Prepared | SekishoError] = {}
-    for name, deployment in snapshot.deployments.items():
-        try:
-            prepared[name] = _prepared(deployment, root, sign_ins)
-        except SekishoError as error:
-            prepared[name] = error
-    upstreams = Upstreams(prepared, sign_ins)
+    upstreams = upstreams_of(snapshot.deployments.values(), root, sign_ins)
     return InForce(snapshot, DecisionEncoder(snapshot.decider), upstreams, Declarations(snapshot))
+
+
+def upstreams_of(deployments: Iterable[Deployment], root: Path, sign_ins: SignIns) -> Upstreams:
+    """How each is reached, by name; blocking. Credentials stay in `sign_ins` for as long as this is held."""
+    prepared: dict[str, _Prepared | SekishoError] = {}
+    for deployment in deployments:
+        try:
+            prepared[deployment.name] = _prepared(deployment, root, sign_ins)
+        except SekishoError as error:
+            prepared[deployment.name] = error
+    return Upstreams(prepared, sign_ins)
 
 
 def _prepared(deployment: Deployment, root: Path, sign_ins: SignIns) -> _Prepared:
     declared = deployment.egress_proxy
     proxy_credential = None if declared is None else sign_ins.of_proxy(declared)
     proxy = None if declared is None else proxy_of(declared, root, proxy_credential)
-    return _Prepared(_upstream(deployment, root, proxy), sign_ins.of(deployment), proxy_credential)
+    return _Prepared(upstream_of(deployment, root, proxy), sign_ins.of(deployment), proxy_credential)
 
 
 def proxy_of(declared: EgressProxy, root: Path, credential: ProxyCredential | None) -> Proxy:
@@ -95,7 +101,8 @@ def proxy_of(declared: EgressProxy, root: Path, credential: ProxyCredential | No
     )
 
 
-def _upstream(deployment: Deployment, root: Path, proxy: Proxy | None) -> Upstream:
+def upstream_of(deployment: Deployment, root: Path, proxy: Proxy | None = None) -> Upstream:
+    """How one deployment is reached, by `proxy` if one is declared; what it is shown to sign in is not yet among it."""
     url = urlsplit(deployment.url)
     host = url.hostname
     if host is None:
@@ -105,6 +112,7 @@ def _upstream(deployment: Deployment, root: Path, proxy: Proxy | None) -> Upstre
         (b"accept", b"application/json, text/event-stream"),
         (b"user-agent", f"sekisho/{__version__}".encode()),
     ]
+    dialect = UPSTREAM_DIALECTS[deployment.dialect]
     endpoint = Endpoint(
         host=host,
         port=url.port or (443 if url.scheme == "https" else 80),
@@ -116,7 +124,7 @@ def _upstream(deployment: Deployment, root: Path, proxy: Proxy | None) -> Upstre
         proxy=proxy,
         identity=identity_of(deployment),
     )
-    return Upstream(endpoint, url.path.rstrip("/") + "/chat/completions", tuple(headers))
+    return Upstream(endpoint, dialect.targets(deployment), tuple(headers))
 
 
 def _tls(deployment: Deployment, host: str, root: Path) -> ClientTls:

@@ -1,6 +1,6 @@
 import re
 
-from sekisho.gateway.metrics import METRICS, Metrics
+from sekisho.gateway.metrics import METRICS, Metrics, label
 
 
 def test_the_text_is_well_formed_and_holds_every_metric_once():
@@ -13,6 +13,7 @@ def test_the_text_is_well_formed_and_holds_every_metric_once():
         "sekisho_credential_files_stale": 1.0,
         "sekisho_tokens_missing": 0.0,
         "sekisho_register_age_seconds": 0.25,
+        "sekisho_issuer_keys_age_seconds": {label("issuer", "https://a.test"): 3.0},
     }
     text = metrics.render(measured).decode()
     assert re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) == list(METRICS)

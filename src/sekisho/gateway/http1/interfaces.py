@@ -15,15 +15,16 @@ VIA_EGRESS_PROXY: Final = "egress_proxy"
 
 
 class Peer(NamedTuple):
-    """The other end as seen on the socket, not as it says: address, port, DER of its certificate (TLS only).
+    """The other end as seen on the socket, not as it says: address, port; of TLS DER of its certificate, version.
 
-    `via` is VIA_EGRESS_PROXY if the socket leads to a proxy: address and port are then the proxy's; the certificate
-    is the upstream's own all the same, seen through the tunnel.
+    `via` is VIA_EGRESS_PROXY if the socket leads to a proxy: address and port are then the proxy's; certificate and
+    version are the upstream's own all the same, seen through the tunnel.
     """
 
     address: str
     port: int
     certificate: bytes | None
+    tls_version: str | None = None
     via: str | None = None
 
 

@@ -134,8 +134,9 @@ class UpstreamConnection(asyncio.Protocol):
         endpoint = self._home.endpoint
         # Without TLS of its own, an upstream behind a TLS proxy would show the proxy's certificate.
         tls = transport.get_extra_info("ssl_object") if endpoint.tls is not None else None
-        certificate = tls.getpeercert(True) if tls is not None else None
-        self.peer = Peer(name[0], name[1], certificate, None if endpoint.proxy is None else VIA_EGRESS_PROXY)
+        certificate, version = (tls.getpeercert(True), tls.version()) if tls is not None else (None, None)
+        via = None if endpoint.proxy is None else VIA_EGRESS_PROXY
+        self.peer = Peer(name[0], name[1], certificate, version, via)
 
     def data_received(self, data: bytes) -> None:
         taker, reader = self._taker, self._reader

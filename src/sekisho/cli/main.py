@@ -37,6 +37,7 @@ COMMANDS: Final = (
     Command("control", "To run an installation", "run the control process only"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
+    Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
 )
 

@@ -7,6 +7,8 @@ IdentityError
 │   └── KeyRevoked               a key came that was revoked
 ├── KeyRequestInvalid        what was asked of a new key can't be registered; nothing was written
 ├── KeyNotRegistered         an administrative act names a key that doesn't exist; nothing was written
+├── StopRequestInvalid       what was asked of a stop can't be registered; nothing was written
+├── StopNotSet               a stop is to be lifted that is not set; nothing was written
 └── RegisterError            the register of keys itself
     ├── RegisterUnavailable      it can't be read or written now
     ├── RegisterUnsupported      its schema is not the one this program knows
@@ -41,6 +43,14 @@ class KeyRequestInvalid(IdentityError):
 
 
 class KeyNotRegistered(IdentityError):
+    pass
+
+
+class StopRequestInvalid(IdentityError):
+    pass
+
+
+class StopNotSet(IdentityError):
     pass
 
 

@@ -15,7 +15,8 @@ import orjson
 from sekisho.gateway.attempt import Attempt
 from sekisho.gateway.dialects.openai import Usage, read_usage, text_bytes
 from sekisho.gateway.entries import Ended
-from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed, error_body
+from sekisho.gateway.errors import GatewayError, Stopped, Unauthenticated, UpstreamFailed, error_body
+from sekisho.gateway.halts import Halt
 from sekisho.gateway.http1.interfaces import Exchange, Header, Responder
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.sse import EventSplitter, event_data
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 class StreamRelay:
     """A BodyReceiver that feeds one caller. `done` completes when the caller has all it will get.
 
-    If anything was given it completes normally; else with UpstreamFailed if the stream broke, and with Unauthenticated
-    if the caller's key was revoked.
+    If anything was given it completes normally; else with UpstreamFailed if the stream broke, with Unauthenticated
+    if the caller's key was revoked, and with the halt's error if it was halted.
     """
 
     def __init__(
@@ -94,7 +95,14 @@ class StreamRelay:
     def revoke(self, _principal_id: str) -> None:
         """The caller's key was revoked: end the stream at once."""
         if not self._closed:
-            self._break(_REVOKED, "key_revoked", Ended.REVOKED)
+            self._break(_REVOKED, "key_revoked", Ended.REVOKED, Unauthenticated(_REVOKED))
+            self._exchange.abort()
+
+    def halt(self, halt: Halt) -> None:
+        """It was stopped, or outlived its rules: end the stream at once."""
+        if not self._closed:
+            halt.error.has_receipt = True
+            self._break(str(halt.error), halt.error.code or "stopped", halt.ended, halt.error)
             self._exchange.abort()
 
     def caller_left(self) -> None:
@@ -161,12 +169,14 @@ class StreamRelay:
     def _finish(self, last: bytes) -> None:
         self._give_last(last, Ended.COMPLETE, None)
 
-    def _break(self, message: str, code: str, ended: Ended = Ended.UPSTREAM_FAILED) -> None:
+    def _break(
+        self, message: str, code: str, ended: Ended = Ended.UPSTREAM_FAILED, error: GatewayError | None = None
+    ) -> None:
         if not self._given:
             self._closed = True
-            failed = ended is Ended.UPSTREAM_FAILED
-            self._settle(ended, code, hold=failed)
-            self._complete(UpstreamFailed(message, code=code) if failed else Unauthenticated(message))
+            error = error or UpstreamFailed(message, code=code)
+            self._settle(ended, code, hold=isinstance(error, (UpstreamFailed, Stopped)))  # another may follow
+            self._complete(error)
             return
         event = b"data: " + error_body(message, type="api_error", code=code) + b"\n\n"
         self._give_last(event, ended, code)

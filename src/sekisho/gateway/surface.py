@@ -35,6 +35,7 @@ class Surface:
         clock: Clock,
         ids: IdSource,
         readiness: Callable[[], list[str]],
+        notes: Callable[[], list[str]] = list,
         gauges: Callable[[], dict[str, float]],
     ) -> None:
         self._pipeline = pipeline
@@ -44,6 +45,7 @@ class Surface:
         self._clock = clock
         self._ids = ids
         self._readiness = readiness
+        self._notes = notes
         self._gauges = gauges
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             "/v1/chat/completions": {"POST": pipeline.chat},
@@ -132,8 +134,13 @@ class Surface:
 
     async def _readyz(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
         reasons = self._readiness()
-        snapshot = self._in_force().snapshot.digest
-        body = orjson.dumps({"status": "not ready" if reasons else "ready", "reasons": reasons, "snapshot": snapshot})
+        state = {
+            "status": "not ready" if reasons else "ready",
+            "reasons": reasons,
+            "notes": self._notes(),
+            "snapshot": self._in_force().snapshot.digest,
+        }
+        body = orjson.dumps(state)
         status = 503 if reasons else 200
         responder.respond(status, [_JSON], body)
         return status

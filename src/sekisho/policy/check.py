@@ -19,6 +19,8 @@ from sekisho.policy.source import split_policies
 
 POLICIES_MAX: Final = 1_000  # deciding is linear in them: about 1.5 µs each
 TITLE_MAX: Final = 300  # a title is one line in a 403
+ENFORCE: Final = "enforce"  # @enforce("always"): monitor mode does not lift this forbid
+ALWAYS: Final = "always"
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}", re.ASCII)
 
 
@@ -45,7 +47,7 @@ class _Policy:
 
     def title(self) -> PolicyTitle:
         a = self.annotations
-        return PolicyTitle(a["id"], a["title"], a["title_ja"], self.effect, self.file)
+        return PolicyTitle(a["id"], a["title"], a["title_ja"], self.effect, self.file, ENFORCE in a)
 
 
 def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], labels: tuple[str, ...]) -> CheckedPolicies:
@@ -130,6 +132,12 @@ def _check_annotations(policy: _Policy, mistakes: list[Mistake]) -> None:
             remedy = f'Add @{key}("…"), one line in {language} that a developer who is refused understands'
             mistakes.append(policy.mistake(f"has no usable @{key}", remedy))
 
+    if ENFORCE in policy.annotations:
+        if policy.annotations[ENFORCE] != ALWAYS:
+            mistakes.append(policy.mistake("has an unknown @enforce", 'Write @enforce("always"), or leave it out'))
+        elif policy.effect != "forbid":
+            mistakes.append(policy.mistake("is a permit with @enforce", "Only a forbid can be enforced: remove it"))
+
 
 def _check_meaning(
     policy: _Policy, schema: cedarpy.Schema, deployments: frozenset[str], mistakes: list[Mistake]
@@ -177,6 +185,7 @@ def _policies_part(policies: list[_Policy]) -> bytes:
             "title": policy.annotations["title"],
             "title_ja": policy.annotations["title_ja"],
         }
+        | ({ENFORCE: ALWAYS} if ENFORCE in policy.annotations else {})
         for policy in policies
     ]
     return canonical.encode({"policies": rows})

@@ -10,11 +10,13 @@ from typing import Final
 
 from sekisho.app.installation import snapshot_store
 from sekisho.app.keys import OrganisationKeys
-from sekisho.app.process import stop_event
+from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
+from sekisho.app.reload import mistakes_on_disk
 from sekisho.catalog.credentials import Credentials
 from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.errors import Unavailable, error_body
+from sekisho.gateway.halts import Halts
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.http1.interfaces import Header, ServerLimits
 from sekisho.gateway.http1.server import HttpServer
@@ -55,12 +57,16 @@ class SnapshotFiles:
     """The worker's SnapshotSource over a data directory."""
 
     def __init__(self, directory: DataDirectory, credentials: Credentials) -> None:
+        self._directory = directory
         self._store = snapshot_store(directory)
         self._root = directory.root
         self._credentials = credentials
 
     def current(self) -> str | None:
         return self._store.current()
+
+    def mistakes(self) -> int:
+        return mistakes_on_disk(self._directory)
 
     def put_in_force(self, digest: str, now_us: int) -> InForce:
         return put_in_force(self._store.load(digest, now_us), self._root, self._credentials.secret)
@@ -72,10 +78,12 @@ async def run_gateway(
     """Serve until told to stop. Raises SekishoError for what stands in the way of starting."""
     directory = DataDirectory(root)
     stop = stop_event(with_parent=with_parent)
+    on_hangup(lambda: log.info("SIGHUP: nothing to do, keys and snapshot are followed all the time"))
     clock, ids, metrics = SystemClock(), IdSource(), Metrics()
     keyring = Keyring()
     register = SqlIdentity(directory.state, clock)
-    follower = Follower(register, keyring, SnapshotFiles(directory, Credentials(root, environment)), clock)
+    halts = Halts(settings.gateway.stream_outlives_snapshot_seconds)
+    follower = Follower(register, keyring, SnapshotFiles(directory, Credentials(root, environment)), clock, halts)
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
     client = HttpClient()
@@ -90,6 +98,7 @@ async def run_gateway(
         router=Router(random.Random()),  # noqa: S311 - chooses between equals, guards nothing
         in_flight_max=settings.gateway.in_flight_max,
         explain=_explain,
+        halts=halts,
     )
     receipts = LogReceipts(directory, organisation_keys, clock)
 
@@ -106,7 +115,12 @@ async def run_gateway(
         return reasons
 
     def gauges() -> dict[str, float]:
-        return {"sekisho_ledger_full": float(writer.full), "sekisho_register_age_seconds": follower.age_s()}
+        return {
+            "sekisho_ledger_full": float(writer.full),
+            "sekisho_register_age_seconds": follower.age_s(),
+            "sekisho_stops": float(halts.stops_set),
+            "sekisho_declarations_mistakes": float(follower.mistakes),
+        }
 
     surface = Surface(
         pipeline=pipeline,
@@ -116,6 +130,7 @@ async def run_gateway(
         clock=clock,
         ids=ids,
         readiness=readiness,
+        notes=lambda: _notes(follower, halts),
         gauges=gauges,
     )
     server = HttpServer(
@@ -138,8 +153,20 @@ async def run_gateway(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
+    for note in follower.monitor_notes():
+        log.warning(note)
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)
     await serve(server, listener, follower, stop, settings.gateway.drain_seconds, close)
+
+
+def _notes(follower: Follower, halts: Halts) -> list[str]:
+    """What an operator should know though it is ready."""
+    notes = []
+    if follower.mistakes:
+        notes.append(f"the declarations on disk hold {follower.mistakes} mistakes and are not in force: sekisho check")
+    if halts.stops_set:
+        notes.append(f"{halts.stops_set} emergency stops are set: sekisho stop list")
+    return notes + follower.monitor_notes()
 
 
 def open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:

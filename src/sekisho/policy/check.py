@@ -66,6 +66,7 @@ def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], label
         _check_annotations(policy, mistakes)
         _check_meaning(policy, handle, deployments, mistakes)
     _check_together(policies, mistakes)
+    _require_permit(policies, mistakes)
     if mistakes:
         return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
     titles = tuple(policy.title() for policy in policies)
@@ -169,6 +170,10 @@ def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:
     if len(policies) > POLICIES_MAX:
         remedy = f"Keep at most {POLICIES_MAX}"
         mistakes.append(Mistake("policies/", "", f"there are {len(policies)} policies", remedy))
+
+
+def _require_permit(policies: list[_Policy], mistakes: list[Mistake]) -> None:
+    """Of all policies, the packs' included: without a catalogue nobody knows which packs there are."""
     if not any(policy.effect == "permit" for policy in policies) and not mistakes:
         remedy = 'Name a pack in boundary.toml, like packs = ["jp-residency"], or write a permit'
         mistakes.append(Mistake("policies/", "", "no policy permits anything, so every request is denied", remedy))

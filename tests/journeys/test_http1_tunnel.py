@@ -1,6 +1,7 @@
 """The client through a proxy that opens tunnels, refuses, hangs, lies or breaks off."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import trustme
@@ -125,7 +126,7 @@ async def test_what_the_tunnel_ends_in_must_prove_itself(tmp_path):
         error = await fails(client, behind(proxy, tls=tls_of(tmp_path, ours, server_name=HOST)))
         assert isinstance(error, UpstreamTlsError)
         assert error.phase == "connect"
-        assert upstream.seen[0].requests == []
+        assert not any(connection.requests for connection in upstream.seen)
         proxy.after = b"not TLS at all"
         error = await fails(client, behind(proxy, tls=tls_of(tmp_path, other, server_name=HOST)))
         assert isinstance(error, UpstreamProxyError)
@@ -149,7 +150,7 @@ async def test_a_proxy_that_is_not_there_or_proves_nothing_is_the_proxys_fault(t
         async with ConnectProxy(serving_context(trustme.CA(), name="proxy.test")) as proxy:
             untrusted = await fails(client, behind(proxy, proxy_tls=tls))
         gone = await fails(client, behind(proxy))
-        unknown = await fails(client, behind(proxy, proxy=Proxy("proxy.example.invalid", 1)))
+        unknown = await fails(client, replace(behind(proxy), proxy=Proxy("proxy.example.invalid", 1)))
     for error in (untrusted, gone, unknown):
         assert isinstance(error, UpstreamProxyError)
 

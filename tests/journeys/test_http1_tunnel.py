@@ -128,7 +128,8 @@ async def test_what_the_tunnel_ends_in_must_prove_itself(tmp_path):
         assert error.phase == "connect"
         assert not any(connection.requests for connection in upstream.seen)
         proxy.after = b"not TLS at all"
-        error = await fails(client, behind(proxy, tls=tls_of(tmp_path, other, server_name=HOST)))
+        (tmp_path / "other").mkdir()
+        error = await fails(client, behind(proxy, tls=tls_of(tmp_path / "other", other, server_name=HOST)))
         assert isinstance(error, UpstreamProxyError)
 
 

@@ -12,8 +12,8 @@ from sekisho.catalog.interfaces import CredentialReference
 
 CREDENTIAL_BYTES_MAX: Final = 16_384  # far above any token in use; a larger file is the wrong file
 PEM_BYTES_MAX: Final = 262_144  # a certificate with its chain, or a key, and room to spare
-_WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH  # whoever may write it decides whom we are
-_OPEN: Final = stat.S_IRWXG | stat.S_IRWXO
+_FORBIDDEN: Final = stat.S_IWGRP | stat.S_IRWXO  # whoever may write it decides whom we are
+_OF_GROUP: Final = stat.S_IRWXG
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class Credentials:
     """Reads secrets by reference, again whenever a file changes. Blocking for one small file.
 
-    A file that others may read is used, with a warning in the log: secrets that an orchestrator mounts are often
-    readable by a group. One that others may write is refused.
+    A file that its group may read is used, with a warning in the log: that is how orchestrators mount secrets for a
+    user who is not root. One that everybody may read, or others may write, is refused.
     """
 
     def __init__(self, data_directory: Path, environment: Mapping[str, str]) -> None:
@@ -78,12 +78,10 @@ class Credentials:
 
     def _look_at_mode(self, name: str, mode: int) -> None:
         shown = f"mode {stat.S_IMODE(mode):04o}"
-        if mode & _WRITABLE:
-            raise CredentialError(
-                f"the credential file {name} can be written by others ({shown})", remedy=f"chmod 600 {name}"
-            )
-        if mode & _OPEN:
-            log.warning("the credential file %s can be read by others (%s): chmod 600 %s", name, shown, name)
+        if mode & _FORBIDDEN:
+            raise CredentialError(f"the credential file {name} is open to others ({shown})", remedy=f"chmod 600 {name}")
+        if mode & _OF_GROUP:
+            log.warning("the credential file %s can be read by its group (%s): chmod 600 %s", name, shown, name)
 
     def _unreadable(self, name: str, reason: str | None) -> NoReturn:
         raise CredentialError(

@@ -32,8 +32,8 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert credentials.secret(CredentialReference("file", "k")) == "second-secret"
 
 
-@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_a_file_that_others_may_write_is_refused_with_the_remedy(tmp_path, mode):
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o604, 0o644, 0o666])
+def test_a_file_open_to_others_is_refused_with_the_remedy(tmp_path, mode):
     write(tmp_path / "k", SECRET, mode)
     with pytest.raises(CredentialError) as raised:
         Credentials(tmp_path, {}).secret(CredentialReference("file", "k"))
@@ -41,8 +41,8 @@ def test_a_file_that_others_may_write_is_refused_with_the_remedy(tmp_path, mode)
     assert SECRET not in str(raised.value)
 
 
-@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1)])
-def test_a_file_that_others_may_read_is_used_and_warned_of_once(tmp_path, caplog, mode, warned):
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o400, 0), (0o640, 1), (0o440, 1)])
+def test_a_file_that_its_group_may_read_is_used_and_warned_of_once(tmp_path, caplog, mode, warned):
     write(tmp_path / "k", SECRET, mode)
     credentials = Credentials(tmp_path, {})
     for _ in range(3):

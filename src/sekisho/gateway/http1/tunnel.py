@@ -124,9 +124,7 @@ class Tunnel(asyncio.Protocol):
         """Let `connection` have the tunnel. Raises UpstreamProxyError if something came through it unasked."""
         if self._spoke_early or transport.is_closing():
             transport.abort()
-            raise UpstreamProxyError(
-                f"the tunnel by {_name(self._proxy)} brought bytes that nobody asked for, or ended"
-            )
+            raise UpstreamProxyError(_unasked(self._proxy))
         transport.set_protocol(connection)
         connection.connection_made(transport)
 
@@ -170,13 +168,18 @@ class Tunnel(asyncio.Protocol):
             what = _REFUSALS.get(status, "it opens no tunnel")
             message = f"the egress proxy {_name(self._proxy)} answered {status} for {self._authority}: {what}"
             raise UpstreamProxyError(message)
-        self._spoke_early = bool(self._head)
+        if self._head:
+            raise UpstreamProxyError(_unasked(self._proxy))
         self.opened.set_result(None)
 
     def _fail(self, error: UpstreamProxyError) -> None:
         if not self.opened.done():
             self.opened.set_exception(error)
         self.transport.abort()
+
+
+def _unasked(proxy: Proxy) -> str:
+    return f"the tunnel by {_name(proxy)} brought bytes that nobody asked for, or ended"
 
 
 def _name(proxy: Proxy) -> str:

@@ -107,7 +107,7 @@ async def run_gateway(
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
     chance = random.Random()  # noqa: S311 - chooses between equals and spreads, guards nothing
-    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, root, chance)
+    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, root, chance, metrics)
     await keeper.start()
     recorder = Recorder(writer, clock, ids, metrics)
     pipeline = Pipeline(
@@ -139,7 +139,7 @@ async def run_gateway(
         return {
             "sekisho_ledger_full": float(writer.full),
             "sekisho_credential_files_stale": float(keeper.files_stale),
-            "sekisho_tokens_missing": float(sign_ins.tokens_missing()),
+            "sekisho_sign_ins_missing": float(sign_ins.missing()),
             "sekisho_register_age_seconds": follower.age_s(),
             "sekisho_stops": float(halts.stops_set),
             "sekisho_declarations_mistakes": float(follower.mistakes),

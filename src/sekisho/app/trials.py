@@ -13,6 +13,7 @@ from sekisho.gateway.dialects.operations import CHAT, EMBEDDINGS
 from sekisho.gateway.errors import CantSignIn
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.interfaces import Upstream
+from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.sign_in import SignIns
 from sekisho.gateway.sign_in_keeper import SignInKeeper
 from sekisho.gateway.trials import FAILURE, Learned, Plan, try_deployment
@@ -53,10 +54,11 @@ async def try_provider(
     Raises UsageError for names that aren't declared, SekishoError if the entry can't be written: then nothing is sent.
     """
     chosen = _chosen(declared_catalogue(directory), name, options.deployment)
-    clock, client = SystemClock(), HttpClient()
+    clock, ids, client = SystemClock(), IdSource(), HttpClient()
     sign_ins = SignIns(Credentials(directory.root, environment), clock)
     upstreams = upstreams_of(chosen, directory.root, sign_ins)
-    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, directory.root, random.Random())  # noqa: S311
+    chance = random.Random()  # noqa: S311 - spreads renewals, guards nothing
+    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, directory.root, chance, Metrics())
     writer: WriteAheadWriter | None = None
     tried = []
     try:
@@ -67,8 +69,8 @@ async def try_provider(
             if isinstance(upstream, SekishoError):
                 tried.append(_unsent(deployment, upstream))
                 continue
-            writer = writer or _open_writer(directory, settings, clock)
-            entry = await _record(writer, clock, deployment)
+            writer = writer or _open_writer(directory, settings, clock, ids)
+            entry = await _record(writer, clock, ids, deployment)
             plan = _plan(deployment, upstream, entry, options)
             learned = await try_deployment(client, plan, datetime.datetime.now(datetime.UTC))
             tried.append(Tried(deployment, entry, learned))
@@ -80,13 +82,13 @@ async def try_provider(
     return tried
 
 
-def _open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock) -> WriteAheadWriter:
+def _open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:
     return WriteAheadWriter.open(
         directory.ledger,
         site=settings.installation.site,
         settings=WriteAheadSettings(_SEGMENT_BYTES, settings.ledger.free_reserve_bytes),
         clock=clock,
-        ids=IdSource(),
+        ids=ids,
     )
 
 
@@ -113,10 +115,10 @@ def _chosen(catalogue: Catalogue, provider: str, deployment: str | None) -> list
     return [one for one in of_it if one.name == deployment]
 
 
-async def _record(writer: EntryWriter, clock: SystemClock, deployment: Deployment) -> str:
+async def _record(writer: EntryWriter, clock: SystemClock, ids: IdSource, deployment: Deployment) -> str:
     """Say in the ledger that something will leave for this deployment; durable when this returns (G1)."""
     now_us = clock.now_us()
-    entry = IdSource().new(now_us)
+    entry = ids.new(now_us)
     body = encode({"act": TEST_ACT, "deployment": deployment.name, "provider": deployment.provider})
     await writer.append(EntryDraft(CHANGE, entry, now_us, ACTOR, body))
     return entry

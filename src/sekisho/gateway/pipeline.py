@@ -323,9 +323,11 @@ class Pipeline:
                 raise _halted(attempt, halt)
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
-                attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
-                why = upstream.message if isinstance(upstream, CantSignIn) else "the deployment is not set up"
-                raise UpstreamFailed(f"{why}; the operator of this gateway must mend it")
+                code, why = "deployment_unusable", "the deployment is not set up"
+                if isinstance(upstream, CantSignIn):
+                    code, why = "deployment_without_token", upstream.message
+                attempt.settle(Ended.NOT_SENT, error=code, hold=True)
+                raise UpstreamFailed(f"{why}; the operator of this gateway must mend it", code=code)
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
             head = await exchange.send("POST", upstream.targets[governed.call.operation.name], headers, body)

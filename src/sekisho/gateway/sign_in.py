@@ -66,6 +66,11 @@ class Reloaded(Generic[Value]):
         """Why the last reading failed although an earlier value is in use."""
         return self._error if self._value is not None else None
 
+    @property
+    def missing(self) -> bool:
+        """Whether no reading ever succeeded."""
+        return self._value is None
+
     def reload(self) -> bool:
         """Read again, blocking; whether the value changed."""
         try:
@@ -103,7 +108,11 @@ class StaticCredential:
         """Raises a SekishoError if there is nothing to present."""
         return self._headers.value()
 
-    def refused(self, now_us: int) -> None:
+    @property
+    def missing(self) -> bool:
+        return self._headers.missing
+
+    def refused(self, headers: tuple[Header, ...], now_us: int) -> None:
         """The deployment answered 401: nothing else can be presented until the file changes."""
 
 
@@ -128,7 +137,7 @@ class TokenCredential:
         self.fetching = False
         self._headers: tuple[Header, ...] = ()
         self._usable_until_us = 0
-        self._fetched_us = 0
+        self._refused_us = -REFUSED_US_MIN  # when a refusal last had a token fetched
         self._failures = 0
         self._error = "no token has been fetched yet"
 
@@ -160,7 +169,6 @@ class TokenCredential:
             renew_us = min(renew_us, token.renew_s * 1_000_000)
         self._headers = ((b"authorization", b"Bearer " + token.text.encode("ascii")),)
         self._usable_until_us = now_us + life_us - min(MARGIN_US_MAX, life_us // MARGIN_SHARE)
-        self._fetched_us = now_us
         self.due_us = now_us + int(renew_us * (1 - JITTER * chance))
         self._failures = 0
         self._error = "the token has ended, and no new one came"
@@ -173,9 +181,13 @@ class TokenCredential:
         self._error = error
         self.due_us = now_us + max(asked_us, int(wait_us * (0.5 + chance / 2)))
 
-    def refused(self, now_us: int) -> None:
-        """The deployment answered 401: have another token soon, but not for each request that is refused."""
-        self.due_us = min(self.due_us, max(now_us, self._fetched_us + REFUSED_US_MIN)) if self._fetched_us else 0
+    def refused(self, headers: tuple[Header, ...], now_us: int) -> None:
+        """The deployment answered 401 to `headers`: have another token soon, once for all requests that are refused."""
+        is_old = headers is not self._headers
+        if is_old or self._failures or now_us < self._refused_us + REFUSED_US_MIN:
+            return
+        self._refused_us = now_us
+        self.due_us = min(self.due_us, now_us)
 
 
 Credential = StaticCredential | TokenCredential
@@ -229,10 +241,14 @@ class SignIns:
         credentials, proxies = self.all()
         return [reason for item in (*credentials, *proxies) if (reason := item.stale) is not None]
 
-    def tokens_missing(self) -> int:
-        """Sign-ins whose deployments can't be used for want of a valid token."""
+    def missing(self) -> int:
+        """Sign-ins whose deployments can't be used: a secret that could never be read, no valid token."""
         now_us = self.clock.now_us()
-        return sum(1 for item in self.all()[0] if isinstance(item, TokenCredential) and not item.usable(now_us))
+        credentials, proxies = self.all()
+        tokens = [item for item in credentials if isinstance(item, TokenCredential)]
+        secrets = [item for item in credentials if isinstance(item, StaticCredential)]
+        without = sum(not item.usable(now_us) for item in tokens)
+        return without + sum(item.missing for item in secrets) + sum(item.missing for item in proxies)
 
     def _made(self, deployment: Deployment, identity: bytes) -> Credential:
         secret = self._secrets.secret

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from sekisho.catalog.interfaces import EntraSignIn
 from sekisho.gateway.errors import CantSignIn
+from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, UpstreamClient
+from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.sign_in import SignIns, TokenCredential
 from sekisho.gateway.tokens import Token, read_token, token_request
 from sekisho.gateway.upstreams import proxy_of
@@ -36,6 +38,7 @@ class SignInKeeper:
         reload_tls_files: Callable[[], Awaitable[list[str]]],
         root: Path,
         chance: random.Random,
+        metrics: Metrics,
     ) -> None:
         """`reload_tls_files`: take changed TLS files over and say what can't be read (`HttpClient` does it)."""
         self._sign_ins = sign_ins
@@ -44,6 +47,7 @@ class SignInKeeper:
         self._reload_tls_files = reload_tls_files
         self._root = root
         self._chance = chance
+        self._metrics = metrics
         self._ids = IdSource()
         self._fetches: set[asyncio.Task[None]] = set()
         self._said: frozenset[str] = frozenset()
@@ -111,20 +115,25 @@ class SignInKeeper:
             async with asyncio.timeout(FETCH_S_MAX):
                 token = await self._ask(credential, began_us)
         except CantSignIn as error:
-            credential.failed(error.detail, self._clock.now_us(), self._chance.random(), error.retry_after_s)
-            log.error("no new token from %s: %s", where, error.detail)
-        except (SekishoError, TimeoutError) as error:
-            reason = str(error) or f"no answer within {FETCH_S_MAX:.0f} s"
-            credential.failed(reason, self._clock.now_us(), self._chance.random())
-            log.error("no new token from %s: %s", where, reason)
+            self._failed(credential, "refused", error.detail, error.retry_after_s)
+        except (UpstreamError, TimeoutError) as error:
+            self._failed(credential, "unreachable", str(error) or f"no answer within {FETCH_S_MAX:.0f} s")
+        except SekishoError as error:
+            self._failed(credential, "unreadable", str(error))
         except Exception:
             # The others' tokens must not run out for this one's sake.
-            credential.failed("a fault of the gateway", self._clock.now_us(), self._chance.random())
-            log.exception("no new token from %s", where)
+            log.exception("fetching a token from %s", where)
+            self._failed(credential, "fault", "a fault of the gateway")
         else:
             credential.fetched(token, began_us, self._chance.random())
+            self._metrics.token_fetches["fetched"] += 1
         finally:
             credential.fetching = False
+
+    def _failed(self, credential: TokenCredential, kind: str, reason: str, retry_after_s: int = 0) -> None:
+        credential.failed(reason, self._clock.now_us(), self._chance.random(), retry_after_s)
+        self._metrics.token_fetches[kind] += 1
+        log.error("no new token from %s: %s", _endpoint_url(credential), reason)
 
     async def _ask(self, credential: TokenCredential, now_us: int) -> Token:
         material = credential.material.value()

@@ -47,7 +47,7 @@ class Upstreams(Mapping[str, Upstream | SekishoError]):
         except SekishoError as error:
             return error
         return upstream._replace(
-            headers=(*upstream.headers, *headers), refused=lambda: credential.refused(self._clock.now_us())
+            headers=(*upstream.headers, *headers), refused=lambda: credential.refused(headers, self._clock.now_us())
         )
 
     def __iter__(self) -> Iterator[str]:

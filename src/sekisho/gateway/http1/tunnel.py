@@ -113,6 +113,7 @@ class Tunnel(asyncio.Protocol):
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         self.transport: asyncio.Transport
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.opened.add_done_callback(_retrieved)  # nobody asks for it once whoever connects has left
         self._proxy = proxy
         self._authorization = authorization
         self._authority = f"{host}:{endpoint.port}"
@@ -176,6 +177,11 @@ class Tunnel(asyncio.Protocol):
         if not self.opened.done():
             self.opened.set_exception(error)
         self.transport.abort()
+
+
+def _retrieved(future: "asyncio.Future[None]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _unasked(proxy: Proxy) -> str:

@@ -8,7 +8,7 @@ G5  from the moment a decision is appended, `Attempt.settle` is reached on every
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from sekisho.catalog.interfaces import ANYWHERE
 from sekisho.gateway.aside import Aside
@@ -19,13 +19,13 @@ from sekisho.gateway.errors import (
     BadRequest,
     Busy,
     GatewayError,
-    NotFound,
     NotPermitted,
     Unauthenticated,
     Unavailable,
     UpstreamFailed,
     UpstreamTimedOut,
 )
+from sekisho.gateway.governing import decision_input, inspected, require_model
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError, UpstreamTimeout
 from sekisho.gateway.http1.interfaces import (
     Exchange,
@@ -39,10 +39,10 @@ from sekisho.gateway.interfaces import InForce, Keys, Upstream
 from sekisho.gateway.relay import StreamRelay
 from sekisho.gateway.routing import Route, Router
 from sekisho.identity.interfaces import Principal
-from sekisho.inspection.interfaces import BodyInspection, BodyRedaction, Inspector
+from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.errors import SekishoError
 from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
-from sekisho.policy.interfaces import INPUT_VERSION, SEND_RAW, Decision, DecisionInput, PrincipalInput
+from sekisho.policy.interfaces import SEND_RAW, Decision
 
 ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of an answer that is not streamed: held whole to be checked
@@ -154,36 +154,17 @@ class Pipeline:
         )
         in_force = self._in_force()
         snapshot = in_force.snapshot
-        if chat.model not in snapshot.deployments_by_model:
-            raise NotFound(
-                f"the model {chat.model!r} does not exist here",
-                param="model",
-                code="model_not_found",
-                remedy="GET /v1/models lists the models",
-            )
+        require_model(snapshot, chat.model)
         stated = in_force.declarations.of(request.headers, principal)
         governed = Governed(request_id, request.body, in_force, principal, chat)
         inspection, redaction = (
-            await self._aside.run(_inspected, snapshot.inspector_aside, chat.document)
+            await self._aside.run(inspected, snapshot.inspector_aside, chat.document)
             if is_large
-            else _inspected(snapshot.inspector, chat.document)
+            else inspected(snapshot.inspector, chat.document)
         )
         governed.inspection, governed.redaction = inspection, redaction
-        labels_redacted = inspection.labels if redaction is None else redaction.labels
         governed.decision = snapshot.decider.decide(
-            DecisionInput(
-                INPUT_VERSION,
-                snapshot.digest,
-                snapshot.epoch_from,
-                chat.model,
-                PrincipalInput(principal.id, principal.organisation, principal.roles),
-                stated.data_class,
-                stated.residency,
-                inspection.labels,
-                labels_redacted,
-                inspection.redactable,
-                (),
-            )
+            decision_input(snapshot, principal, chat.model, stated, inspection, redaction)
         )
         return governed
 
@@ -430,14 +411,6 @@ class Pipeline:
             (b"x-sekisho-jurisdiction", _jurisdiction(deployment.facts["processing"].value)),
             (b"x-sekisho-labels", ", ".join(governed.inspection.labels).encode()),
         ]
-
-
-def _inspected(inspector: Inspector, document: Any) -> tuple[BodyInspection, BodyRedaction | None]:
-    """What a body holds, and the body without it."""
-    inspection = inspector.inspect(document)
-    if not inspection.labels or not inspection.redactable:
-        return inspection, None
-    return inspection, inspector.redact(document)
 
 
 class StalePooledConnection(UpstreamFailed):

@@ -1,0 +1,56 @@
+"""Steps 3 and 5 of a request, for whoever asks: what it holds, and the input that is decided on. Pure.
+
+The pipeline and `explain` share this, so that an explanation is of what would happen and not of something like it.
+"""
+
+from typing import Any
+
+from sekisho.gateway.declared import Declared
+from sekisho.gateway.errors import NotFound
+from sekisho.identity.interfaces import Principal
+from sekisho.inspection.interfaces import BodyInspection, BodyRedaction, Inspector
+from sekisho.policy.interfaces import INPUT_VERSION, DecisionInput, PrincipalInput
+from sekisho.snapshot.interfaces import Snapshot
+
+
+def require_model(snapshot: Snapshot, model: str) -> None:
+    """Raises NotFound for a model that the snapshot does not declare."""
+    if model not in snapshot.deployments_by_model:
+        raise NotFound(
+            f"the model {model!r} does not exist here",
+            param="model",
+            code="model_not_found",
+            remedy="GET /v1/models lists the models",
+        )
+
+
+def inspected(inspector: Inspector, document: Any) -> tuple[BodyInspection, BodyRedaction | None]:
+    """What a body holds, and the body without it where that is possible and changes anything."""
+    inspection = inspector.inspect(document)
+    if not inspection.labels or not inspection.redactable:
+        return inspection, None
+    return inspection, inspector.redact(document)
+
+
+def decision_input(
+    snapshot: Snapshot,
+    principal: Principal,
+    model: str,
+    stated: Declared,
+    inspection: BodyInspection,
+    redaction: BodyRedaction | None,
+) -> DecisionInput:
+    """The decision's only input, for one request under one snapshot."""
+    return DecisionInput(
+        INPUT_VERSION,
+        snapshot.digest,
+        snapshot.epoch_from,
+        model,
+        PrincipalInput(principal.id, principal.organisation, principal.roles),
+        stated.data_class,
+        stated.residency,
+        inspection.labels,
+        inspection.labels if redaction is None else redaction.labels,
+        inspection.redactable,
+        (),
+    )

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.keys import OrganisationKeys, create_signing_key
 from sekisho.catalog.files import read_declarations
-from sekisho.catalog.interfaces import Mistake
+from sekisho.catalog.interfaces import Catalogue, Mistake
 from sekisho.catalog.templates import write_declarations
 from sekisho.identity.sql import SqlIdentity
 from sekisho.inspection.rules import compile_inspector, rules_bytes
@@ -18,7 +18,7 @@ from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.policy.check import check_policies, check_policy_texts, compile_policies
 from sekisho.policy.engine import CedarDecider
 from sekisho.settings import TEMPLATE, DataDirectory
-from sekisho.snapshot.build import build_snapshot
+from sekisho.snapshot.build import BuiltSnapshot, build_snapshot
 from sekisho.snapshot.store import SnapshotStore
 
 DEFAULT_ORGANISATION: Final = "default"
@@ -94,26 +94,31 @@ def check_declarations(directory: DataDirectory) -> list[Mistake]:
 
 def put_declarations_in_force(directory: DataDirectory) -> str:
     """Build the snapshot, store it and name it current; returns its digest. Raises DeclarationsRefused."""
-    declarations = read_declarations(directory.declarations)
-    mistakes = check_declarations(directory)
-    if mistakes or declarations.catalogue is None:
-        raise DeclarationsRefused(mistakes)
-    catalogue = declarations.catalogue
+    catalogue, built = build_declared(directory)
     OrganisationKeys(directory.organisation_keys).ensure(
         [organisation.name for organisation in catalogue.organisations]
     )
     store = snapshot_store(directory)
+    digest = store.save(built)
+    if store.current() != digest:
+        store.activate(digest)
+    return digest
+
+
+def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
+    """The declarations as they stand, and their snapshot; nothing is stored. Raises DeclarationsRefused."""
+    declarations = read_declarations(directory.declarations)
+    mistakes = check_declarations(directory)
+    if mistakes or declarations.catalogue is None:
+        raise DeclarationsRefused(mistakes)
     built = build_snapshot(
-        catalogue,
+        declarations.catalogue,
         declarations.policies,
         inspection_rules=rules_bytes(),
         labels=_labels(),
         compile_policies=compile_policies,
     )
-    digest = store.save(built)
-    if store.current() != digest:
-        store.activate(digest)
-    return digest
+    return declarations.catalogue, built
 
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:

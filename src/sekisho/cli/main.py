@@ -35,7 +35,9 @@ COMMANDS: Final = (
     Command("up", "To run an installation", "run it: gateway, control and engines, restarted when they fail"),
     Command("gateway", "To run an installation", "run one gateway process only"),
     Command("control", "To run an installation", "run the control process only"),
+    Command("console", "To run an installation", "issue a one-time token to sign in to the console"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
+    Command("explain", "To govern it", "say what would happen to a request, without sending it"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
 )

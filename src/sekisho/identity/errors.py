@@ -5,6 +5,7 @@ IdentityError
 │   ├── KeyMissing               no key came with the request, or not in a form we read
 │   ├── KeyUnknown               a key came that is not registered
 │   └── KeyRevoked               a key came that was revoked
+├── SignInRefused            a console token that opens nothing; nothing was changed
 ├── KeyRequestInvalid        what was asked of a new key can't be registered; nothing was written
 ├── KeyNotRegistered         an administrative act names a key that doesn't exist; nothing was written
 └── RegisterError            the register of keys itself
@@ -34,6 +35,15 @@ class KeyUnknown(AuthenticationError):
 
 class KeyRevoked(AuthenticationError):
     pass
+
+
+class SignInRefused(IdentityError):
+    """By default it says the least: whether a token was unknown, used or too old is nobody's business."""
+
+    def __init__(
+        self, message: str = "the token does not open the console", *, remedy: str = "Ask for a new one"
+    ) -> None:
+        super().__init__(message, remedy=remedy)
 
 
 class KeyRequestInvalid(IdentityError):

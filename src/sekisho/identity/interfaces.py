@@ -60,3 +60,25 @@ class Outbox(Protocol):
     def relayed(self, identifiers: tuple[str, ...]) -> None:
         """These are durable in the ledger. Blocking."""
         ...
+
+
+class ConsoleSession(NamedTuple):
+    """Someone signed in to the console. `id` names the session in entries and opens nothing."""
+
+    id: str
+    role: str  # "operator" or "auditor"
+    expires_at: int  # µs UTC
+
+
+class ConsoleSignIn(Protocol):
+    """One-time tokens and sessions. Every method blocks."""
+
+    def sign_in(self, token: str) -> tuple[ConsoleSession, str]:
+        """Use a token up: the session, and the secret for its cookie. Raises SignInRefused."""
+        ...
+
+    def session(self, secret: str) -> ConsoleSession | None:
+        """The live session whose cookie this is."""
+        ...
+
+    def sign_out(self, secret: str) -> None: ...

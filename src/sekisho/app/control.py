@@ -10,11 +10,14 @@ from typing import Final
 
 import uvicorn
 
+from sekisho.app.console import ConsoleServices, served
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import DeclarationsRefused, put_declarations_in_force, snapshot_store
-from sekisho.app.keys import load_signing_key
+from sekisho.app.keys import OrganisationKeys, load_signing_key
 from sekisho.app.process import stop_event
-from sekisho.console.server import Status, control_app
+from sekisho.app.receipts import LogReceipts
+from sekisho.console.interfaces import Status
+from sekisho.console.server import control_app
 from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.identity.interfaces import Outbox
 from sekisho.identity.sql import SqlIdentity
@@ -70,8 +73,10 @@ async def _run(
 ) -> None:
     register = SqlIdentity(directory.state, clock)
     writer = open_writer(directory, settings, clock, ids)
-    await _declare(directory, writer, clock, ids)
-    server = _server(directory, settings, publisher)
+    mistakes = await _declare(directory, writer, clock, ids)
+    receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
+    services = ConsoleServices(directory, settings, register, clock, receipts)
+    server = _server(directory, settings, publisher, services, mistakes)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
@@ -91,20 +96,21 @@ async def _run(
     stop_publishing.set()
     await publishing  # raises what halted it
     await asyncio.to_thread(publisher.merge_once)
+    services.close()
     register.close()
 
 
-async def _declare(directory: DataDirectory, writer: EntryWriter, clock: SystemClock, ids: IdSource) -> None:
-    """Put the declarations in force and record that, unless they are already or hold mistakes."""
+async def _declare(directory: DataDirectory, writer: EntryWriter, clock: SystemClock, ids: IdSource) -> tuple[str, ...]:
+    """Put the declarations in force and record that, unless they are already or hold mistakes: these it returns."""
     before = snapshot_store(directory).current()
     try:
         digest = await asyncio.to_thread(put_declarations_in_force, directory)
     except DeclarationsRefused as refused:
         log.error("%s; the snapshot in force stays", refused)
-        return
+        return tuple(f"{m.file}: {m.key}: {m.problem}" for m in refused.mistakes)
     except (SekishoError, OSError) as error:
         log.error("the declarations can't be put in force, the snapshot in force stays: %s", error)
-        return
+        return (str(error),)
     if digest != before:
         now_us = clock.now_us()
         body = encode({"act": "snapshot.activate", "before": before, "snapshot": digest})
@@ -112,6 +118,7 @@ async def _declare(directory: DataDirectory, writer: EntryWriter, clock: SystemC
             await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
         except LedgerFull as full:
             log.error("the change of snapshot could not be recorded: %s", full)
+    return ()
 
 
 async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
@@ -131,7 +138,13 @@ async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
         await asyncio.sleep(_RELAY_INTERVAL_S)
 
 
-def _server(directory: DataDirectory, settings: Settings, publisher: Publisher) -> uvicorn.Server:
+def _server(
+    directory: DataDirectory,
+    settings: Settings,
+    publisher: Publisher,
+    services: ConsoleServices,
+    mistakes: tuple[str, ...],
+) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
 
@@ -143,7 +156,6 @@ def _server(directory: DataDirectory, settings: Settings, publisher: Publisher) 
             f"{scheme}://{settings.gateway.listen}",
         )
 
-    config = uvicorn.Config(
-        control_app(directory.ledger, status), log_config=None, access_log=False, lifespan="off", server_header=False
-    )
+    app = control_app(directory.ledger, services.ports(status, lambda: mistakes), served(settings))
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
     return uvicorn.Server(config)

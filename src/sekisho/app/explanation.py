@@ -74,6 +74,11 @@ class Explainer:
             principal = self._principal(asked, snapshot)
             return explain_request(Question(_headers(asked), asked.body, principal), snapshot, explain)
 
+    def organisations(self) -> tuple[str, ...]:
+        """Those declared in the snapshot in force."""
+        with self._lock:
+            return tuple(self._in_force(self._clock.now_us()).organisations)
+
     def _declared(self, now_us: int) -> Snapshot:
         return self._store.assemble(build_declared(self._directory)[1], now_us)
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple, Protocol
 
+from sekisho.identity.errors import SignInRefused as SignInRefused
+
 
 class Principal(NamedTuple):
     """Someone who may ask. `id` holds only `[a-z0-9._-]` (for an API key: `key-` and its id), never a name."""

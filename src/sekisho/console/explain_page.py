@@ -82,7 +82,7 @@ def _explanation(words: Words, explanation: Mapping[str, Any]) -> Html:
             ),
             (words("labels"), [tag("span", x, class_="label") for x in explanation["labels"]["raw"]] or words("none")),
             (words("found"), _found(explanation["labels"]["found"])),
-            (words("snapshot"), tag("code", explanation["snapshot"])),
+            (words("snapshot_of"), tag("code", explanation["snapshot"])),
         ),
         [_deployment(words, deployment) for deployment in explanation["deployments"]]
         or [tag("p", sentence) for sentence in explanation["words"][words.language]],

@@ -157,7 +157,10 @@ def _row(words: Words, row: RequestView, columns: Sequence[str]) -> Html:
     )
     return tag(
         "tr",
-        [tag("td", cell, data_name=words(column), class_=column) for column, cell in zip(columns, cells, strict=True)],
+        [
+            tag("td", tag("div", cell) if cell else None, data_name=words(column), class_=column)
+            for column, cell in zip(columns, cells, strict=True)
+        ],
     )
 
 

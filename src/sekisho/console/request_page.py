@@ -65,7 +65,7 @@ def _asked(words: Words, request: RequestView) -> Html:
         (words("class"), str(asked.get("class", ""))),
         (words("residency"), listed(_texts(asked, "residency"), words("nowhere"))),
         (words("labels"), [tag("span", label, class_="label") for label in request.labels] or words("none")),
-        (words("snapshot"), tag("code", str(asked.get("snapshot", "")))),
+        (words("snapshot_of"), tag("code", str(asked.get("snapshot", "")))),
     )
 
 

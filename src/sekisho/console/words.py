@@ -27,8 +27,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     # signing in
     "token": ("One-time token", "使い捨てトークン"),
     "token_help": (
-        "`sekisho up` prints one when it starts, `sekisho console token DIR` at any time. Good once, for 15 minutes.",
-        "`sekisho up` の起動時か `sekisho console token DIR` で発行されます。有効期間は15分、一度だけ使えます。",
+        "sekisho up prints one when it starts, sekisho console token DIR at any time. Good once, for 15 minutes.",
+        "sekisho up の起動時か、sekisho console token DIR で発行されます。有効期間は15分、一度だけ使えます。",
     ),
     "refused": (
         "This token does not open the console: it is wrong, used or too old.",
@@ -46,6 +46,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "log": ("Log", "台帳"),
     "entries": ("{count} entries", "{count}件"),
     "snapshot": ("Snapshot in force", "適用中の構成"),
+    "snapshot_of": ("Snapshot", "構成"),
     "lag": ("Published up to", "公開の遅れ"),
     "lag_ago": ("{seconds} s ago", "{seconds}秒"),
     "never": ("nothing yet", "まだありません"),

@@ -6,6 +6,7 @@ const language = document.documentElement.lang === "ja" ? "ja" : "en";
 const WORDS = {
   en: {
     [VERIFIED]: "Verified: it is in the log, signed by the site whose key is pinned.",
+    stated: "It holds by the key that this installation states itself. Put one from elsewhere to know whose it is.",
     [CONSISTENT]: "Consistent, but no key is pinned: nobody says whose receipt it is.",
     [INVALID]: "Not valid: {reason}.",
     [UNSUPPORTED]: "Not checked: {reason}. Run: sekisho verify receipt.json --trust site.vkey",
@@ -17,6 +18,7 @@ const WORDS = {
   },
   ja: {
     [VERIFIED]: "検証済み：固定した鍵の拠点が署名した台帳に含まれています。",
+    stated: "この設備自身が示す鍵のもとで、すべて成立しています。発行者を確かめるには、別の経路で入手した鍵を入れてください。",
     [CONSISTENT]: "整合していますが、鍵が固定されていないため、発行者は確認できません。",
     [INVALID]: "無効です：{reason}",
     [UNSUPPORTED]: "検証できません：{reason}。sekisho verify receipt.json --trust site.vkey を実行してください。",
@@ -38,7 +40,11 @@ function element(name, className, ...children) {
 
 function show(section, result) {
   const fill = (text) => text.replace(/\{(\w+)\}/g, (_, key) => result[key]);
-  const verdict = element("p", `outcome ${CLASSES[result.verdict]}`, fill(WORDS[result.verdict]));
+  // The key that stands there at first came with the page: it can't say whose page that is.
+  const key = section.querySelector(".site-key");
+  const stated = result.verdict === VERIFIED && key.value.trim() === key.defaultValue.trim();
+  const words = fill(WORDS[stated ? "stated" : result.verdict]);
+  const verdict = element("p", `outcome ${CLASSES[result.verdict]}`, words);
   const list = element("ol", "obligations");
   for (const { number, held } of result.obligations) {
     const state = held === null ? "skipped" : held ? "held" : "failed";

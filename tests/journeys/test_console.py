@@ -124,7 +124,7 @@ def test_an_operator_sees_what_went_through_and_the_browser_verifies_it(running,
     browser.click(f"a[href='/requests/{requests['permitted']}']")
     assert verdict_of(browser) == "verified"
     held = browser.run("return document.querySelectorAll('.obligations .held').length")
-    assert held == 9
+    assert held == 10
     assert "Callers may use every deployment" in browser.text
     browser.click("header .language")
     until(lambda: "利用者は、ほかの規則が禁じない" in browser.text, what="the page in Japanese")
@@ -243,6 +243,15 @@ def altered_receipts(receipt):
         yield change(lambda r, o=old, n=new: r["entries"][0].update(proof=r["entries"][0]["proof"].replace(o, n, 1)))
     yield change(lambda r: r.update(enrolment=r["entries"][0]["proof"].partition("\n\n")[2]))
     yield change(lambda r: r.update(enrolment=r["enrolment"] + "— x AAAAAAA=\n"))
+
+
+def test_a_browser_without_ed25519_says_so_and_calls_nothing_valid(running, browser, requests):
+    sign_in(running, browser)
+    browser.run("SubtleCrypto.prototype.importKey = () => Promise.reject(new DOMException('no', 'NotSupportedError'))")
+    data = base64.b64encode(running.receipt(requests["permitted"])).decode()
+    said = browser.run(VERIFY, data, [], "/static/verify.js")
+    assert said["verdict"] == "unsupported"
+    assert not any(said["held"])
 
 
 def test_whoever_is_not_signed_in_sees_nothing(running, browser, requests):

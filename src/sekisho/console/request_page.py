@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sekisho.console.html import Html, join, tag
 from sekisho.console.pages import Frame, framed, terms, time_element, tokens, verdict_badge
-from sekisho.console.requests import DENIED, Attempt, RequestView
+from sekisho.console.requests import DENIED, MONITORED, Attempt, RequestView
 from sekisho.console.words import Words, listed
 from sekisho.policy.interfaces import PolicyTitle
 
@@ -47,6 +47,8 @@ def _in_words(words: Words, request: RequestView) -> str:
     chosen = request.attempts[-1].chosen
     if chosen is None:
         return words("denied_words")
+    if request.verdict == MONITORED:
+        return words("monitored_words", deployment=request.deployment)
     key = "permitted_words" if chosen.get("action") == "sendRaw" else "permitted_masked"
     return words(key, deployment=request.deployment)
 

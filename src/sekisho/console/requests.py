@@ -19,6 +19,7 @@ END: Final = 2**63 - 1  # behind every leaf
 
 PERMITTED: Final = "permitted"
 DENIED: Final = "denied"
+MONITORED: Final = "monitored"  # denied by policy, and sent because the organisation only watches
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
 
@@ -61,7 +62,10 @@ class RequestView(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        return DENIED if self.attempts[-1].chosen is None else PERMITTED
+        last = self.attempts[-1]
+        if last.chosen is None:
+            return DENIED
+        return MONITORED if last.body.get("monitored") is True else PERMITTED
 
     @property
     def labels(self) -> list[str]:

@@ -57,6 +57,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "all": ("All", "すべて"),
     "permitted": ("Permitted", "許可"),
     "denied": ("Denied", "拒否"),
+    "monitored": ("Monitored", "監視のみ"),
     "filter": ("Show", "表示"),
     "time": ("Time", "時刻"),
     "organisation": ("Organisation", "組織"),
@@ -87,6 +88,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "permitted_masked": (
         "Permitted with sensitive values masked, and sent to {deployment}.",
         "機微な値を伏せることを条件に許可され、{deployment} に送信されました。",
+    ),
+    "monitored_words": (
+        "Denied by policy. Monitor mode let it pass, and it was sent to {deployment}.",
+        "ポリシーでは拒否ですが、監視モードのため {deployment} に送信されました。",
     ),
     "asked": ("What was asked", "リクエストの内容"),
     "principal": ("Asked by", "利用者"),

@@ -3,7 +3,17 @@
 import orjson
 
 from sekisho.console import requests
-from sekisho.console.requests import BUNDLES_MAX, DENIED, END, PAGE_ROWS, PERMITTED, page, request_view, view_of
+from sekisho.console.requests import (
+    BUNDLES_MAX,
+    DENIED,
+    END,
+    MONITORED,
+    PAGE_ROWS,
+    PERMITTED,
+    page,
+    request_view,
+    view_of,
+)
 from sekisho.ledger.interfaces import PublishedEntry
 
 BUNDLE = 256
@@ -115,6 +125,12 @@ def test_attempts_stand_in_order_with_their_outcomes():
     log.answer("r", second)
     assert request_view(log, "r").attempts[1].ending["ended"] == "complete"
     assert request_view(log, "unknown") is None
+
+
+def test_what_monitor_mode_let_pass_is_not_called_permitted():
+    body = {"attempt": 1, "chosen": {"action": "sendRaw", "deployment": "far"}, "monitored": True}
+    entry = orjson.dumps({"at": 1, "body": body, "id": "x", "kind": "decision"})
+    assert view_of("r", [PublishedEntry(0, entry)]).verdict == MONITORED
 
 
 def test_bodies_of_another_version_are_read_as_far_as_they_go():

@@ -3,7 +3,7 @@
 // Written from the formats in ARCHITECTURE.md ("Entries", "Receipts"), C2SP signed-note, tlog-checkpoint and
 // tlog-proof, and RFC 6962. It imports nothing and asks nobody: WebCrypto does SHA-256 and Ed25519.
 // The obligations are numbered as in src/sekisho/ledger/verify.py and discharged in that order; the first that fails
-// ends it, as everything after would stand on what does not hold.
+// ends it, as everything after would stand on what does not hold. (11 comes before 10, which needs content to compare.)
 
 export const OBLIGATIONS = [
   { number: 1, en: "The file is a receipt in its one canonical form", ja: "ファイルは正規形の受領証である" },
@@ -16,6 +16,7 @@ export const OBLIGATIONS = [
   { number: 8, en: "Every permitted attempt has its one outcome, a denial has none", ja: "許可された試行には結果がちょうど一つあり、拒否には結果がない" },
   { number: 9, en: "Every commitment has its salt, and they fit", ja: "すべてのコミットメントとソルトが対応し、一致する" },
   { number: 10, en: "Content that was given is what was committed to", ja: "与えられた内容は、記録された内容と一致する" },
+  { number: 11, en: "What was chosen was permitted, or the decision says that monitor mode let it pass", ja: "選ばれた配備先は許可されているか、監視モードで通したと記録されている" },
 ];
 
 export const VERIFIED = "verified"; // by a key that was pinned
@@ -110,6 +111,7 @@ async function verifyInOrder(bytes, { trusted, content }, discharge, result) {
   await discharge(7, () => verifyAttempts(receipt.entries));
   await discharge(8, () => verifyOutcomes(receipt.entries));
   await discharge(9, () => verifyCommitments(receipt.entries));
+  await discharge(11, () => verifyChoices(receipt.entries));
   const fields = Object.keys(content).sort();
   if (fields.length) {
     await discharge(10, async () => {
@@ -361,6 +363,36 @@ function isDenial(body) {
     "a decision does not say what was chosen",
   );
   return false;
+}
+
+// -- obligation 11: what was chosen
+
+function verifyChoices(entries) {
+  for (const { envelope } of entries) if (envelope.kind === "decision") verifyChoice(envelope.body);
+}
+
+function verifyChoice(body) {
+  const { candidates, chosen } = body;
+  const monitored = Object.hasOwn(body, "monitored") ? body.monitored : false;
+  require(Array.isArray(candidates), "a decision's candidates are not a list");
+  require(typeof monitored === "boolean", "a decision does not say whether it was monitored");
+  const groups = candidates.filter(isObject);
+  if (chosen === null) {
+    require(!monitored, "a denial says that monitor mode let it pass");
+    return;
+  }
+  const named = (group) => Array.isArray(group.deployments) && group.deployments.includes(chosen.deployment);
+  const verdicts = groups.filter((group) => group.action === chosen.action && named(group));
+  require(verdicts.length === 1, "what was chosen is not among the decision's candidates");
+  if (!monitored) {
+    require(verdicts[0].permitted === true, "what was chosen was not permitted, and nothing says that it was monitored");
+    return;
+  }
+  const { errors } = verdicts[0];
+  require(
+    groups.every((group) => group.permitted !== true) && Array.isArray(errors) && errors.length === 0,
+    "monitor mode let pass what it may not",
+  );
 }
 
 // -- obligations 9 and 10: commitments

@@ -4,6 +4,7 @@ GatewayError
 ├── BadRequest              400  the request can't be read or says something impossible
 ├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
+├── OrganisationStopped     403  the operator has stopped the caller's organisation
 ├── NotFound                404  an unknown model, path or receipt
 ├── MethodNotAllowed        405
 ├── UnsupportedEncoding     415  content codings and media types that we don't read
@@ -13,6 +14,8 @@ GatewayError
 │   └── NotServed           404  none of them has the operation
 ├── UpstreamRefused         4xx  a deployment's own status, where its error can't be read
 └── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
+    ├── Stopped                  the operator has stopped every deployment that could answer
+    └── Superseded               the rules it was decided under were replaced too long ago
 """
 
 from typing import Final
@@ -72,6 +75,12 @@ class NotPermitted(GatewayError):
     status = 403
     type = "permission_error"
     code = "not_permitted"
+
+
+class OrganisationStopped(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "organisation_stopped"
 
 
 class NotFound(GatewayError):
@@ -135,3 +144,11 @@ class UpstreamRefused(GatewayError):
 class Unavailable(GatewayError):
     status = 503
     code = "unavailable"
+
+
+class Stopped(Unavailable):
+    code = "stopped"
+
+
+class Superseded(Unavailable):
+    code = "snapshot_superseded"

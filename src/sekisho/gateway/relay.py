@@ -16,7 +16,8 @@ from sekisho.gateway.attempt import Attempt
 from sekisho.gateway.dialects.answers import Usage, read_usage
 from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import Ended
-from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed
+from sekisho.gateway.errors import GatewayError, Stopped, Unauthenticated, UpstreamFailed
+from sekisho.gateway.halts import Halt
 from sekisho.gateway.http1.interfaces import Header, Responder
 from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
@@ -30,8 +31,8 @@ log = logging.getLogger(__name__)
 class StreamRelay:
     """A BodyReceiver that feeds one caller. `done` completes when the caller has all it will get.
 
-    If anything was given it completes normally; else with UpstreamFailed if the stream broke, and with Unauthenticated
-    if the caller's key was revoked.
+    If anything was given it completes normally; else with UpstreamFailed if the stream broke, with Unauthenticated
+    if the caller's key was revoked, and with the halt's error if it was halted.
     """
 
     def __init__(
@@ -97,6 +98,13 @@ class StreamRelay:
         """The caller's key was revoked: end the stream at once."""
         if not self._closed:
             self._break(Unauthenticated("the API key was revoked", code="key_revoked"), Ended.REVOKED)
+            self._exchange.abort()
+
+    def halt(self, halt: Halt) -> None:
+        """It was stopped, or outlived its rules: end the stream at once."""
+        if not self._closed:
+            halt.error.has_receipt = True
+            self._break(halt.error, halt.ended)
             self._exchange.abort()
 
     def caller_left(self) -> None:
@@ -166,7 +174,7 @@ class StreamRelay:
     def _break(self, error: GatewayError, ended: Ended = Ended.UPSTREAM_FAILED) -> None:
         if not self._given:
             self._closed = True
-            self._settle(ended, error.code, hold=ended is Ended.UPSTREAM_FAILED)
+            self._settle(ended, error.code, hold=isinstance(error, (UpstreamFailed, Stopped)))  # another may follow
             self._complete(error)
             return
         self._give_last(b"data: " + self._error_body(error) + b"\n\n", ended, error.code)

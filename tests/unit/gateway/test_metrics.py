@@ -9,7 +9,7 @@ def test_the_text_is_well_formed_and_holds_every_metric_once():
     metrics.attempts["complete"] += 1
     metrics.faults["not_permitted"] += 1
     metrics.authentications["token"] += 3
-    gauges = dict.fromkeys(list(METRICS)[-4:], 0.25)
+    gauges = dict.fromkeys(list(METRICS)[-5:], 0.25)
     gauges["sekisho_issuer_keys_age_seconds"] = {label("issuer", 'https://idp.example/"a\\b\n'): 12.5}
     text = metrics.render(gauges).decode()
     assert re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) == list(METRICS)

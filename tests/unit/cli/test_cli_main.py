@@ -15,7 +15,7 @@ SOURCE = str(Path(verify.__file__).parents[2])
 # Every import of a package that the base install does not bring fails, as if it were not there.
 BLOCK = """
 import sys
-SERVER = "cedarpy fastapi hyperscan msgspec orjson sqlalchemy uvicorn uvloop".split()
+SERVER = "cedarpy fastapi hyperscan jwt msgspec orjson sqlalchemy uvicorn uvloop".split()
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in SERVER:

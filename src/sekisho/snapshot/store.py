@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -110,8 +110,7 @@ class SnapshotStore:
         part = self._part(self._manifest(digest).part(POLICIES))
         try:
             rows = canonical.decode(part)["policies"]
-            names = ("id", "title", "title_ja", "effect", "file")
-            return tuple(PolicyTitle(*(row[name] for name in names), always="enforce" in row) for row in rows)
+            return tuple(_policy_title(row) for row in rows)
         except (CanonicalError, KeyError, TypeError) as error:
             raise SnapshotDamaged(f"the policies can't be read: {error}", remedy=_REBUILD) from None
 
@@ -179,3 +178,7 @@ def _catalogue(data: bytes) -> Catalogue:
         return msgspec.convert(canonical.decode(data), Catalogue)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise SnapshotDamaged(f"the catalogue part can't be read: {error}", remedy=_REBUILD) from None
+
+
+def _policy_title(row: Mapping[str, Any]) -> PolicyTitle:
+    return PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"], "enforce" in row)

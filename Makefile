@@ -35,11 +35,11 @@ check: setup ## style, types, layers, unit tests and vectors
 	@$(PYTEST) $(VENV)/pytest -q $(PARALLEL) $(FAST_TESTS)
 
 test: setup ## all tests but the long ones, at most 10 minutes
-	@requirements/system-packages strace=strace || true
+	@requirements/system-packages strace=strace chromium=chromium chromedriver=chromium-driver || true
 	@$(PYTEST) timeout --signal=INT --kill-after=30 $(TEST_SECONDS_MAX) $(VENV)/pytest -q $(PARALLEL) -m "not long" tests $(ARGS)
 
 test-full: setup ## all tests, the long ones too
-	@requirements/system-packages strace=strace
+	@requirements/system-packages strace=strace chromium=chromium chromedriver=chromium-driver
 	@$(PYTEST) $(VENV)/pytest -q $(PARALLEL) tests $(ARGS)
 
 bench: setup ## measure, the gateway beside nginx; ARGS=publisher (decide, …) runs one of bench/

@@ -63,11 +63,12 @@ log = logging.getLogger(__name__)
 class SnapshotFiles:
     """The worker's SnapshotSource over a data directory."""
 
-    def __init__(self, directory: DataDirectory, sign_ins: SignIns, key_sets: KeySets) -> None:
+    def __init__(self, directory: DataDirectory, sign_ins: SignIns, keeper: SignInKeeper, key_sets: KeySets) -> None:
         self._directory = directory
         self._store = snapshot_store(directory)
         self._root = directory.root
         self._sign_ins = sign_ins
+        self._keeper = keeper
         self._key_sets = key_sets
 
     def current(self) -> str | None:
@@ -79,7 +80,9 @@ class SnapshotFiles:
     def put_in_force(self, digest: str, now_us: int) -> InForce:
         snapshot = self._store.load(digest, now_us)
         self._key_sets.preload(key_sources(snapshot.catalogue))
-        return put_in_force(snapshot, self._root, self._sign_ins)
+        in_force = put_in_force(snapshot, self._root, self._sign_ins)
+        self._keeper.fetch_first()
+        return in_force
 
 
 async def run_gateway(
@@ -102,13 +105,12 @@ async def run_gateway(
     )
     sign_ins = SignIns(Credentials(root, environment), clock)
     halts = Halts(settings.gateway.stream_outlives_snapshot_seconds)
-    follower = Follower(register, keyring, SnapshotFiles(directory, sign_ins, key_sets), clock, halts)
+    chance = random.Random()  # noqa: S311 - chooses between equals and spreads, guards nothing
+    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, root, chance, metrics)
+    follower = Follower(register, keyring, SnapshotFiles(directory, sign_ins, keeper, key_sets), clock, halts)
     callers = Callers(keyring, key_sets, lambda: follower.in_force().snapshot.catalogue, organisation_keys.key, clock)
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
-    chance = random.Random()  # noqa: S311 - chooses between equals and spreads, guards nothing
-    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, root, chance, metrics)
-    await keeper.start()
     recorder = Recorder(writer, clock, ids, metrics)
     pipeline = Pipeline(
         keys=callers,

@@ -63,7 +63,7 @@ async def try_provider(
     tried = []
     try:
         # A token endpoint learns who asks, nothing more: that needs no entry.
-        await keeper.start(options.timeout_s)
+        await keeper.fetch_first_in_loop(options.timeout_s)
         for deployment in chosen:
             upstream = upstreams[deployment.name]
             if isinstance(upstream, SekishoError):

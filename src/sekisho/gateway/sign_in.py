@@ -155,6 +155,10 @@ class TokenCredential:
             return self._headers
         raise CantSignIn("the gateway has no valid token for the deployment", detail=self._error)
 
+    @property
+    def untried(self) -> bool:
+        return not self._headers and not self._failures
+
     def usable(self, now_us: int) -> bool:
         return now_us < self._usable_until_us
 

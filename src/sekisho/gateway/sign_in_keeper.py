@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,7 +21,9 @@ from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
 
 LOOK_INTERVAL_S: Final = 0.5  # a changed file counts within a second: one look, and time to read it
-START_S_MAX: Final = 5.0  # a start waits so long for the first tokens, then serves without those that are missing
+# A new snapshot waits so long for tokens that were never asked for, then counts without those that are missing: it may
+# forbid something, which must not hang on a token endpoint.
+FIRST_S_MAX: Final = 3.0
 FETCH_S_MAX: Final = 15.0  # from connecting to the end of the answer; a token endpoint answers in less than one
 FETCHES_MAX: Final = 8  # at a time; the others wait for the next look
 ANSWER_BYTES_MAX: Final = 65_536  # a token with what surrounds it takes a few thousand
@@ -49,7 +52,8 @@ class SignInKeeper:
         self._chance = chance
         self._metrics = metrics
         self._ids = IdSource()
-        self._fetches: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._fetches: dict[asyncio.Task[None], TokenCredential] = {}
         self._said: frozenset[str] = frozenset()
 
     @property
@@ -57,11 +61,20 @@ class SignInKeeper:
         """Files that can't be used now, while what was read from them earlier is."""
         return len(self._said)
 
-    async def start(self, timeout_s: float = START_S_MAX) -> None:
-        """Fetch the first tokens. Returns when they are there or have failed, after `timeout_s` at the latest."""
+    def fetch_first(self) -> None:
+        """As `fetch_first_in_loop`, blocking: for threads beside the loop, in which snapshots are prepared."""
+        asyncio.run_coroutine_threadsafe(self.fetch_first_in_loop(FIRST_S_MAX), self._loop).result()
+
+    async def fetch_first_in_loop(self, timeout_s: float) -> None:
+        """Fetch tokens that were never asked for; returns when all are there or failed, or after `timeout_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while fetches := self._first_fetches():
+                    await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
+
+    def _first_fetches(self) -> list[asyncio.Task[None]]:
         self._fetch_what_is_due()
-        if self._fetches:
-            await asyncio.wait(self._fetches, timeout=timeout_s)
+        return [fetch for fetch, credential in self._fetches.items() if credential.untried]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -79,9 +92,9 @@ class SignInKeeper:
 
     async def close(self) -> None:
         """End the fetches that are under way."""
-        for fetch in self._fetches:
+        for fetch in list(self._fetches):
             fetch.cancel()
-        await asyncio.gather(*self._fetches, return_exceptions=True)
+        await asyncio.gather(*list(self._fetches), return_exceptions=True)
 
     async def _look_at_files(self) -> None:
         stale = set(await self._reload_tls_files())
@@ -105,8 +118,8 @@ class SignInKeeper:
             if isinstance(credential, TokenCredential) and credential.due(now_us) and len(self._fetches) < FETCHES_MAX:
                 credential.fetching = True
                 fetch = asyncio.create_task(self._fetch(credential))
-                self._fetches.add(fetch)
-                fetch.add_done_callback(self._fetches.discard)
+                self._fetches[fetch] = credential
+                fetch.add_done_callback(self._fetches.pop)
 
     async def _fetch(self, credential: TokenCredential) -> None:
         began_us = self._clock.now_us()

@@ -65,7 +65,7 @@ def read_sign_in(table: Table) -> SignIn | None:
     inner = table.take_table("sign_in")
     if inner is None:
         return None
-    kind = inner.take_choice("kind", _READERS, "a way to sign in")
+    kind = inner.take_choice("kind", _READERS, f"a way to sign in ({', '.join(_READERS)})")
     if kind is None:
         return None  # which keys belong there depends on it, so there is nothing more to say
     sign_in = _READERS[kind](inner)

@@ -42,6 +42,7 @@ class SignInKeeper:
         root: Path,
         chance: random.Random,
         metrics: Metrics,
+        interval_s: float = LOOK_INTERVAL_S,
     ) -> None:
         """`reload_tls_files`: take changed TLS files over and say what can't be read (`HttpClient` does it)."""
         self._sign_ins = sign_ins
@@ -51,6 +52,7 @@ class SignInKeeper:
         self._root = root
         self._chance = chance
         self._metrics = metrics
+        self._interval_s = interval_s
         self._ids = IdSource()
         self._loop = asyncio.get_running_loop()
         self._fetches: dict[asyncio.Task[None], TokenCredential] = {}
@@ -80,7 +82,7 @@ class SignInKeeper:
         """Until cancelled."""
         try:
             while True:
-                await asyncio.sleep(LOOK_INTERVAL_S)
+                await asyncio.sleep(self._interval_s)
                 try:
                     await self._look_at_files()
                 except Exception:

@@ -65,10 +65,10 @@ def read_sign_in(table: Table) -> SignIn | None:
     inner = table.take_table("sign_in")
     if inner is None:
         return None
-    kind = inner.take_choice("kind", _READERS, f"a way to sign in ({', '.join(_READERS)})")
+    kind = inner.take_choice("kind", KINDS, f"a way to sign in ({', '.join(KINDS)})")
     if kind is None:
         return None  # which keys belong there depends on it, so there is nothing more to say
-    sign_in = _READERS[kind](inner)
+    sign_in = KINDS[kind](inner)
     inner.finish()
     if "credential" in table.values:
         table.mistake("credential", "stands beside [sign_in]", 'Keep one of them: credential means kind = "bearer"')
@@ -126,7 +126,7 @@ def _managed_identity(table: Table) -> SignIn | None:
     return ManagedIdentitySignIn(resource, url, client_id)
 
 
-_READERS: Final[dict[str, Callable[[Table], SignIn | None]]] = {
+KINDS: Final[dict[str, Callable[[Table], SignIn | None]]] = {
     "api-key": _api_key,
     "basic": _basic,
     "bearer": _bearer,

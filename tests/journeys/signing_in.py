@@ -138,6 +138,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _login(self, path: str, form: dict[str, list[str]]) -> tuple[int, dict]:
         party, settings = self.server.party, self.server.party.settings
+        time.sleep(settings["login_takes_s"])
         if settings["login_answers"]:
             return settings["login_answers"], {"error": "temporarily_unavailable", "error_description": UNTOLD}
         expected = {"client_id": [CLIENT], "grant_type": ["client_credentials"], "scope": [SCOPE]}
@@ -209,7 +210,7 @@ class SigningIn:
     def __init__(self, directory: Path, **settings: object) -> None:
         self.directory = directory
         self._settings: dict = {
-            "certificate": "registered.pem", "keys": {}, "life_s": 3600, "login_answers": 0, "revoked_to": 0,
+            "certificate": "registered.pem", "keys": {}, "life_s": 3600, "login_answers": 0, "login_takes_s": 0, "revoked_to": 0,
             "secret": "", "short_life_s": 3600,
         }  # fmt: skip
         self.set(**settings)
@@ -219,6 +220,10 @@ class SigningIn:
         new = self.directory / "settings.new"
         new.write_text(json.dumps(self._settings))
         new.replace(self.directory / "settings.json")
+
+    @property
+    def secret(self) -> object:
+        return self._settings["secret"]
 
     def key(self, kind: str, key: str) -> None:
         self.set(keys=self._settings["keys"] | {kind: key})

@@ -312,6 +312,17 @@ def test_a_file_that_is_gone_leaves_what_was_read_in_use_and_is_told_of(world):
     until(lambda: world.metric("sekisho_credential_files_stale") == 0, what="the gauge's return")
 
 
+def test_a_sign_in_that_is_declared_counts_with_its_first_token(world):
+    """However slow the token endpoint is: no request meets a new deployment before it can be used."""
+    world.party.set(login_takes_s=1)
+    world.write("late", world.party.secret)
+    sign_in = SIGN_INS["secret"].replace("keys/secret", "keys/late")
+    deploy(world, "late", f"http://127.0.0.1:{world.party.ports['plain']}/secret/v1", sign_in)
+    response = until(lambda: (lambda one: one if one.status_code != 404 else None)(world.ask("late")), what="late")
+    assert response.status_code == 200
+    world.party.set(login_takes_s=0)
+
+
 def test_a_token_endpoint_that_fails_costs_its_deployment_only_and_is_told_of(world):
     world.party.set(login_answers=503)
     refused = world.metric('sekisho_token_fetches_total{result="refused"}')

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sekisho.catalog.declarations import catalogue_of
-from sekisho.catalog.sign_in import KINDS, API_KEY_HEADERS, ENTRA_AUTHORITY, ENTRA_SCOPE, METADATA_URL
+from sekisho.catalog.sign_in import API_KEY_HEADERS, ENTRA_AUTHORITY, ENTRA_SCOPE, KINDS, METADATA_URL
 from sekisho.gateway.metrics import METRICS
 
 DOCS = Path(__file__).parents[2] / "docs"

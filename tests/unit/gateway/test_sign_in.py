@@ -242,8 +242,8 @@ def test_a_refused_token_is_renewed_at_once_and_once():
         credential.refused(shown, later)
     assert credential.due(later)
     credential.fetched(Token("t2", 3600, None), later, 0.0)
-    credential.refused(shown, later + S)  # a request that was under way with the old one
-    assert not credential.due(later + S)
+    credential.refused(shown, later + REFUSED_US_MIN)  # a request that was under way for long, with the old one
+    assert not credential.due(later + REFUSED_US_MIN)
     # A deployment that refuses the new one as well must not have us ask without end.
     credential.refused(credential.headers(later), later + S)
     assert not credential.due(later + S)

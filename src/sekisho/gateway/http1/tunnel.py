@@ -119,11 +119,10 @@ class Tunnel(asyncio.Protocol):
         self._authority = f"{host}:{endpoint.port}"
         self._head = bytearray()
         self._left = HEAD_BYTES_MAX
-        self._spoke_early = False
 
     def hand_over(self, connection: UpstreamConnection, transport: asyncio.Transport) -> None:
         """Let `connection` have the tunnel. Raises UpstreamProxyError if something came through it unasked."""
-        if self._spoke_early or transport.is_closing():
+        if self.transport.is_closing() or transport.is_closing():
             transport.abort()
             raise UpstreamProxyError(_unasked(self._proxy))
         transport.set_protocol(connection)
@@ -140,8 +139,7 @@ class Tunnel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.opened.done():
-            self._spoke_early = True
-            self.transport.abort()
+            self.transport.abort()  # which `hand_over` sees
             return
         self._left -= len(data)
         self._head += data

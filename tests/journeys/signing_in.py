@@ -210,8 +210,8 @@ class SigningIn:
     def __init__(self, directory: Path, **settings: object) -> None:
         self.directory = directory
         self._settings: dict = {
-            "certificate": "registered.pem", "keys": {}, "life_s": 3600, "login_answers": 0, "login_takes_s": 0, "revoked_to": 0,
-            "secret": "", "short_life_s": 3600,
+            "certificate": "registered.pem", "keys": {}, "life_s": 3600, "login_answers": 0, "login_takes_s": 0,
+            "revoked_to": 0, "secret": "", "short_life_s": 3600,
         }  # fmt: skip
         self.set(**settings)
 

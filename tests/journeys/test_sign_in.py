@@ -352,6 +352,10 @@ def test_a_receipt_says_that_an_egress_proxy_was_the_peer(world):
     certificate = (world.party.directory / "server.pem").read_bytes()
     leaf = x509.load_pem_x509_certificate(certificate[certificate.index(b"-----BEGIN CERTIFICATE") :])
     assert peer["certificate_sha256"] == hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest()
+    receipt = world.root.parent / "receipt.json"
+    receipt.write_bytes(world.installation.receipt(response.headers["x-request-id"]))
+    assert "egress_proxy" in receipt.read_text()
+    sekisho("verify", receipt, "--trust", world.root / "site.vkey")
     # The token came the same way, and the proxy saw names and credentials of its own, nothing else.
     asked = {one.authority for one in world.proxy.asked}
     assert asked == {f"{HOST}:443", f"{LOGIN}:443"}

@@ -68,7 +68,7 @@ class ConnectProxy:
                 await self._answer(asked, reader, writer)
         finally:
             self._tasks.discard(asyncio.current_task())
-            writer.close()
+            await _cut(writer)
 
     async def _answer(self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behaviour = self.behaviour
@@ -91,7 +91,13 @@ class ConnectProxy:
                 writer.write(OPENED + self.after)
                 await asyncio.gather(_copy(reader, up_writer, asked), _copy(up_reader, writer))
             finally:
-                up_writer.close()
+                await _cut(up_writer)
+
+
+async def _cut(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: Asked | None = None) -> None:

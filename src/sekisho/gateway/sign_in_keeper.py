@@ -57,6 +57,7 @@ class SignInKeeper:
         self._loop = asyncio.get_running_loop()
         self._fetches: dict[asyncio.Task[None], TokenCredential] = {}
         self._said: frozenset[str] = frozenset()
+        self._closed = False
 
     @property
     def files_stale(self) -> int:
@@ -93,7 +94,8 @@ class SignInKeeper:
             await self.close()
 
     async def close(self) -> None:
-        """End the fetches that are under way."""
+        """End the fetches that are under way; none begins any more."""
+        self._closed = True
         for fetch in list(self._fetches):
             fetch.cancel()
         await asyncio.gather(*list(self._fetches), return_exceptions=True)
@@ -115,6 +117,8 @@ class SignInKeeper:
         return {str(reason) for reason in self._sign_ins.stale()}
 
     def _fetch_what_is_due(self) -> None:
+        if self._closed:
+            return
         now_us = self._clock.now_us()
         for credential in self._sign_ins.all()[0]:
             if isinstance(credential, TokenCredential) and credential.due(now_us) and len(self._fetches) < FETCHES_MAX:

@@ -183,6 +183,8 @@ async def test_waiting_for_first_tokens_ends_although_one_never_comes():
     assert silent.fetching
     await world.keeper.close()
     assert world.client.aborted == 2
+    await world.keeper.fetch_first_in_loop(5)
+    assert len(world.client.sent) == 2  # nothing begins after the end
 
 
 async def test_no_more_than_so_many_are_asked_at_a_time_and_all_in_the_end():

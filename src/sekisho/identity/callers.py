@@ -68,12 +68,15 @@ class Callers:
         catalogue: Callable[[], Catalogue],
         organisation_key: Callable[[str], bytes],
         clock: Clock,
+        *,
+        remembered_max: int = VERIFIED_MAX,
     ) -> None:
         self._keyring = keyring
         self._keys = keys
         self._in_force = catalogue
         self._organisation_key = organisation_key
         self._clock = clock
+        self._remembered_max = remembered_max
         self._catalogue: Catalogue | None = None
         self._issuers: dict[str, list[tuple[str, Issuer]]] = {}
         self._holders = CertificateHolders(())
@@ -191,6 +194,11 @@ class Callers:
         if failures:
             raise ExceptionGroup("watchers of dropped callers failed", failures)
 
+    def _remember(self, known: OrderedDict[bytes, Remembered], digest: bytes, value: Remembered) -> None:
+        while len(known) >= self._remembered_max:
+            known.popitem(last=False)
+        known[digest] = value
+
     # -- tokens
 
     def _bearer(self, text: bytes, certificate: bytes | None) -> Principal:
@@ -199,7 +207,7 @@ class Callers:
         now_s = self._clock.now_us() / 1e6
         if verified is None:
             verified = self._verify(read_token(text), now_s)
-            _remember(self._tokens, digest, verified)
+            self._remember(self._tokens, digest, verified)
         elif now_s >= verified.expires:
             del self._tokens[digest]
             raise TokenExpired("The token has expired", remedy="Get a new one from its issuer")
@@ -246,7 +254,7 @@ class Callers:
             verified = _remembered(self._certificates, digest)
         else:
             verified = self._declared_holder(certificate)
-            _remember(self._certificates, digest, verified)
+            self._remember(self._certificates, digest, verified)
         if verified is None:
             return None
         # TLS looked when the connection began; a connection may outlive its certificate.
@@ -297,9 +305,3 @@ def _remembered(known: OrderedDict[bytes, Remembered], digest: bytes) -> Remembe
     if found is not None:
         known.move_to_end(digest)
     return found
-
-
-def _remember(known: OrderedDict[bytes, Remembered], digest: bytes, value: Remembered) -> None:
-    while len(known) >= VERIFIED_MAX:
-        known.popitem(last=False)
-    known[digest] = value

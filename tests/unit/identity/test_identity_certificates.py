@@ -68,6 +68,7 @@ def test_a_subject_by_all_of_its_patterns():
         [("O", "maker"), ("CN", "robot-7")],
         [("O", "Maker"), ("CN", "robot-")],
         [("O", "Maker"), ("CN", "x"), ("CN", "robot-7")],
+        [("O", "Maker"), ("CN", "robot-7"), ("CN", "x")],
         [("O", "Other"), ("O", "Maker"), ("CN", "robot-7")],
     ):
         assert known.find(certificate(*subject)) is None, subject

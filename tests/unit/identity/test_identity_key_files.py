@@ -8,6 +8,7 @@ from sekisho.catalog.interfaces import Issuer
 from sekisho.identity.errors import KeySetError
 from sekisho.identity.key_files import KeyFiles, source_of
 from sekisho.identity.key_set import KEY_SET_BYTES_MAX
+from sekisho.kernel import canonical
 
 DOCUMENT = key_set(jwk("RS256"))
 
@@ -60,13 +61,13 @@ def test_a_damaged_copy_is_refused(files, tmp_path, damage):
     text = path.read_text()
     copy = json.loads(text)
     damaged = {
-        "cut": text[:-9],
-        "other source": json.dumps(copy | {"source": ["https://evil.example", None, None]}),
-        "member": json.dumps(copy | {"more": 1}),
-        "keys": json.dumps(copy | {"document": "{}"}),
-        "empty": "",
+        "cut": text[:-9].encode(),
+        "other source": canonical.encode(copy | {"source": ["https://evil.example", None, None]}),
+        "member": canonical.encode(copy | {"more": 1}),
+        "keys": canonical.encode(copy | {"document": "{}"}),
+        "empty": b"",
     }[damage]
-    path.write_text(damaged)
+    path.write_bytes(damaged)
     with pytest.raises(KeySetError):
         files.load(source())
 

@@ -35,12 +35,12 @@ check: setup ## style, types, layers, unit tests and vectors
 	@$(PYTEST) $(VENV)/pytest -q $(PARALLEL) $(FAST_TESTS)
 
 test: setup ## all tests but the long ones, at most 10 minutes
-	@requirements/system-packages strace=strace || true
+	@requirements/system-packages strace=strace chromium=chromium chromedriver=chromium-driver || true
 	@requirements/node-packages || true
 	@$(PYTEST) timeout --signal=INT --kill-after=30 $(TEST_SECONDS_MAX) $(VENV)/pytest -q $(PARALLEL) -m "not long" tests $(ARGS)
 
 test-full: setup ## all tests, the long ones too
-	@requirements/system-packages strace=strace
+	@requirements/system-packages strace=strace chromium=chromium chromedriver=chromium-driver
 	@requirements/node-packages
 	@$(PYTEST) $(VENV)/pytest -q $(PARALLEL) tests $(ARGS)
 

@@ -4,6 +4,7 @@ from typing import Final, NamedTuple, Protocol
 
 from sekisho.identity.errors import AuthenticationError as AuthenticationError
 from sekisho.identity.errors import IssuerKeysUnavailable as IssuerKeysUnavailable
+from sekisho.identity.errors import SignInRefused as SignInRefused
 
 STOP_KINDS: Final = ("deployment", "organisation", "provider")
 
@@ -92,3 +93,25 @@ class Fetches(Protocol):
         `ca_file` (relative to the data directory) is exclusive. Bounded in time. Raises SekishoError, TimeoutError.
         """
         ...
+
+
+class ConsoleSession(NamedTuple):
+    """Someone signed in to the console. `id` names the session in entries and opens nothing."""
+
+    id: str
+    role: str  # "operator" or "auditor"
+    expires_at: int  # µs UTC
+
+
+class ConsoleSignIn(Protocol):
+    """One-time tokens and sessions. Every method blocks."""
+
+    def sign_in(self, token: str) -> tuple[ConsoleSession, str]:
+        """Use a token up: the session, and the secret for its cookie. Raises SignInRefused."""
+        ...
+
+    def session(self, secret: str) -> ConsoleSession | None:
+        """The live session whose cookie this is."""
+        ...
+
+    def sign_out(self, secret: str) -> None: ...

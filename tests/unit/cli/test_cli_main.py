@@ -68,7 +68,17 @@ def test_init_begins_on_loopback_only_and_leaves_nothing_behind(words, tmp_path,
 
 @pytest.mark.parametrize(
     "words",
-    [["up", "."], ["gateway", "."], ["control", "."], ["check", "."], ["init", "new"], ["demo"], ["keys", "list"]],
+    [
+        ["up", "."],
+        ["gateway", "."],
+        ["control", "."],
+        ["check", "."],
+        ["init", "new"],
+        ["demo"],
+        ["keys", "list"],
+        ["console", "token", "."],
+        ["explain", "."],
+    ],
 )
 def test_without_the_servers_dependencies_a_command_says_what_to_install(words, tmp_path):
     (tmp_path / "sekisho.toml").touch()

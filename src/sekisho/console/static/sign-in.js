@@ -1,0 +1,9 @@
+// The address that `sekisho up` prints carries the token behind '#', which no browser sends or logs. Put it into the
+// form and take it out of the address; a person still presses the button.
+
+const token = location.hash.slice(1);
+if (token) {
+  document.getElementById("token").value = token;
+  history.replaceState(null, "", location.pathname + location.search);
+  document.querySelector("form.card button").focus();
+}

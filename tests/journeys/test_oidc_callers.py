@@ -2,13 +2,16 @@
 
 import json
 import re
+import time
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 import trustme
 
-from journeys.installation import Installation, get, openai_client, sekisho, until
+import issuer_keys
+from journeys.installation import Installation, free_port, get, openai_client, sekisho, until
 from journeys.oidc_provider import ELSEWHERE, GATEWAY, GATEWAY_ES256, MAKER, SHORT, OidcProvider, missing
 from journeys.playing_upstream import PlayingUpstream
 
@@ -194,6 +197,33 @@ def test_without_the_provider_a_restarted_gateway_verifies_with_the_kept_keys(wo
         assert f'sekisho_issuer_keys_age_seconds{{issuer="{world.provider.issuer}"}}' in metrics
     finally:
         world.provider.start()
+
+
+def test_a_policy_shuts_out_one_caller_by_its_pseudonym(world):
+    """The policy is the one of docs/callers.md."""
+    token, other = world.provider.token(), world.provider.token(MAKER)
+    identifier = world.principal(let_in(world, token), token)["id"]
+    page = (Path(__file__).parents[2] / "docs" / "callers.md").read_text()
+    policy = re.search(r"^```cedar\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1]
+    assert "oidc-…" in policy
+    world.installation.declare("policies", "shut-out", policy.replace("oidc-…", identifier))
+    until(lambda: world.ask(token).status_code == 403, what="the policy")
+    assert "This caller has been shut out" in world.ask(token).text
+    assert world.ask(other).status_code == 200
+    (world.installation.root / "declarations" / "policies" / "shut-out.cedar").unlink()
+    until(lambda: world.ask(token).status_code == 200, what="the end of the policy")
+
+
+def test_while_an_issuers_keys_were_never_read_its_tokens_have_to_wait(world):
+    issuer = f"http://127.0.0.1:{free_port()}"
+    unreachable = world.issuer(GATEWAY).replace(world.provider.issuer, issuer).replace("ca_file", "# ca_file")
+    world.declare(world.issuer(GATEWAY, GATEWAY_ES256, SHORT) + unreachable, world.issuer(MAKER))
+    claims = {"iss": issuer, "sub": "x", "aud": GATEWAY, "exp": int(time.time()) + 600, "roles": ["AI.User"]}
+    text = issuer_keys.token(claims).decode()
+    until(lambda: refusal_code(world.ask(text)) != "token_unknown_issuer", what="the declaration")
+    answer = world.ask(text)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "issuer_keys_unavailable")
+    assert int(answer.headers["retry-after"]) > 0
 
 
 def test_dropping_the_declaration_ends_streams_and_refuses_what_comes(world):

@@ -398,6 +398,19 @@ def test_following_alone_tells_who_hangs_on_what_is_gone():
         world.ask(shown=ROBOT)
 
 
+def test_revoking_a_certificate_ends_what_runs_with_it_and_not_its_fellows():
+    world, ended = World(catalogue(**DECLARED)), []
+    fellow = certificate(("CN", "robot-8"), serial=8)
+    robot, other = world.ask(shown=ROBOT), world.ask(shown=fellow)
+    for principal in (robot, other):
+        world.callers.watch(principal, ended.append)
+    revoked = ClientCertificate(("robot",), subject=(("CN", "robot-*"),), revoked=(certificate_digest(ROBOT),))
+    world.declared = catalogue(certificates=[revoked])
+    world.callers.follow()
+    assert ended == [robot.id]
+    assert (world.callers.is_live(robot), world.callers.is_live(other)) == (False, True)
+
+
 def test_a_changed_declaration_counts_for_the_next_request_and_ends_nothing():
     world, ended = World(), []
     watch = world.callers.watch(world.ask(GOOD), ended.append)

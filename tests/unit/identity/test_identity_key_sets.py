@@ -114,6 +114,7 @@ async def test_a_declared_file_is_read_and_nothing_is_fetched(world, tmp_path):
         f'{{"issuer": "https://evil.example", "jwks_uri": "{JWKS}"}}'.encode(),
         f'{{"issuer": "{IDP}/", "jwks_uri": "{JWKS}"}}'.encode(),
         f'{{"issuer": "{IDP}"}}'.encode(),
+        f'{{"issuer": "{IDP}", "jwks_uri": "http://127.0.0.1:8400/keys"}}'.encode(),
         f'{{"issuer": "{IDP}", "jwks_uri": 7}}'.encode(),
         f'{{"issuer": "{IDP}", "jwks_uri": "{JWKS}", "jwks_uri": "https://evil.example"}}'.encode(),
     ],

@@ -218,15 +218,20 @@ def many(root: Path, upstream: int) -> None:
     from sekisho.kernel.clock import SystemClock
     from sekisho.settings import DataDirectory
 
-    directory = DataDirectory(root)
-    for number in range(DEPLOYMENTS):
-        (directory.declarations / "models" / f"m{number}.toml").write_text(MODEL)
-        text = DEPLOYMENT.format(url=f"http://127.0.0.1:{upstream}/v1").replace('"bench"', f'"m{number}"')
-        (directory.declarations / "deployments" / f"m{number}.toml").write_text(text)
-    register = SqlIdentity(directory.state, SystemClock())
+    declare(root, upstream, DEPLOYMENTS)
+    register = SqlIdentity(DataDirectory(root).state, SystemClock())
     for number in range(KEYS):
         register.create_key("default", f"key {number}", ("caller",), None, None, "bench")
     register.close()
+
+
+def declare(root: Path, upstream: int, count: int) -> None:
+    """So many models, with a deployment each."""
+    declarations = root / "declarations"
+    for number in range(count):
+        (declarations / "models" / f"m{number}.toml").write_text(MODEL)
+        text = DEPLOYMENT.format(url=f"http://127.0.0.1:{upstream}/v1").replace('"bench"', f'"m{number}"')
+        (declarations / "deployments" / f"m{number}.toml").write_text(text)
 
 
 if __name__ == "__main__":

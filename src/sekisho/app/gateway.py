@@ -14,7 +14,7 @@ from sekisho.app.process import stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.catalog.credentials import Credentials
 from sekisho.gateway.attempt import Recorder
-from sekisho.gateway.errors import Unavailable, error_body
+from sekisho.gateway.errors import TransportRefused, Unavailable
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.http1.interfaces import Header, ServerLimits
 from sekisho.gateway.http1.server import HttpServer
@@ -36,17 +36,6 @@ from sekisho.policy.interfaces import Decision
 from sekisho.settings import DataDirectory, Settings
 
 _GARBAGE_THRESHOLD: Final = 20_000  # objects; a request makes a few hundred and reference counts free nearly all
-
-_TRANSPORT_REMEDIES: Final = {
-    400: "Send one well-formed HTTP/1.1 request",
-    408: "Send the request without long pauses",
-    413: "Send less; the bound is [gateway] body_bytes_max in the gateway's sekisho.toml",
-    415: "Send the body as it is, without content-encoding",
-    417: "Send no Expect header but 100-continue",
-    431: "Send fewer or shorter headers",
-    500: "Tell the operator this request's id",
-    503: "Try again shortly",
-}
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +113,7 @@ async def run_gateway(
             body_bytes_max=settings.gateway.body_bytes_max, connections_max=settings.gateway.connections_max
         ),
         tls=_tls(root, settings),
-        refusal=Refusals(clock, ids),
+        refusal=Refusals(clock, ids, metrics),
     )
 
     async def close() -> None:
@@ -161,16 +150,18 @@ def _explain(in_force: InForce, decision: Decision) -> list[str]:
 class Refusals:
     """Answers to what never became a request, in the shape of all others: an error object, an id, a line in the log."""
 
-    def __init__(self, clock: SystemClock, ids: IdSource) -> None:
+    def __init__(self, clock: SystemClock, ids: IdSource, metrics: Metrics) -> None:
         self._clock = clock
         self._ids = ids
+        self._metrics = metrics
 
     def __call__(self, status: int, message: str) -> tuple[list[Header], bytes]:
         request_id = self._ids.new(self._clock.now_us())
-        log.info("request %s: %d refused: %s", request_id, status, message)
-        kind = "invalid_request_error" if status < 500 else "api_error"
-        body = error_body(f"{message}. {_TRANSPORT_REMEDIES[status]}", type=kind, code="http_error")
-        return [(b"x-request-id", request_id.encode()), (b"content-type", b"application/json")], body
+        error = TransportRefused(status, message)
+        self._metrics.statuses[status] += 1
+        self._metrics.faults[str(error.code)] += 1
+        log.info("request %s: %d %s %s", request_id, status, error.code, message)
+        return [(b"x-request-id", request_id.encode()), (b"content-type", b"application/json")], error.body()
 
 
 def _tls(root: Path, settings: Settings) -> ssl.SSLContext | None:

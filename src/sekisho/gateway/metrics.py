@@ -8,7 +8,8 @@ METRICS: Final = {
     "sekisho_requests_total": ("counter", "Answers given, by HTTP status."),
     "sekisho_denied_total": ("counter", "Requests that no deployment was permitted to receive."),
     "sekisho_attempts_total": ("counter", "Attempts at a deployment, by how they ended."),
-    "sekisho_faults_total": ("counter", "Faults turned into answers, by error code."),
+    "sekisho_attempt_errors_total": ("counter", "Attempts that failed, by the error that their receipt names."),
+    "sekisho_faults_total": ("counter", "Faults that a caller was told of, by error code."),
     "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
     "sekisho_requests_in_flight": ("gauge", "Requests being served."),
     "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
@@ -22,6 +23,7 @@ class Metrics:
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
         self.attempts: Counter[str] = Counter()
+        self.attempt_errors: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.denied = 0
         self.stream_events = 0
@@ -33,6 +35,7 @@ class Metrics:
         _add(lines, "sekisho_requests_total", ((f'status="{status}"', n) for status, n in self.statuses.items()))
         _add(lines, "sekisho_denied_total", [("", self.denied)])
         _add(lines, "sekisho_attempts_total", ((f'ended="{ended}"', n) for ended, n in self.attempts.items()))
+        _add(lines, "sekisho_attempt_errors_total", ((f'code="{code}"', n) for code, n in self.attempt_errors.items()))
         _add(lines, "sekisho_faults_total", ((f'code="{code}"', n) for code, n in self.faults.items()))
         _add(lines, "sekisho_stream_events_total", [("", self.stream_events)])
         _add(lines, "sekisho_requests_in_flight", [("", self.in_flight)])

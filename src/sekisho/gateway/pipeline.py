@@ -24,9 +24,11 @@ from sekisho.gateway.errors import (
     Unauthenticated,
     Unavailable,
     UpstreamFailed,
-    UpstreamTimedOut,
+    UpstreamRefused,
+    upstream_fault,
+    upstream_status_code,
 )
-from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError, UpstreamTimeout
+from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError
 from sekisho.gateway.http1.interfaces import (
     Exchange,
     Header,
@@ -49,13 +51,9 @@ ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of an answer that is not streamed:
 ERROR_BYTES_MAX: Final = 256 * 1024  # of an upstream's error
 _RETRY_AFTER_S: Final = 1
 LARGE_BODY_BYTES: Final = 256 * 1024  # reading more would hold up every other request for milliseconds
-_BROKE: Final = {
-    "connect": "no connection to the deployment could be made",
-    "write": "the connection to the deployment broke while the request was being sent",
-    "head": "the deployment gave no answer that could be read",
-    "body": "the deployment's answer broke off",
-}
 _CALLERS_TO_FIX: Final = frozenset((400, 404, 409, 413, 422, 429))  # upstream's answers that concern the caller
+_WHEN_TO_RETRY: Final = (b"retry-after", b"retry-after-ms", b"x-should-retry")  # what SDKs heed of such an answer
+_EVENT_STREAM: Final = b"text/event-stream"
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +65,7 @@ class Governed:
         "attempt",
         "chat",
         "decision",
+        "failed",
         "in_force",
         "inspection",
         "principal",
@@ -86,6 +85,7 @@ class Governed:
         self.inspection: BodyInspection
         self.decision: Decision
         self.attempt: Attempt | None = None  # the last one
+        self.failed: set[str] = set()  # deployments that were tried in vain
         self.redaction: BodyRedaction | None = None  # the body without its labelled spans, where that is possible
 
 
@@ -197,7 +197,7 @@ class Pipeline:
                 governed.attempt.write_held()
 
     async def _serve_by_attempts(self, governed: Governed, responder: Responder) -> int:
-        failed: set[str] = set()
+        failed = governed.failed
         error: GatewayError | None = None
         for number in range(1, ATTEMPTS_MAX + 1):
             route = self._router.choose(governed.decision, failed, self._clock.now_us())
@@ -256,7 +256,11 @@ class Pipeline:
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
                 attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
-                raise UpstreamFailed("the deployment is not set up; the operator of this gateway must mend it")
+                raise UpstreamFailed(
+                    "the deployment is not set up",
+                    code="deployment_unusable",
+                    remedy="The operator of this gateway must mend it",
+                )
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
             head = await exchange.send("POST", upstream.chat_target, headers, body)
@@ -268,9 +272,11 @@ class Pipeline:
             # The caller left (cancelled), or a fault of ours: either way the upstream stops working for nobody.
             if exchange is not None:
                 exchange.abort()
-            left = isinstance(error, asyncio.CancelledError)
-            code = getattr(error, "code", None) or ("caller_left" if left else "internal")
-            attempt.settle(Ended.CALLER_LEFT if left else Ended.UPSTREAM_FAILED, error=code)
+            if isinstance(error, asyncio.CancelledError):
+                attempt.settle(Ended.CALLER_LEFT)
+            else:
+                written = exchange is not None and exchange.written
+                attempt.settle(Ended.UPSTREAM_FAILED if written else Ended.NOT_SENT, error="internal")
             raise
         finally:
             self._router.ended(route.deployment)
@@ -308,15 +314,13 @@ class Pipeline:
         return self._commitments.commit(governed.principal.organisation, entry_id, field, data)
 
     def _upstream_failed(self, attempt: Attempt, exchange: Exchange | None, error: UpstreamError) -> UpstreamFailed:
-        """The detail (addresses, certificates) is for our log; the caller is told in which phase it broke."""
-        code = f"upstream_{error.phase}"
-        attempt.settle(Ended.UPSTREAM_FAILED, error=code, hold=True)
+        """The detail (addresses, certificates) is for our log; the caller is told what `upstream_fault` says."""
+        failure = upstream_fault(error)
+        attempt.settle(Ended.UPSTREAM_FAILED, error=failure.code, hold=True)
         log.warning("request %s: attempt %d: %s", attempt.request_id, attempt.number, error)
         if isinstance(error, UpstreamClosed) and exchange is not None and exchange.reused and attempt.status is None:
-            return StalePooledConnection(_BROKE[error.phase], code=code)
-        if isinstance(error, UpstreamTimeout):
-            return UpstreamTimedOut("the deployment did not answer in time", code="upstream_timeout")
-        return UpstreamFailed(_BROKE[error.phase], code=code)
+            return StalePooledConnection(failure.message, code=failure.code, remedy=failure.remedy)
+        return failure
 
     # -- 10: the answer
 
@@ -327,23 +331,23 @@ class Pipeline:
         if exchange is None:
             raise AssertionError("an answer without an exchange")
         if head.status == 200:
+            if (_media_type(head) == _EVENT_STREAM) != governed.chat.stream:
+                # A client that asked for a stream finds no event in another answer, and takes it for a complete one.
+                exchange.abort()
+                attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
+                asked = "did not stream although it was" if governed.chat.stream else "streamed although it was not"
+                raise UpstreamFailed(f"the deployment {asked} asked to", code="upstream_invalid")
             headers = self._answer_headers(governed, route)
-            if governed.chat.stream and _media_type(head) == b"text/event-stream":
-                await self._relay(governed, attempt, route, headers, responder)
-            else:
-                await self._whole(governed, attempt, route, headers, responder)
+            answer = self._relay if governed.chat.stream else self._whole
+            await answer(governed, attempt, route, headers, responder)
             return head.status
         if head.status in _CALLERS_TO_FIX:
             await self._pass_error(governed, attempt, route, head, responder)
             return head.status
         exchange.abort()
-        code = f"upstream_status_{head.status}"
-        attempt.settle(Ended.UPSTREAM_REFUSED, error=code, hold=True)
-        if head.status in (401, 403):
-            reason = "refused our credentials; the operator of this gateway must mend them"
-        else:
-            reason = f"answered with status {head.status}"
-        raise UpstreamFailed(f"the deployment {reason}", code=code)
+        refused = UpstreamRefused(head.status)
+        attempt.settle(Ended.UPSTREAM_REFUSED, error=refused.code, hold=True)
+        raise refused
 
     async def _relay(
         self, governed: Governed, attempt: Attempt, route: Route, headers: list[Header], responder: Responder
@@ -386,6 +390,9 @@ class Pipeline:
         if whole is None:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
             raise UpstreamFailed("the deployment's answer is not a JSON object", code="upstream_invalid")
+        if whole.reports_error:
+            attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_error_answer", usage=whole.usage, hold=True)
+            raise UpstreamFailed("the deployment reported an error with status 200", code="upstream_error_answer")
         self._settle_whole(governed, attempt, whole, answer)
         headers.append((b"content-type", b"application/json"))
         responder.respond(200, headers, answer)
@@ -397,22 +404,25 @@ class Pipeline:
         exchange = attempt.exchange
         if exchange is None:
             raise AssertionError("an answer without an exchange")
-        if head.status == 429 and self._has_alternative(governed, route):
+        code = upstream_status_code(head.status)
+        if head.status == 429 and self._has_alternative(governed, attempt, route):
             exchange.abort()
-            attempt.settle(Ended.UPSTREAM_REFUSED, error="upstream_status_429", hold=True)
-            raise UpstreamFailed("the deployment is at its limit", code="upstream_status_429")
+            attempt.settle(Ended.UPSTREAM_REFUSED, error=code, hold=True)
+            raise UpstreamFailed("the deployment is at its limit", code=code)
         answer = await exchange.read(ERROR_BYTES_MAX)
         if read_answer(answer) is None:
-            answer = BadRequest(f"the deployment answered {head.status}", code=f"upstream_status_{head.status}").body()
+            answer = BadRequest(f"the deployment answered with status {head.status}", code=code).body()
         self._settle_whole(governed, attempt, WholeAnswer(None, 0), answer)
         headers = self._answer_headers(governed, route)
         headers.append((b"content-type", b"application/json"))
-        headers += [(name, head.headers[name]) for name in (b"retry-after", b"retry-after-ms") if name in head.headers]
+        headers += [(name, head.headers[name]) for name in _WHEN_TO_RETRY if name in head.headers]
         responder.respond(head.status, headers, answer)
 
-    def _has_alternative(self, governed: Governed, route: Route) -> bool:
-        decision = governed.decision
-        return any(name != route.deployment for name in (*decision.permitted_raw, *decision.permitted_redacted))
+    def _has_alternative(self, governed: Governed, attempt: Attempt, route: Route) -> bool:
+        """Whether the request may still be tried elsewhere, so that the caller need not hear of this answer."""
+        tried = governed.failed | {route.deployment}
+        permitted = {*governed.decision.permitted_raw, *governed.decision.permitted_redacted}
+        return attempt.number < ATTEMPTS_MAX and not permitted <= tried
 
     def _settle_whole(self, governed: Governed, attempt: Attempt, whole: WholeAnswer, answer: bytes) -> None:
         commitment = self._commit(governed, attempt.outcome_id, "answer", answer)

@@ -15,14 +15,14 @@ import orjson
 from sekisho.gateway.attempt import Attempt
 from sekisho.gateway.dialects.openai import Usage, read_usage, text_bytes
 from sekisho.gateway.entries import Ended
-from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed, error_body
+from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed, upstream_fault
+from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import Exchange, Header, Responder
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
 
 _DONE: Final = b"[DONE]"
-_REVOKED: Final = "the API key was revoked"
 _SURPLUS_BYTES_MAX: Final = 64 * 1024  # what may follow [DONE] while the upstream ends its answer
 
 log = logging.getLogger(__name__)
@@ -70,8 +70,8 @@ class StreamRelay:
             return
         try:
             self._take(self._splitter.feed(chunk))
-        except GatewayError as error:
-            self._break(str(error), error.code or "upstream_failed")
+        except UpstreamFailed as error:
+            self._break(error)
             self._exchange.abort()
 
     def end(self) -> None:
@@ -79,22 +79,27 @@ class StreamRelay:
             return
         try:
             self._take(self._splitter.end())
-        except GatewayError as error:
-            self._break(str(error), error.code or "upstream_failed")
+        except UpstreamFailed as error:
+            self._break(error)
         if not self._closed:
-            self._break("the answer ended before it was complete", "upstream_incomplete")
+            self._break(UpstreamFailed("the answer ended before it was complete", code="upstream_incomplete"))
 
     def failed(self, error: Exception) -> None:
-        if not self._closed:
-            log.warning("request %s: attempt %d: %s", self._attempt.request_id, self._attempt.number, error)
-            self._break("the deployment's answer broke off", "upstream_failed")
+        if self._closed:
+            return
+        if not isinstance(error, UpstreamError):
+            log.error("request %s: a fault of the gateway", self._attempt.request_id, exc_info=error)
+            self._break(UpstreamFailed("the gateway failed; its log tells more", code="internal"))
+            return
+        log.warning("request %s: attempt %d: %s", self._attempt.request_id, self._attempt.number, error)
+        self._break(upstream_fault(error))
 
     # -- from our side
 
     def revoke(self, _principal_id: str) -> None:
         """The caller's key was revoked: end the stream at once."""
         if not self._closed:
-            self._break(_REVOKED, "key_revoked", Ended.REVOKED)
+            self._break(Unauthenticated("the API key was revoked", code="key_revoked"), Ended.REVOKED)
             self._exchange.abort()
 
     def caller_left(self) -> None:
@@ -122,6 +127,7 @@ class StreamRelay:
             ready.append(event)
             if reports_error:
                 # An upstream that reports an error and then says [DONE] must not look complete.
+                self._metrics.faults["upstream_error_event"] += 1
                 self._give_last(b"".join(ready), Ended.UPSTREAM_FAILED, "upstream_error_event")
                 self._exchange.abort()
                 return
@@ -161,15 +167,16 @@ class StreamRelay:
     def _finish(self, last: bytes) -> None:
         self._give_last(last, Ended.COMPLETE, None)
 
-    def _break(self, message: str, code: str, ended: Ended = Ended.UPSTREAM_FAILED) -> None:
+    def _break(self, error: GatewayError, ended: Ended = Ended.UPSTREAM_FAILED) -> None:
+        """End without `[DONE]`: an error event, or `error` itself where the caller has nothing yet."""
         if not self._given:
             self._closed = True
-            failed = ended is Ended.UPSTREAM_FAILED
-            self._settle(ended, code, hold=failed)
-            self._complete(UpstreamFailed(message, code=code) if failed else Unauthenticated(message))
+            self._settle(ended, error.code, hold=ended is Ended.UPSTREAM_FAILED)
+            self._complete(error)
             return
-        event = b"data: " + error_body(message, type="api_error", code=code) + b"\n\n"
-        self._give_last(event, ended, code)
+        self._metrics.faults[error.code or "internal"] += 1
+        log.info("request %s: its stream ends with %s: %s", self._attempt.request_id, error.code, error.message)
+        self._give_last(b"data: " + error.body() + b"\n\n", ended, error.code)
 
     def _give_last(self, last: bytes, ended: Ended, error: str | None) -> None:
         """The last bytes of the stream, after the outcome that covers them is written."""

@@ -85,7 +85,7 @@ class Surface:
         self, request_id: str, request: InboundRequest, responder: Responder, error: GatewayError
     ) -> None:
         self._metrics.statuses[error.status] += 1
-        self._metrics.faults[error.code or "none"] += 1
+        self._metrics.faults[error.code or "internal"] += 1
         # What a 4xx says may quote the caller's own words, which must not get into a log: its code tells enough.
         said = error.message if error.status >= 500 else ""
         log.info("request %s: %d %s %s", request_id, error.status, error.code, said)

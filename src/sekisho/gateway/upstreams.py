@@ -52,6 +52,7 @@ def _upstream(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
         connect_timeout_s=deployment.connect_timeout_ms / 1000,
         first_byte_timeout_s=deployment.first_byte_timeout_ms / 1000,
         idle_timeout_s=deployment.idle_timeout_ms / 1000,
+        total_timeout_s=deployment.total_timeout_ms / 1000,
     )
     return Upstream(endpoint, url.path.rstrip("/") + "/chat/completions", tuple(headers))
 

@@ -80,8 +80,11 @@ def test_usage_is_taken_only_where_it_is_counts() -> None:
         assert read_usage(nonsense) is None
     assert read_answer(b"<html>") is None
     assert read_answer(b"[]") is None
-    assert read_answer(b"{}") == (None, 0)
-    assert read_answer(b'{"choices":[{"message":{"role":"assistant","content":"abcd"}}]}') == (None, 4)
+    assert read_answer(b"{}") == (None, 0, False)
+    assert read_answer(b'{"error":{"message":"x"}}').reports_error
+    assert not read_answer(b'{"error":null,"choices":[{}]}').reports_error
+    assert not read_answer(b'{"error":{"message":"content filter"},"choices":[{}]}').reports_error
+    assert read_answer(b'{"choices":[{"message":{"role":"assistant","content":"abcd"}}]}') == (None, 4, False)
 
 
 def test_streamed_text_is_counted_wherever_it_stands() -> None:

@@ -118,6 +118,7 @@ class WholeAnswer(NamedTuple):
 
     usage: Usage | None
     text_bytes: int
+    reports_error: bool = False  # instead of choices: some servers do so with status 200
 
 
 def read_answer(answer: bytes) -> WholeAnswer | None:
@@ -129,7 +130,8 @@ def read_answer(answer: bytes) -> WholeAnswer | None:
     if type(document) is not dict:
         return None
     usage = read_usage(document.get("usage"))
-    return WholeAnswer(usage, 0 if usage is not None else text_bytes(document))
+    reports_error = bool(document.get("error")) and not document.get("choices")
+    return WholeAnswer(usage, 0 if usage is not None else text_bytes(document), reports_error)
 
 
 def read_usage(usage: object) -> Usage | None:

@@ -11,8 +11,9 @@ UpstreamError
 │   ├── UpstreamForbiddenAddress   an address outside the deployment's declared networks; nothing was connected
 │   └── UpstreamTlsError           the handshake or the certificate
 ├── UpstreamClosed          the connection ended before the answer was complete
-├── UpstreamTimeout         silence beyond the bound (`phase`: "head" or "body")
+├── UpstreamTimeout         silence, or the whole exchange, beyond the bound (`phase`: "write", "head" or "body")
 ├── UpstreamInvalid         the answer is not HTTP/1.1 that we accept
+│   └── UpstreamEncoded            a coding of the body that we did not ask for
 └── UpstreamTooLarge        head or body beyond its bound
 """
 
@@ -64,6 +65,10 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamInvalid(UpstreamError):
+    pass
+
+
+class UpstreamEncoded(UpstreamInvalid):
     pass
 
 

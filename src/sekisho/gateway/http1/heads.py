@@ -7,7 +7,7 @@ read differently. What passes it, llhttp and h11 read in the same way: the tests
 import re
 from typing import Final, NamedTuple
 
-from sekisho.gateway.http1.errors import RequestRefused, UpstreamInvalid
+from sekisho.gateway.http1.errors import RequestRefused, UpstreamEncoded, UpstreamInvalid
 from sekisho.gateway.http1.interfaces import ServerLimits
 
 CHUNKED: Final = -1  # stands for a length that is not known beforehand
@@ -197,7 +197,7 @@ def _request_length(headers: dict[bytes, bytes], http_1_0: bool, bytes_max: int)
 def _answer_length(status: int, headers: dict[bytes, bytes], http_1_0: bool, to_head: bool) -> int:
     coding, length = headers.get(b"transfer-encoding"), headers.get(b"content-length")
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
-        raise UpstreamInvalid("the answer has a content-encoding that we did not ask for", phase="head")
+        raise UpstreamEncoded("the answer has a content-encoding that we did not ask for", phase="head")
     if coding is not None and (http_1_0 or length is not None or coding.lower() != b"chunked"):
         raise UpstreamInvalid("the answer has a transfer-encoding that we don't accept", phase="head")
     if length is not None and _LENGTH.fullmatch(length) is None:

@@ -79,6 +79,11 @@ class Pool:
             connection.idle_until = 0.0
             self._idle.remove(connection)
 
+    def drop_idle(self) -> None:
+        """One of them had gone stale: those that wait for longer are no better, and each would cost an attempt."""
+        for connection in list(self._idle):
+            connection.cut()
+
     async def connect(self) -> UpstreamConnection:
         """A new connection to an address that was checked. Raises UpstreamUnreachable and its kinds."""
         endpoint = self.endpoint
@@ -100,8 +105,7 @@ class Pool:
         context = self._contexts.context_for(self.endpoint.tls)
         if context is not self._context:  # its files changed: idle connections were made under the old ones
             self._context = context
-            for connection in list(self._idle):
-                connection.cut()
+            self.drop_idle()
         return context
 
     async def _connect_to_one_of(self, addresses: list[Address], context: ssl.SSLContext | None) -> UpstreamConnection:

@@ -107,10 +107,10 @@ def throughput(script: Path, ports: dict[str, int], workers: dict[str, int], arg
         print(f"  median   {name:<18} {statistics.median(rates):10,.0f}")
 
 
-def wrk(script: Path, port: int, seconds: int) -> tuple[float, float]:
+def wrk(script: Path, port: int, seconds: int, scheme: str = "http") -> tuple[float, float]:
     command = ["wrk", "-t1", "-c64", f"-d{seconds}s", "--latency", "-s", str(script)]
     output = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}/v1/chat/completions"], capture_output=True, text=True, check=True
+        [*command, f"{scheme}://127.0.0.1:{port}/v1/chat/completions"], capture_output=True, text=True, check=True
     ).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         sys.exit(f"the run had errors:\n{output}")
@@ -274,11 +274,15 @@ def installation(temporary: Path, upstream: int, stream_port: int, gateway: int,
         url = f"http://127.0.0.1:{port}/v1"
         text = DEPLOYMENT.format(url=url).replace('"bench"', f'"{model}"')
         (declarations / "deployments" / f"{model}.toml").write_text(text)
-    # Put in force before the worker starts, so that it needs not wait for control.
+    put_in_force(root)
+    return root, key
+
+
+def put_in_force(root: Path) -> None:
+    """Before the worker starts, so that it needs not wait for control."""
     code = "import sys, pathlib; from sekisho.app.installation import put_declarations_in_force as p; "
     code += "from sekisho.settings import DataDirectory as D; p(D(pathlib.Path(sys.argv[1])))"
     subprocess.run([sys.executable, "-c", code, str(root)], check=True)
-    return root, key
 
 
 @contextlib.contextmanager
@@ -312,8 +316,10 @@ _CONF = (
 )
 
 
-def upstream_conf(port: int) -> str:
-    return _CONF.format(http="", port=port, location=f"default_type application/json; return 200 '{ANSWER}';")
+def upstream_conf(port: int, listen: str = "", http: str = "") -> str:
+    """`listen` and `http` are added to the listening line and to the http block: for TLS."""
+    location = f"default_type application/json; return 200 '{ANSWER}';"
+    return _CONF.format(http=http, port=f"{port}{listen}", location=location)
 
 
 def proxy_conf(port: int, upstream: int) -> str:

@@ -11,17 +11,18 @@ import orjson
 from sekisho.catalog.interfaces import Boundary, Catalogue, DataClass, Deployment, Fact, Grade, Model, Organisation
 from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.declared import Declarations
+from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS, Operation
+from sekisho.gateway.dialects.surfaces import OPENAI, Call
 from sekisho.gateway.entries import DecisionEncoder
 from sekisho.gateway.http1.interfaces import BodyReceiver, Endpoint, Header, InboundRequest, Peer, ResponseHead
 from sekisho.gateway.interfaces import InForce, Upstream
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
-from sekisho.identity.interfaces import Principal
+from sekisho.identity.interfaces import AuthenticationError, Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
-from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft, LedgerFull
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decision, DecisionInput, PolicyTitle, Verdict
@@ -69,6 +70,12 @@ class FakeWriter:
     def append_written(self, draft: EntryDraft, reservation: Any = None) -> None:
         self._note(draft)
 
+    def append_batched(self, draft: EntryDraft, reservation: Any = None) -> asyncio.Future[None]:
+        self._note(draft)
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(self._sync, future, "written")
+        return future
+
     async def close(self) -> None: ...
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
@@ -79,9 +86,9 @@ class FakeWriter:
         self.entries.append(draft)
         self.trace.append(draft.kind)
 
-    def _sync(self, future: asyncio.Future[None]) -> None:
+    def _sync(self, future: asyncio.Future[None], step: str = "durable") -> None:
         if not future.done():
-            self.trace.append("durable")
+            self.trace.append(step)
             future.set_result(None)
 
 
@@ -118,11 +125,13 @@ class FakeExchange:
         self.aborted = False
         self.paused = False
         self.sent = b""
+        self.target = ""
 
     async def send(self, method: str, target: str, headers: Sequence[Header], body: bytes) -> ResponseHead:
         self.peer = Peer("192.0.2.1", 443, b"certificate")
         self.written = True
         self.sent = body
+        self.target = target
         self.client.trace.append(f"send {self.endpoint.host}")
         if self.script.hang:
             await asyncio.get_running_loop().create_future()
@@ -214,15 +223,15 @@ class FakeKeys:
         self.live = True
         self.watchers: list[Callable[[str], None]] = []
 
-    def authenticate(self, authorization: bytes | None, api_key: bytes | None) -> Principal:
+    def authenticate(self, authorization: bytes | None, api_key: bytes | None, certificate: bytes | None) -> Principal:
         if authorization != b"Bearer sk-good" and api_key != b"sk-good":
-            raise SekishoError("This API key is not known here")
+            raise AuthenticationError("This API key is not known here")
         return self.principal
 
-    def is_live(self, principal_id: str) -> bool:
+    def is_live(self, principal: Principal) -> bool:
         return self.live
 
-    def watch(self, principal_id: str, ended: Callable[[str], None]) -> Callable[[str], None]:
+    def watch(self, principal: Principal, ended: Callable[[str], None]) -> Callable[[str], None]:
         self.watchers.append(ended)
         return ended
 
@@ -310,7 +319,8 @@ def in_force(raw: tuple[str, ...], redacted: tuple[str, ...] = ()) -> InForce:
         organisations={"default": catalogue.organisations[0]},
         class_ranks={"public": 0},
     )
-    upstreams = {name: Upstream(Endpoint(name, 80, None), "/v1/chat/completions", ()) for name in "abc"}
+    targets = {operation.name: f"/v1{operation.path}" for operation in OPERATIONS}
+    upstreams = {name: Upstream(Endpoint(name, 80, None), targets, ()) for name in "abc"}
     return InForce(snapshot, DecisionEncoder(decider), dict(upstreams), Declarations(snapshot))
 
 
@@ -346,8 +356,25 @@ class World:
         self.client.scripts[deployment] = list(scripts)
 
     async def chat(self, text: str = "hi", *, stream: bool = False, key: bytes = b"Bearer sk-good") -> int:
-        body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": text}], "stream": stream})
-        request = InboundRequest(
-            "POST", "/v1/chat/completions", "", {b"authorization": key}, body, Peer("127.0.0.1", 1, None)
-        )
-        return await self.pipeline.chat(self.ids.new(1_700_000_000_000_000), request, self.responder)
+        return await self.ask(Call(CHAT, OPENAI), text, stream=stream, key=key)
+
+    async def ask(
+        self, call: Call, text: str = "hi", *, stream: bool = False, key: bytes = b"Bearer sk-good", **fields: object
+    ) -> int:
+        """Any operation over `text`; `fields` go into the body."""
+        document = asking(call.operation, text) | {"stream": stream} | fields
+        return await self.send(call, orjson.dumps(document), key=key)
+
+    async def send(self, call: Call, body: bytes, *, key: bytes = b"Bearer sk-good") -> int:
+        path = f"/v1{call.operation.path}"
+        request = InboundRequest("POST", path, "", {b"authorization": key}, body, Peer("127.0.0.1", 1, None))
+        return await self.pipeline.serve(call, self.ids.new(1_700_000_000_000_000), request, self.responder)
+
+
+def asking(operation: Operation, text: str) -> dict[str, Any]:
+    """The least body of an operation that holds `text`."""
+    return {
+        CHAT: {"model": "m", "messages": [{"role": "user", "content": text}]},
+        COMPLETIONS: {"model": "m", "prompt": text},
+        EMBEDDINGS: {"model": "m", "input": text},
+    }[operation]

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, get_type_hints
 from sekisho.kernel.errors import SekishoError
 
 FILE: Final = "sekisho.toml"
+ENGINE_KINDS: Final = ("manual", "llama.cpp")
 _FILE_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -54,11 +55,20 @@ class LedgerSettings:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """An engine process that `up` runs beside the gateway. `kind` "manual" is the built-in documentation model."""
+    """An engine process that `up` runs beside the gateway.
+
+    `kind` "manual" is the built-in documentation model; "llama.cpp" serves the GGUF `file` (relative to the data
+    directory) under the name `model`, and the other keys are its alone.
+    """
 
     kind: str
     listen: str
     model: str = "manual"
+    file: str = ""
+    context: int = 0  # tokens per request; left out: what the model was trained on, at most 8192
+    parallel: int = 1  # requests computed at a time
+    threads: int = 0  # left out: all processors but one
+    embeddings: bool = False  # serve /v1/embeddings as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +129,10 @@ class DataDirectory:
     @property
     def organisation_keys(self) -> Path:
         return self.root / "keys" / "organisations"
+
+    @property
+    def issuer_keys(self) -> Path:
+        return self.root / "issuers"
 
     @property
     def site_vkey(self) -> Path:
@@ -211,8 +225,13 @@ def _check(settings: Settings) -> None:
     if not is_loopback(split_address(settings.control.listen)[0]):
         raise SettingsError("[control] listen must be a loopback address", remedy="Put a TLS proxy in front of it")
     for name, engine in settings.engines.items():
-        if engine.kind != "manual":
-            raise SettingsError(f"[engines.{name}] kind {engine.kind!r} is unknown", remedy='It can be "manual"')
+        if engine.kind not in ENGINE_KINDS:
+            remedy = 'It can be "manual" or "llama.cpp"'
+            raise SettingsError(f"[engines.{name}] kind {engine.kind!r} is unknown", remedy=remedy)
+        if bool(engine.file) != (engine.kind == "llama.cpp"):
+            raise SettingsError(f"[engines.{name}] file belongs to the kind llama.cpp, which needs it")
+        if len(engine.model.split()) != 1 or engine.model.startswith("-"):
+            raise SettingsError(f"[engines.{name}] model {engine.model!r} is not a name")
         if not is_loopback(split_address(engine.listen)[0]):
             raise SettingsError(f"[engines.{name}] listen must be a loopback address")
     if settings.ledger.segment_bytes < 256 * 1024:

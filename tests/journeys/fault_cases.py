@@ -219,7 +219,7 @@ CASES: dict[str, Case] = {
     ),
     "not-json": alike([READ, send(answer("200 OK", PAGE, HTML)), AGAIN], failed("upstream_invalid"), "failed: "),
     "json-for-a-stream": Case(
-        GOOD_WHOLE, GOOD_WHOLE, GOOD, failed("upstream_invalid"), "did not stream although it was asked to"
+        GOOD_WHOLE, GOOD_WHOLE, GOOD, failed("upstream_invalid"), "did not stream as it was asked to"
     ),
     "stream-for-json": Case(
         GOOD_STREAM, GOOD_STREAM, failed("upstream_invalid"), GOOD, "streamed although it was not asked to"

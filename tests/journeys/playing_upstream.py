@@ -3,6 +3,7 @@
 A deployment declared with the path "/flood" is answered by `flood`, and so on; see `PARTS`.
 """
 
+import base64
 import contextlib
 import json
 import socket
@@ -21,6 +22,7 @@ class Seen:
     part: str
     headers: dict[str, str]
     body: bytes
+    target: str
     sent: int = 0
     left: threading.Event = field(default_factory=threading.Event)  # the other end closed or reset the connection
 
@@ -98,7 +100,8 @@ def read_request(connection: socket.socket) -> Seen | None:
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     while len(body) < int(headers.get("content-length", 0)):
         body += connection.recv(1 << 20)
-    return Seen(request_line.split(" ")[1].split("/")[1], headers, body)
+    target = request_line.split(" ")[1]
+    return Seen(target.split("/")[1], headers, body, target)
 
 
 def await_leave(connection: socket.socket, seen: Seen) -> None:
@@ -156,6 +159,45 @@ def chat(upstream: PlayingUpstream, connection: socket.socket, seen: Seen) -> bo
         connection.sendall(event({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
     connection.sendall(event({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}))
     if (asked.get("stream_options") or {}).get("include_usage"):
+        connection.sendall(event({**base, "choices": [], "usage": usage}))
+    connection.sendall(DONE)
+    return False
+
+
+def serves(upstream: PlayingUpstream, connection: socket.socket, seen: Seen) -> bool:
+    """Every operation, at OpenAI's paths and at Azure's."""
+    path = seen.target.partition("?")[0]
+    if path.endswith("/chat/completions"):
+        return chat(upstream, connection, seen)
+    if path.endswith("/completions"):
+        return completions(connection, seen)
+    vector = [0.5, -0.25]
+    wants_base64 = seen.document.get("encoding_format") == "base64"
+    embedding = base64.b64encode(struct.pack("<2f", *vector)).decode() if wants_base64 else vector
+    asked = seen.document["input"]
+    data = [
+        {"object": "embedding", "index": index, "embedding": embedding}
+        for index in range(1 if isinstance(asked, str) else len(asked))
+    ]
+    usage = {"prompt_tokens": 4, "total_tokens": 4}
+    connection.sendall(whole({"object": "list", "data": data, "model": "e", "usage": usage}))
+    return True
+
+
+def completions(connection: socket.socket, seen: Seen) -> bool:
+    base = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": seen.document["model"]}
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+    def choice(text: str, finish: str | None) -> dict:
+        return {"index": 0, "text": text, "finish_reason": finish, "logprobs": None}
+
+    if not seen.document.get("stream"):
+        connection.sendall(whole({**base, "choices": [choice("five by five", "stop")], "usage": usage}))
+        return True
+    connection.sendall(STREAM_HEAD)
+    for text, finish in (("five ", None), ("by ", None), ("five", "stop")):
+        connection.sendall(event({**base, "choices": [choice(text, finish)], "usage": None}))
+    if (seen.document.get("stream_options") or {}).get("include_usage"):
         connection.sendall(event({**base, "choices": [], "usage": usage}))
     connection.sendall(DONE)
     return False
@@ -222,6 +264,7 @@ def openai_error(status: str, message: str, *headers: str) -> bytes:
 HTML = b"<html><body>Welcome to the wrong server</body></html>"
 PARTS: dict[str, Callable[[PlayingUpstream, socket.socket, Seen], bool]] = {
     "chat": chat,
+    "serves": serves,
     "silent": silent,
     "started": started,
     "held": held,
@@ -235,5 +278,8 @@ PARTS: dict[str, Callable[[PlayingUpstream, socket.socket, Seen], bool]] = {
     "breaks": says(STREAM_HEAD + chunk("begun")),
     "limit": says(openai_error("429 Too Many Requests", "slow down", "retry-after: 7")),
     "refuses": says(openai_error("400 Bad Request", "this model has no 'seed'")),
+    "not-there": says(
+        b"HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: %d\r\n\r\n" % len(HTML) + HTML
+    ),
     "unavailable": says(openai_error("503 Service Unavailable", "overloaded")),
 }

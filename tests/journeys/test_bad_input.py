@@ -153,7 +153,7 @@ def test_content_of_an_odd_type_is_the_upstreams_to_judge(running, upstream):
 def test_an_unknown_model_and_unknown_paths(running):
     error = check(running, send(running, about(model="gpt-9")), 404, "gpt-9", "/v1/models")
     assert (error["param"], error["code"]) == ("model", "model_not_found")
-    check(running, send(running, target="POST /v1/embeddings"), 404, "/v1/embeddings")
+    check(running, send(running, target="POST /v1/images/generations"), 404, "/v1/images/generations")
     check(running, send(running, target="GET /v1/../../etc/passwd"), 404)
     check(running, send(running, target="DELETE /v1/chat/completions"), 405, "POST")
     check(running, send(running, b"", target="GET /receipts/../state.sqlite"), 400, "x-sekisho-receipt")

@@ -1,5 +1,6 @@
 """Builds one gateway process."""
 
+import asyncio
 import gc
 import logging
 import random
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from sekisho.app.installation import snapshot_store
+from sekisho.app.issuers import IssuerFetches, key_sources
 from sekisho.app.keys import OrganisationKeys
 from sekisho.app.process import stop_event
 from sekisho.app.receipts import LogReceipts
@@ -20,12 +22,15 @@ from sekisho.gateway.http1.interfaces import Header, ServerLimits
 from sekisho.gateway.http1.server import HttpServer
 from sekisho.gateway.http1.tls import server_tls_context
 from sekisho.gateway.interfaces import InForce
-from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.metrics import Gauges, Metrics, label
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
 from sekisho.gateway.surface import Surface
 from sekisho.gateway.upstreams import put_in_force
-from sekisho.gateway.worker import STALE_AFTER_S, Follower, serve
+from sekisho.gateway.worker import FOLLOW_INTERVAL_S, STALE_AFTER_S, Follower, serve
+from sekisho.identity.callers import Callers
+from sekisho.identity.key_files import KeyFiles
+from sekisho.identity.key_sets import KeySets
 from sekisho.identity.keyring import Keyring
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import SystemClock
@@ -43,16 +48,19 @@ log = logging.getLogger(__name__)
 class SnapshotFiles:
     """The worker's SnapshotSource over a data directory."""
 
-    def __init__(self, directory: DataDirectory, credentials: Credentials) -> None:
+    def __init__(self, directory: DataDirectory, credentials: Credentials, key_sets: KeySets) -> None:
         self._store = snapshot_store(directory)
         self._root = directory.root
         self._credentials = credentials
+        self._key_sets = key_sets
 
     def current(self) -> str | None:
         return self._store.current()
 
     def put_in_force(self, digest: str, now_us: int) -> InForce:
-        return put_in_force(self._store.load(digest, now_us), self._root, self._credentials.secret)
+        snapshot = self._store.load(digest, now_us)
+        self._key_sets.preload(key_sources(snapshot.catalogue))
+        return put_in_force(snapshot, self._root, self._credentials.secret)
 
 
 async def run_gateway(
@@ -64,14 +72,22 @@ async def run_gateway(
     clock, ids, metrics = SystemClock(), IdSource(), Metrics()
     keyring = Keyring()
     register = SqlIdentity(directory.state, clock)
-    follower = Follower(register, keyring, SnapshotFiles(directory, Credentials(root, environment)), clock)
+    client = HttpClient()
+    organisation_keys = OrganisationKeys(directory.organisation_keys)
+    key_sets = KeySets(
+        KeyFiles(root, directory.issuer_keys),
+        IssuerFetches(client, root),
+        clock,
+        changed=lambda: callers.forget_tokens(),
+    )
+    snapshots = SnapshotFiles(directory, Credentials(root, environment), key_sets)
+    follower = Follower(register, keyring, snapshots, clock)
+    callers = Callers(keyring, key_sets, lambda: follower.in_force().snapshot.catalogue, organisation_keys.key, clock)
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
-    client = HttpClient()
     recorder = Recorder(writer, clock, ids, metrics)
-    organisation_keys = OrganisationKeys(directory.organisation_keys)
     pipeline = Pipeline(
-        keys=keyring,
+        keys=callers,
         in_force=follower.in_force,
         recorder=recorder,
         commitments=organisation_keys,
@@ -94,8 +110,14 @@ async def run_gateway(
             reasons.append(error.message)
         return reasons
 
-    def gauges() -> dict[str, float]:
-        return {"sekisho_ledger_full": float(writer.full), "sekisho_register_age_seconds": follower.age_s()}
+    def gauges() -> Gauges:
+        return {
+            "sekisho_ledger_full": float(writer.full),
+            "sekisho_register_age_seconds": follower.age_s(),
+            "sekisho_issuer_keys_age_seconds": {
+                label("issuer", issuer): age_s for issuer, age_s in key_sets.ages_s().items()
+            },
+        }
 
     surface = Surface(
         pipeline=pipeline,
@@ -117,6 +139,9 @@ async def run_gateway(
     )
 
     async def close() -> None:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await key_sets.close()
         pipeline.close()
         await client.close()
         await writer.close()
@@ -127,8 +152,21 @@ async def run_gateway(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
+    following = asyncio.create_task(follow_callers(callers))
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)
     await serve(server, listener, follower, stop, settings.gateway.drain_seconds, close)
+
+
+async def follow_callers(callers: Callers) -> None:
+    """Until cancelled: take over what a new snapshot declares of callers, whether or not anybody calls."""
+    while True:
+        try:
+            callers.follow()
+        except Unavailable:
+            pass  # no snapshot is in force just now: requests are told, and nobody is let in
+        except Exception:
+            log.exception("watchers of dropped callers failed")  # the next snapshot must be followed all the same
+        await asyncio.sleep(FOLLOW_INTERVAL_S)
 
 
 def open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
 from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Mistake
@@ -89,6 +90,7 @@ def check_declarations(directory: DataDirectory) -> list[Mistake]:
         mistakes += check_policy_texts(declarations.policies)
     else:
         mistakes += check_policies(declarations.catalogue, declarations.policies, _labels()).mistakes
+        mistakes += caller_mistakes(directory, declarations.catalogue)
     return sorted(mistakes)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from sekisho.catalog.callers import ambiguities, read_certificates, read_issuers
 from sekisho.catalog.deployments import Known, read_deployment
 from sekisho.catalog.facts import provider_facts
 from sekisho.catalog.interfaces import (
@@ -87,6 +88,7 @@ def catalogue_of(
     )
     deployments = read_all("deployments", lambda name, table: read_deployment(name, table, known))
     _check_counts(names, deployments, mistakes)
+    mistakes += ambiguities(organisations)
     if mistakes or boundary is None:
         return None, tuple(sorted(set(mistakes)))
     return Catalogue(boundary, organisations, sites, providers, models, deployments), ()
@@ -203,6 +205,8 @@ def _organisation(name: str, table: Table, boundary: Boundary) -> Organisation:
         title=_title(name, table),
         default_class=default_class,
         default_residency=None if residency is None else expanded(residency, boundary.jurisdictions),
+        issuers=read_issuers(table, boundary),
+        certificates=read_certificates(table, boundary),
     )
 
 

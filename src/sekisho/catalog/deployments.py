@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from sekisho.catalog.deployment_types import REGIONS, ZONES, implied_processing, rule_of
 from sekisho.catalog.facts import UNKNOWN_FACT, deployment_facts
@@ -20,10 +21,11 @@ from sekisho.catalog.jurisdictions import expanded
 from sekisho.catalog.table import Table, looks_like_credential, shown
 from sekisho.catalog.urls import take_networks, take_path, take_url
 
-DIALECTS: Final = ("openai",)
+DIALECTS: Final = ("openai", "azure")
 TIMEOUT_MS_MAX: Final = 3_600_000  # an hour: longer than any answer worth waiting for
 UPSTREAM_MODEL_MAX: Final = 256
 CREDENTIAL_REMEDY: Final = 'Refer to it: credential = { file = "keys/name" } or credential = { env = "NAME" }'
+_API_VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 # Keys under which people write secrets by habit.
 _SECRET_KEYS: Final = ("api_key", "apikey", "api-key", "key", "password", "secret", "token", "authorization", "bearer")
@@ -46,6 +48,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
     site = table.take_choice("site", known.sites, "a declared site", required=False)
     url = take_url(table, "url")
     dialect = table.take_choice("dialect", DIALECTS, "a dialect", required=False) or DIALECTS[0]
+    api_version = _api_version(table, dialect, url)
     deployment_type = table.take_choice("type", DEPLOYMENT_TYPES, "a deployment type")
     upstream_model = table.take_text("upstream_model", default=model)
     credential = _credential(table)
@@ -71,6 +74,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
         provider=provider,
         url=url,
         dialect=dialect,
+        api_version=api_version,
         deployment_type=deployment_type,
         facts=facts,
         upstream_model=upstream_model,
@@ -80,6 +84,22 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
         tls=tls,
         **timeouts,
     )
+
+
+def _api_version(table: Table, dialect: str, url: str | None) -> str | None:
+    """The version of Azure's API that is spoken to the deployment; of the other dialects there are no versions."""
+    if dialect != "azure":
+        if table.take("api_version") is not None:
+            table.mistake("api_version", "is for the dialect azure", 'Remove it, or declare dialect = "azure"')
+        return None
+    if url is not None and "/openai" in urlsplit(url).path:
+        remedy = 'Give the resource\'s endpoint alone; for one that ends in /openai/v1 declare dialect = "openai"'
+        table.mistake("url", "holds a path that the dialect azure adds itself", remedy)
+    version = table.take_text("api_version", remedy='Name one that the resource knows: api_version = "2024-10-21"')
+    if version is not None and not _API_VERSION.fullmatch(version):
+        table.mistake("api_version", f"{shown(version)} is not a version", "Write YYYY-MM-DD or YYYY-MM-DD-preview")
+        return None
+    return version
 
 
 def _facts(table: Table, deployment_type: str | None, site: str | None, known: Known) -> dict[str, Fact]:

@@ -1,6 +1,7 @@
 """Reading a tree of declarations from a directory. Never raises for what is in it: mistakes are values."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,10 @@ POLICIES: Final = "policies"
 _NOTES: Final = (".md", ".txt")  # people keep notes beside their declarations
 
 
-def read_declarations(directory: Path) -> Declarations:
+def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -> Declarations:
     """Everything declared under `directory`, or every mistake in it at once.
+
+    `added` (file names → TOML texts) are read as though they stood there already.
 
     Layout: `boundary.toml`, `organisations/*.toml`, `sites/*.toml`, `providers/*.toml`, `models/*.toml`,
     `deployments/*.toml`, `policies/*.cedar`. One file is one object, named by its file. Names beginning with a dot
@@ -23,6 +26,7 @@ def read_declarations(directory: Path) -> Declarations:
     """
     reader = _Tree(directory)
     tables, policies = reader.read()
+    tables.update({file: tomllib.loads(text) for file, text in (added or {}).items()})
     catalogue, mistakes = catalogue_of(tables, {mistake.file for mistake in reader.mistakes})
     every = tuple(sorted({*reader.mistakes, *mistakes}))
     return Declarations(None if every else catalogue, policies, every)

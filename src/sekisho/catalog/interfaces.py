@@ -45,6 +45,20 @@ DEPLOYMENT_TYPES: Final = (
     "openai-compatible",
 )
 
+# RFC 7518 section 3.1 and RFC 8037, asymmetric only: whoever can check a token must not be able to make one.
+TOKEN_ALGORITHMS: Final = (
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "PS256",
+    "PS384",
+    "PS512",
+    "RS256",
+    "RS384",
+    "RS512",
+)
+
 
 class Grade(IntEnum):
     """How well a fact is supported."""
@@ -98,11 +112,72 @@ class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packs: tuple[str, ...] = ("jp-residency",)
 
 
+class RequiredClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A claim that a token must hold with one of `values`."""
+
+    claim: str
+    values: tuple[str | bool, ...]
+
+
+class RoleMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one value of the roles claim gives."""
+
+    value: str
+    roles: tuple[str, ...]
+
+
+class Issuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An issuer of tokens (JWT) whose subjects may call as this organisation. See docs/callers.md.
+
+    Its keys come from `jwks_file` (path relative to the data directory), else from `jwks_url`, else from where the
+    issuer's discovery document says. A `ca_file` is exclusive. `…_claim` is a path into the claims, outermost name
+    first. `data_class` and `residency` are constants, taken where the claim is absent or not named.
+    """
+
+    issuer: str
+    audience: tuple[str, ...]
+    algorithms: tuple[str, ...]
+    jwks_file: str | None = None
+    jwks_url: str | None = None
+    ca_file: str | None = None
+    refresh_seconds: int = 300
+    clock_skew_seconds: int = 60
+    subject_claim: tuple[str, ...] = ("sub",)
+    roles: tuple[str, ...] = ()
+    roles_claim: tuple[str, ...] | None = None
+    roles_map: tuple[RoleMapping, ...] = ()
+    require: tuple[RequiredClaim, ...] = ()
+    data_class: str | None = None
+    data_class_claim: tuple[str, ...] | None = None
+    residency: tuple[str, ...] | None = None
+    residency_claim: tuple[str, ...] | None = None
+
+
+class ClientCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Client certificates that may call as this organisation; the gateway's TLS has verified them before.
+
+    Exactly one of `sha256` (hex, of the DER), `dns`, `uri` (patterns of a subject alternative name) and `subject`
+    (attribute and pattern, all of which must match) is set. A pattern holds at most one `*`. `revoked` are SHA-256
+    of certificates that match and may not call.
+    """
+
+    roles: tuple[str, ...]
+    sha256: str | None = None
+    dns: str | None = None
+    uri: str | None = None
+    subject: tuple[tuple[str, str], ...] = ()
+    revoked: tuple[str, ...] = ()
+    data_class: str | None = None
+    residency: tuple[str, ...] | None = None
+
+
 class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     title: str
     default_class: str | None = None
     default_residency: tuple[str, ...] | None = None
+    issuers: tuple[Issuer, ...] = ()
+    certificates: tuple[ClientCertificate, ...] = ()
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,7 +216,8 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `facts` keys (all present, unknown where nothing is declared): processing, storage, abuse_review, telemetry,
     control_plane, support_staff, identity_provider, policy_authority, tenancy, key_holder.
     `networks` are CIDR strings that the endpoint's addresses must lie in; empty means not restricted.
-    `dialect` is "openai" (base URL ends where `/chat/completions` is appended).
+    `dialect` is "openai" (base URL ends where `/chat/completions` is appended) or "azure" (a resource's endpoint, to
+    which `/openai/deployments/{upstream_model}/…?api-version={api_version}` is appended).
     """
 
     name: str
@@ -153,6 +229,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: dict[str, Fact]
     upstream_model: str
     site: str | None = None
+    api_version: str | None = None  # of the dialect "azure" only
     credential: CredentialReference | None = None
     networks: tuple[str, ...] = ()
     tls: UpstreamTls = UpstreamTls()

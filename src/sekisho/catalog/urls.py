@@ -14,18 +14,19 @@ _URL_TEXT = re.compile(r"[!-~]+")  # RFC 3986: printable ASCII only
 
 def take_url(table: Table, key: str) -> str | None:
     """A base URL without a trailing slash: https, or http to a loopback address; no userinfo, query, fragment."""
-    remedy = "Give the base URL that /chat/completions is appended to, for example https://api.example.jp/v1"
+    remedy = "Give the base URL that the dialect's paths are appended to, for example https://api.example.jp/v1"
     text = table.take_text(key, remedy=remedy)
     if text is None:
         return None
-    problem = _url_problem(text)
+    problem = url_problem(text)
     if problem is not None:
         table.mistake(key, *problem)
         return None
     return text.rstrip("/")
 
 
-def _url_problem(text: str) -> tuple[str, str] | None:
+def url_problem(text: str) -> tuple[str, str] | None:
+    """What is wrong with a base URL, and what would be right; None if nothing is."""
     if len(text) > URL_MAX or not _URL_TEXT.fullmatch(text) or "\\" in text:
         return "holds characters that a URL can't hold", "Use ASCII without spaces; percent-encode the rest"
     try:

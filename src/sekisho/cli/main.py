@@ -35,7 +35,10 @@ COMMANDS: Final = (
     Command("up", "To run an installation", "run it: gateway, control and engines, restarted when they fail"),
     Command("gateway", "To run an installation", "run one gateway process only"),
     Command("control", "To run an installation", "run the control process only"),
+    Command("engine", "To run an installation", "serve models on this machine with llama.cpp, and declare them"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
+    Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
+    Command("models", "To govern it", "list the models declared"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
 )

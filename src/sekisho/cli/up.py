@@ -10,7 +10,7 @@ from pathlib import Path
 from sekisho.app.process import configure_log
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.files import FileLock, LockHeld
-from sekisho.settings import DataDirectory, Settings, load_settings, split_address
+from sekisho.settings import DataDirectory, EngineSettings, Settings, load_settings, split_address
 from sekisho.supervisor import Child, Supervisor, bind
 
 
@@ -61,8 +61,7 @@ def children(root: Path, settings: Settings) -> list[Child]:
         )
     ]  # fmt: skip
     for name, engine in settings.engines.items():
-        arguments = ["-m", "sekisho.capacity.manual", "--listen", engine.listen, "--model", engine.model]
-        found.append(Child(f"engine {name}", [*arguments, "--exit-with-parent"], stop_order=1, stop_bound_s=5))
+        found.append(Child(f"engine {name}", engine_arguments(root, engine), stop_order=1, stop_bound_s=5))
     for number in range(settings.gateway.workers):
         found.append(
             Child(
@@ -71,6 +70,17 @@ def children(root: Path, settings: Settings) -> list[Child]:
             )
         )  # fmt: skip
     return found
+
+
+def engine_arguments(root: Path, engine: EngineSettings) -> list[str]:
+    """What Python is told to run an engine of the installation in `root`."""
+    common = ["--listen", engine.listen, "--model", engine.model, "--exit-with-parent"]
+    if engine.kind == "manual":
+        return ["-m", "sekisho.capacity.manual", *common]
+    numbers = {"--context": engine.context, "--parallel": engine.parallel, "--threads": engine.threads}
+    words = [str(word) for pair in numbers.items() if pair[1] for word in pair]
+    words += ["--embeddings"] if engine.embeddings else []
+    return ["-m", "sekisho", "engine", "serve", *common, *words, str(root / engine.file)]
 
 
 def _announce_when_ready(settings: Settings) -> Callable[[], None]:

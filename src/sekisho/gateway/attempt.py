@@ -1,6 +1,6 @@
 """One attempt at a deployment: its decision entry, and the one outcome that must follow it."""
 
-from sekisho.gateway.dialects.openai import Usage, estimate_tokens
+from sekisho.gateway.dialects.answers import Usage, estimate_tokens
 from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
 from sekisho.gateway.http1.interfaces import Exchange
 from sekisho.gateway.metrics import Metrics
@@ -64,6 +64,10 @@ class Attempt:
         self.first_byte_us: int | None = None
         self.status: int | None = None
 
+    @property
+    def metrics(self) -> Metrics:
+        return self._recorder.metrics
+
     def first_byte(self) -> int:
         """Note that the answer began; microseconds since the decision."""
         self.first_byte_us = self._recorder.clock.now_us() - self.started_us
@@ -114,6 +118,17 @@ class Attempt:
         self._held = draft
         if not hold:
             self.write_held()
+
+    async def write_held_batched(self) -> None:
+        """Write what is held, if anything, in one write with what other attempts write in this turn of the loop."""
+        draft, self._held = self._held, None
+        if draft is None:
+            return
+        try:
+            written = self._recorder.writer.append_batched(draft, self._reservation)
+        finally:
+            self._reservation.release()
+        await written
 
     def write_held(self, *, with_next: bool = False) -> None:
         """Write what is held, if anything: now, or `with_next`, in one frame with what is appended in the same turn."""

@@ -1,7 +1,7 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
 decision body: {attempt, candidates, chosen: {action, deployment} | null, completion_tokens_max, engine, input,
-  policies: {index: id}, received: commitment, schema, sent: commitment | null}
+  operation, policies: {index: id}, received: commitment, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
   peer: {address, certificate_sha256, port} | null, status: HTTP status | null, timings_us: {first_byte, total},
   usage: {completion, prompt, source} | null, written: whether a byte left}
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from sekisho.gateway.dialects.openai import Usage
+from sekisho.gateway.dialects.answers import Usage
 from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
@@ -44,6 +44,7 @@ class Ended(StrEnum):
 class DecisionRecord(NamedTuple):
     """What a decision entry tells besides the decision itself."""
 
+    operation: str
     attempt: int
     route: Route | None
     completion_tokens_max: int | None
@@ -84,6 +85,7 @@ class DecisionEncoder:
                 "completion_tokens_max": record.completion_tokens_max,
                 "engine": self._engine,
                 "input": orjson.Fragment(decision.input_bytes),
+                "operation": record.operation,
                 "policies": self._named(decision),
                 "received": record.received,
                 "schema": self._schema,

@@ -2,15 +2,17 @@
 
 GatewayError
 ├── BadRequest              400  the request can't be read or says something impossible
-├── Unauthenticated         401  no key, an unknown key, a revoked key
+├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
 ├── NotFound                404  an unknown model, path or receipt
 ├── MethodNotAllowed        405
 ├── UnsupportedEncoding     415  content codings and media types that we don't read
 ├── Busy                    429  too much at once
 ├── UpstreamFailed          502  every permitted deployment failed
-│   ├── UpstreamRefused     502  … with a status that is not the caller's to mend
-│   └── UpstreamTimedOut    504  … by silence
+│   ├── UpstreamAnswered    502  … with a status that is not the caller's to mend
+│   ├── UpstreamTimedOut    504  … by silence
+│   └── NotServed           404  none of them has the operation
+├── UpstreamRefused         4xx  a deployment's own status, where its error can't be read
 ├── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
 └── TransportRefused        400, 408, 413, 415, 417, 431, 500, 503: it never became a request
 
@@ -92,6 +94,15 @@ class NotFound(GatewayError):
     code = "not_found"
 
 
+def model_not_found(name: str) -> NotFound:
+    return NotFound(
+        f"the model {name!r} does not exist here",
+        param="model",
+        code="model_not_found",
+        remedy="GET /v1/models lists the models",
+    )
+
+
 class MethodNotAllowed(GatewayError):
     status = 405
     type = _INVALID
@@ -116,7 +127,7 @@ class UpstreamFailed(GatewayError):
     status = 502
 
 
-class UpstreamRefused(UpstreamFailed):
+class UpstreamAnswered(UpstreamFailed):
     """The deployment answered with `upstream_status`, which says nothing that its caller could act on."""
 
     def __init__(self, upstream_status: int) -> None:
@@ -128,6 +139,23 @@ class UpstreamRefused(UpstreamFailed):
 class UpstreamTimedOut(UpstreamFailed):
     status = 504
     code = "upstream_timeout"
+
+
+class NotServed(UpstreamFailed):
+    """The deployment is well, but has nothing where the operation would be."""
+
+    status = 404
+    type = _INVALID
+    code = "operation_not_served"
+
+
+class UpstreamRefused(GatewayError):
+    """The deployment's answer concerns the caller, but says nothing that could be passed on."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the deployment answered with status {status}", code=upstream_status_code(status))
+        self.status = status
+        self.type = Busy.type if status == Busy.status else _INVALID
 
 
 class Unavailable(GatewayError):
@@ -198,17 +226,31 @@ CODES: Final = {
     "invalid_request": "the body or a header says something impossible",
     "invalid_json": "the body is not JSON, holds a number beyond 64 bits, or is nested too deeply",
     "invalid_receipt_id": "what was asked for is not a receipt's id",
+    "api_version_missing": "a path of Azure's API without its api-version",
     "invalid_api_key": "no key, an unknown key or a revoked one",
+    "credentials_conflict": "two credentials that don't belong together",
+    "certificate_refused": "a client certificate that no organisation declares, or more than one does",
+    "invalid_token": "a token that does not count",
+    "token_malformed": "not a signed token as they are read here",
+    "token_unknown_issuer": "no organisation declares the token's issuer",
+    "token_wrong_audience": "the token was issued for something else",
+    "token_expired": "the token is over",
+    "token_not_yet_valid": "the token begins later",
+    "token_unknown_key": "the token's issuer publishes no such key",
+    "token_bad_signature": "the key that the token names did not sign it",
+    "token_claims_refused": "the token's claims are not those that were declared",
     "key_revoked": "the key was revoked while its request was being served",
     "not_permitted": "the policies permit no deployment to receive this request",
     "entry_too_large": "the decision does not fit a ledger entry, so nothing may be sent",
     "model_not_found": "no such model is declared",
+    "operation_not_served": "the deployments of the model don't have the operation, or don't know their model",
     "not_found": "there is nothing at this path",
     "receipt_not_found": "the organisation has no such receipt",
     "method_not_allowed": "the path does not take this method",
     "unsupported_media_type": "the body is not application/json",
     "too_many_requests": "the gateway serves as much as it may",
     "ledger_full": "the ledger can't record, so nothing is sent: the disk is full",
+    "issuer_keys_unavailable": "tokens can't be verified yet: their issuer's keys have never been read",
     "epoch_over": "a declared fact has ended, and the rules without it can't be read",
     "unavailable": "the gateway can't serve now",
     "internal": "a fault of the gateway; its log tells more",

@@ -12,10 +12,10 @@ from sekisho.snapshot.interfaces import Snapshot
 
 
 class Upstream(NamedTuple):
-    """How a deployment is reached: the endpoint, the path of its chat resource, and the headers it is owed."""
+    """How a deployment is reached: the endpoint, the target of each operation by name, and the headers it is owed."""
 
     endpoint: Endpoint
-    chat_target: str
+    targets: dict[str, str]
     headers: tuple[Header, ...]
 
 
@@ -32,16 +32,19 @@ class InForce(NamedTuple):
 
 
 class Keys(Protocol):
-    """The keys in memory."""
+    """Who may call: API keys, and the tokens and client certificates that the catalogue in force declares."""
 
-    def authenticate(self, authorization: bytes | None, api_key: bytes | None) -> Principal:
-        """Raises a SekishoError that says what is wrong with the key."""
+    def authenticate(self, authorization: bytes | None, api_key: bytes | None, certificate: bytes | None) -> Principal:
+        """Whom the headers and the client certificate (DER) stand for.
+
+        Raises AuthenticationError, or IssuerKeysUnavailable.
+        """
         ...
 
-    def is_live(self, principal_id: str) -> bool: ...
+    def is_live(self, principal: Principal) -> bool: ...
 
-    def watch(self, principal_id: str, ended: Callable[[str], None]) -> Any:
-        """Call `ended` when the key is revoked, until `unwatch`. Raises a SekishoError if it is revoked already."""
+    def watch(self, principal: Principal, ended: Callable[[str], None]) -> Any:
+        """Call `ended` when `is_live` ends, until `unwatch`. Raises AuthenticationError if it has already."""
         ...
 
     def unwatch(self, watch: Any) -> None: ...

@@ -1,7 +1,7 @@
 """Counters of one worker, in Prometheus' text format (version 0.0.4)."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 METRICS: Final = {
@@ -10,11 +10,15 @@ METRICS: Final = {
     "sekisho_attempts_total": ("counter", "Attempts at a deployment, by how they ended."),
     "sekisho_attempt_errors_total": ("counter", "Attempts that failed, by the error that their receipt names."),
     "sekisho_faults_total": ("counter", "Faults that a caller was told of, by error code."),
+    "sekisho_authentications_total": ("counter", "Callers let in, by kind: key, token, certificate."),
     "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
     "sekisho_requests_in_flight": ("gauge", "Requests being served."),
     "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
     "sekisho_register_age_seconds": ("gauge", "Since the key register was last read."),
+    "sekisho_issuer_keys_age_seconds": ("gauge", "Since an issuer's keys were last read from where it publishes them."),
 }
+
+Gauges = Mapping[str, float | Mapping[str, float]]  # a value, or one for each of its labels as they are written
 
 
 class Metrics:
@@ -25,11 +29,12 @@ class Metrics:
         self.attempts: Counter[str] = Counter()
         self.attempt_errors: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
+        self.authentications: Counter[str] = Counter()
         self.denied = 0
         self.stream_events = 0
         self.in_flight = 0
 
-    def render(self, gauges: dict[str, float]) -> bytes:
+    def render(self, gauges: Gauges) -> bytes:
         """All metrics; `gauges` are those that others measure."""
         lines: list[str] = []
         _add(lines, "sekisho_requests_total", ((f'status="{status}"', n) for status, n in self.statuses.items()))
@@ -37,11 +42,20 @@ class Metrics:
         _add(lines, "sekisho_attempts_total", ((f'ended="{ended}"', n) for ended, n in self.attempts.items()))
         _add(lines, "sekisho_attempt_errors_total", ((f'code="{code}"', n) for code, n in self.attempt_errors.items()))
         _add(lines, "sekisho_faults_total", ((f'code="{code}"', n) for code, n in self.faults.items()))
+        _add(
+            lines, "sekisho_authentications_total", ((f'kind="{kind}"', n) for kind, n in self.authentications.items())
+        )
         _add(lines, "sekisho_stream_events_total", [("", self.stream_events)])
         _add(lines, "sekisho_requests_in_flight", [("", self.in_flight)])
         for name, value in gauges.items():
-            _add(lines, name, [("", value)])
+            _add(lines, name, value.items() if isinstance(value, Mapping) else [("", value)])
         return ("\n".join(lines) + "\n").encode()
+
+
+def label(name: str, value: str) -> str:
+    """`name="value"`, escaped as the format asks."""
+    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'{name}="{escaped}"'
 
 
 def _add(lines: list[str], name: str, samples: Iterable[tuple[str, float]]) -> None:

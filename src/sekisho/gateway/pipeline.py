@@ -1,4 +1,4 @@
-"""The life of a chat request, step by step (ARCHITECTURE.md, "The life of a request"). No socket is opened here.
+"""The life of a request to a model, step by step (ARCHITECTURE.md, "The life of a request"). No socket is opened here.
 
 G1  `_attempt` sends only after the decision's entry is durable.
 G2  `_attempt` sends only what `decide` permitted for exactly this input; every retry is decided again.
@@ -13,18 +13,22 @@ from typing import Any, Final
 from sekisho.catalog.interfaces import ANYWHERE
 from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
-from sekisho.gateway.dialects.openai import ChatRequest, WholeAnswer, parse_chat, read_answer, upstream_body
+from sekisho.gateway.authentication import authenticated
+from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
+from sekisho.gateway.dialects.operations import ModelRequest, parse_request, upstream_body
+from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
 from sekisho.gateway.errors import (
-    BadRequest,
     Busy,
     GatewayError,
-    NotFound,
     NotPermitted,
+    NotServed,
     Unauthenticated,
     Unavailable,
+    UpstreamAnswered,
     UpstreamFailed,
     UpstreamRefused,
+    model_not_found,
     upstream_fault,
     upstream_status_code,
 )
@@ -51,9 +55,13 @@ ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of an answer that is not streamed:
 ERROR_BYTES_MAX: Final = 256 * 1024  # of an upstream's error
 _RETRY_AFTER_S: Final = 1
 LARGE_BODY_BYTES: Final = 256 * 1024  # reading more would hold up every other request for milliseconds
-_CALLERS_TO_FIX: Final = frozenset((400, 404, 409, 413, 422, 429))  # upstream's answers that concern the caller
-_WHEN_TO_RETRY: Final = (b"retry-after", b"retry-after-ms", b"x-should-retry")  # what SDKs heed of such an answer
 _EVENT_STREAM: Final = b"text/event-stream"
+_CALLERS_TO_FIX: Final = frozenset((400, 409, 413, 422, 429))  # upstream's answers that concern the caller
+_NOT_SERVED: Final = frozenset((404, 405, 501))  # upstream's answers where it lacks an operation, or the model
+_SAID_MAX: Final = 300  # characters of an upstream's message that are repeated in ours
+# An upstream's headers that clients act on: limits, when to come again, and how long it worked.
+_PASSED_HEADERS: Final = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry", b"openai-processing-ms"))
+_PASSED_PREFIX: Final = b"x-ratelimit-"
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +70,9 @@ class Governed:
     """A request after step 5: who asks, what it holds, what was decided. Sees one snapshot from here to its end."""
 
     __slots__ = (
+        "asked",
         "attempt",
-        "chat",
+        "call",
         "decision",
         "failed",
         "in_force",
@@ -75,22 +84,23 @@ class Governed:
     )
 
     def __init__(
-        self, request_id: str, received: bytes, in_force: InForce, principal: Principal, chat: ChatRequest
+        self, request_id: str, received: bytes, in_force: InForce, principal: Principal, call: Call, asked: ModelRequest
     ) -> None:
         self.request_id = request_id
         self.received = received
         self.in_force = in_force
         self.principal = principal
-        self.chat = chat
+        self.call = call
+        self.asked = asked
+        self.failed: set[str] = set()  # deployments that are not tried again for this request
         self.inspection: BodyInspection
         self.decision: Decision
         self.attempt: Attempt | None = None  # the last one
-        self.failed: set[str] = set()  # deployments that were tried in vain
         self.redaction: BodyRedaction | None = None  # the body without its labelled spans, where that is possible
 
 
 class Pipeline:
-    """Answers chat requests. One per worker; belongs to its event loop."""
+    """Answers requests to models. One per worker; belongs to its event loop."""
 
     def __init__(
         self,
@@ -121,10 +131,10 @@ class Pipeline:
     def close(self) -> None:
         self._aside.close()
 
-    async def chat(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+    async def serve(self, call: Call, request_id: str, request: InboundRequest, responder: Responder) -> int:
         """Serve one request and return the status; raises GatewayError for what must be answered with an error."""
         principal = self.authenticate(request)
-        governed = await self._govern(request_id, request, principal)
+        governed = await self._govern(call, request_id, request, principal)
         metrics = self._metrics
         if metrics.in_flight >= self._in_flight_max:
             raise Busy("too many requests are being served", remedy="Try again shortly", retry_after_s=_RETRY_AFTER_S)
@@ -137,36 +147,27 @@ class Pipeline:
     # -- 1: authenticate
 
     def authenticate(self, request: InboundRequest) -> Principal:
-        headers = request.headers
-        try:
-            return self._keys.authenticate(headers.get(b"authorization"), headers.get(b"api-key"))
-        except SekishoError as error:
-            raise Unauthenticated(error.message, remedy=error.remedy) from None
+        return authenticated(self._keys, request, self._metrics)
 
     # -- 2 to 5: parse, inspect, candidates, decide
 
-    async def _govern(self, request_id: str, request: InboundRequest, principal: Principal) -> Governed:
+    async def _govern(self, call: Call, request_id: str, request: InboundRequest, principal: Principal) -> Governed:
         is_large = len(request.body) > LARGE_BODY_BYTES
-        chat = (
-            await self._aside.run(parse_chat, request.headers, request.body)
+        asked = (
+            await self._aside.run(parse_request, call.operation, request.headers, request.body, call.model)
             if is_large
-            else parse_chat(request.headers, request.body)
+            else parse_request(call.operation, request.headers, request.body, call.model)
         )
         in_force = self._in_force()
         snapshot = in_force.snapshot
-        if chat.model not in snapshot.deployments_by_model:
-            raise NotFound(
-                f"the model {chat.model!r} does not exist here",
-                param="model",
-                code="model_not_found",
-                remedy="GET /v1/models lists the models",
-            )
+        if asked.model not in snapshot.deployments_by_model:
+            raise model_not_found(asked.model)
         stated = in_force.declarations.of(request.headers, principal)
-        governed = Governed(request_id, request.body, in_force, principal, chat)
+        governed = Governed(request_id, request.body, in_force, principal, call, asked)
         inspection, redaction = (
-            await self._aside.run(_inspected, snapshot.inspector_aside, chat.document)
+            await self._aside.run(_inspected, snapshot.inspector_aside, asked.document)
             if is_large
-            else _inspected(snapshot.inspector, chat.document)
+            else _inspected(snapshot.inspector, asked.document)
         )
         governed.inspection, governed.redaction = inspection, redaction
         labels_redacted = inspection.labels if redaction is None else redaction.labels
@@ -175,7 +176,7 @@ class Pipeline:
                 INPUT_VERSION,
                 snapshot.digest,
                 snapshot.epoch_from,
-                chat.model,
+                asked.model,
                 PrincipalInput(principal.id, principal.organisation, principal.roles),
                 stated.data_class,
                 stated.residency,
@@ -197,10 +198,9 @@ class Pipeline:
                 governed.attempt.write_held()
 
     async def _serve_by_attempts(self, governed: Governed, responder: Responder) -> int:
-        failed = governed.failed
         error: GatewayError | None = None
         for number in range(1, ATTEMPTS_MAX + 1):
-            route = self._router.choose(governed.decision, failed, self._clock.now_us())
+            route = self._router.choose(governed.decision, governed.failed, self._clock.now_us())
             if route is None:
                 break
             try:
@@ -209,9 +209,15 @@ class Pipeline:
                 error = stale  # the deployment may well be there: it stays in the choice
             except UpstreamFailed as failure:
                 error = failure
-                failed.add(route.deployment)
-                self._router.failed(route.deployment, self._clock.now_us())
-                log.warning("request %s: %s failed: %s", governed.request_id, route.deployment, failure)
+                governed.failed.add(route.deployment)
+                if isinstance(
+                    failure, NotServed
+                ):  # it may do well in what it serves; what it says may quote the caller
+                    said = failure.code
+                else:
+                    said = str(failure)
+                    self._router.failed(route.deployment, self._clock.now_us())
+                log.warning("request %s: %s failed: %s", governed.request_id, route.deployment, said)
         if error is None:
             error = await self._deny(governed)
         error.has_receipt = True
@@ -222,7 +228,8 @@ class Pipeline:
         now_us = self._clock.now_us()
         entry_id = self._ids.new(now_us)
         received = self._commit(governed, entry_id, "received", governed.received)
-        record = DecisionRecord(1, None, governed.chat.completion_tokens_max, received, None)
+        operation = governed.call.operation.name
+        record = DecisionRecord(operation, 1, None, governed.asked.completion_tokens_max, received, None)
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
         try:
@@ -239,7 +246,7 @@ class Pipeline:
         """One attempt. Raises UpstreamFailed if another may be made; nothing was given to the caller then."""
         upstream = governed.in_force.upstreams[route.deployment]
         deployment = governed.in_force.snapshot.deployments[route.deployment]
-        document = governed.chat.document
+        document = governed.asked.document
         if route.action != SEND_RAW:
             if governed.redaction is None:
                 raise AssertionError("permitted redacted, but there is nothing redacted")
@@ -250,9 +257,9 @@ class Pipeline:
         self._router.started(route.deployment)
         try:
             await durable  # G1: not a byte, not even a connection, before this
-            if not self._keys.is_live(governed.principal.id):
+            if not self._keys.is_live(governed.principal):
                 attempt.settle(Ended.REVOKED, error="key_revoked")
-                raise Unauthenticated("the API key was revoked", remedy="Ask for a new key")
+                raise Unauthenticated("the API key was revoked", remedy="Ask for a new key", code="key_revoked")
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
                 attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
@@ -263,7 +270,7 @@ class Pipeline:
                 )
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
-            head = await exchange.send("POST", upstream.chat_target, headers, body)
+            head = await exchange.send("POST", upstream.targets[governed.call.operation.name], headers, body)
             attempt.status = head.status
             return await self._answer(governed, attempt, route, head, responder)
         except UpstreamError as error:
@@ -288,9 +295,10 @@ class Pipeline:
         now_us = self._clock.now_us()
         entry_id = self._ids.new(now_us)
         record = DecisionRecord(
+            governed.call.operation.name,
             number,
             route,
-            governed.chat.completion_tokens_max,
+            governed.asked.completion_tokens_max,
             self._commit(governed, entry_id, "received", governed.received),
             self._commit(governed, entry_id, "sent", sent),
         )
@@ -331,23 +339,27 @@ class Pipeline:
         if exchange is None:
             raise AssertionError("an answer without an exchange")
         if head.status == 200:
-            if (_media_type(head) == _EVENT_STREAM) != governed.chat.stream:
+            streams = _media_type(head) == _EVENT_STREAM
+            asked = governed.asked.stream
+            if streams != asked and (streams or governed.call.operation.streams):
                 # A client that asked for a stream finds no event in another answer, and takes it for a complete one.
                 exchange.abort()
                 attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
-                asked = "did not stream although it was" if governed.chat.stream else "streamed although it was not"
-                raise UpstreamFailed(f"the deployment {asked} asked to", code="upstream_invalid")
-            headers = self._answer_headers(governed, route)
-            answer = self._relay if governed.chat.stream else self._whole
+                unasked = "streamed although it was not asked to" if streams else "did not stream as it was asked to"
+                raise UpstreamFailed(f"the deployment {unasked}", code="upstream_invalid")
+            headers = self._answer_headers(governed, route, head)
+            answer = self._relay if streams else self._whole
             await answer(governed, attempt, route, headers, responder)
             return head.status
         if head.status in _CALLERS_TO_FIX:
             await self._pass_error(governed, attempt, route, head, responder)
             return head.status
+        if head.status in _NOT_SERVED:
+            raise await self._not_served(governed, attempt, head, exchange)
         exchange.abort()
-        refused = UpstreamRefused(head.status)
-        attempt.settle(Ended.UPSTREAM_REFUSED, error=refused.code, hold=True)
-        raise refused
+        answered = UpstreamAnswered(head.status)
+        attempt.settle(Ended.UPSTREAM_REFUSED, error=answered.code, hold=True)
+        raise answered
 
     async def _relay(
         self, governed: Governed, attempt: Attempt, route: Route, headers: list[Header], responder: Responder
@@ -363,9 +375,9 @@ class Pipeline:
         def answered() -> None:
             self._router.answered(route.deployment, attempt.first_byte())
 
-        relay = StreamRelay(responder, exchange, attempt, commitment, headers, self._metrics, answered)
+        relay = StreamRelay(responder, attempt, commitment, governed.call, headers, answered)
         try:
-            watch = self._keys.watch(governed.principal.id, relay.revoke)
+            watch = self._keys.watch(governed.principal, relay.revoke)
         except SekishoError as error:
             attempt.settle(Ended.REVOKED, error="key_revoked")
             raise Unauthenticated(error.message, remedy=error.remedy) from None
@@ -386,49 +398,67 @@ class Pipeline:
             raise AssertionError("an answer without an exchange")
         self._router.answered(route.deployment, attempt.first_byte())
         answer = await exchange.read(ANSWER_BYTES_MAX)
-        whole = read_answer(answer)
+        text_bytes = governed.call.operation.text_bytes
+        whole = (
+            await self._aside.run(read_answer, answer, text_bytes)
+            if len(answer) > LARGE_BODY_BYTES
+            else read_answer(answer, text_bytes)
+        )
         if whole is None:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
             raise UpstreamFailed("the deployment's answer is not a JSON object", code="upstream_invalid")
         if whole.reports_error:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_error_answer", usage=whole.usage, hold=True)
             raise UpstreamFailed("the deployment reported an error with status 200", code="upstream_error_answer")
-        self._settle_whole(governed, attempt, whole, answer)
+        await self._settle_whole(governed, attempt, whole, answer)
         headers.append((b"content-type", b"application/json"))
         responder.respond(200, headers, answer)
 
     async def _pass_error(
         self, governed: Governed, attempt: Attempt, route: Route, head: ResponseHead, responder: Responder
     ) -> None:
-        """An error that concerns the caller goes on as it is; a 429 first looks for another deployment."""
+        """An error that concerns the caller goes on as it says; a 429 first looks for another deployment."""
         exchange = attempt.exchange
         if exchange is None:
             raise AssertionError("an answer without an exchange")
-        code = upstream_status_code(head.status)
         if head.status == 429 and self._has_alternative(governed, attempt, route):
             exchange.abort()
+            code = upstream_status_code(head.status)
             attempt.settle(Ended.UPSTREAM_REFUSED, error=code, hold=True)
             raise UpstreamFailed("the deployment is at its limit", code=code)
         answer = await exchange.read(ERROR_BYTES_MAX)
-        if read_answer(answer) is None:
-            answer = BadRequest(f"the deployment answered with status {head.status}", code=code).body()
-        self._settle_whole(governed, attempt, WholeAnswer(None, 0), answer)
-        headers = self._answer_headers(governed, route)
+        read = read_error(answer)
+        body = governed.call.surface.error_body(UpstreamRefused(head.status)) if read is None else read.body
+        await self._settle_whole(governed, attempt, WholeAnswer(None, 0), body)
+        headers = self._answer_headers(governed, route, head)
         headers.append((b"content-type", b"application/json"))
-        headers += [(name, head.headers[name]) for name in _WHEN_TO_RETRY if name in head.headers]
-        responder.respond(head.status, headers, answer)
+        responder.respond(head.status, headers, body)
 
     def _has_alternative(self, governed: Governed, attempt: Attempt, route: Route) -> bool:
-        """Whether the request may still be tried elsewhere, so that the caller need not hear of this answer."""
-        tried = governed.failed | {route.deployment}
-        permitted = {*governed.decision.permitted_raw, *governed.decision.permitted_redacted}
-        return attempt.number < ATTEMPTS_MAX and not permitted <= tried
+        """Whether another deployment, not yet tried, can be."""
+        decision = governed.decision
+        left = {*decision.permitted_raw, *decision.permitted_redacted} - governed.failed - {route.deployment}
+        return bool(left) and attempt.number < ATTEMPTS_MAX
 
-    def _settle_whole(self, governed: Governed, attempt: Attempt, whole: WholeAnswer, answer: bytes) -> None:
+    async def _not_served(
+        self, governed: Governed, attempt: Attempt, head: ResponseHead, exchange: Exchange
+    ) -> NotServed:
+        read = read_error(await exchange.read(ERROR_BYTES_MAX))
+        attempt.settle(Ended.UPSTREAM_REFUSED, error=upstream_status_code(head.status), hold=True)
+        said = "" if read is None else f": {read.message[:_SAID_MAX]}"
+        return NotServed(
+            f"the deployment does not serve {governed.call.operation.name}, or does not know its model "
+            f"(it answered {head.status}{said})",
+            remedy="Choose a model that does, or ask the operator of this gateway",
+        )
+
+    async def _settle_whole(self, governed: Governed, attempt: Attempt, whole: WholeAnswer, answer: bytes) -> None:
         commitment = self._commit(governed, attempt.outcome_id, "answer", answer)
-        attempt.settle(Ended.COMPLETE, usage=whole.usage, answer=commitment, answer_text_bytes=whole.text_bytes)
+        text_bytes = whole.text_bytes
+        attempt.settle(Ended.COMPLETE, usage=whole.usage, answer=commitment, answer_text_bytes=text_bytes, hold=True)
+        await attempt.write_held_batched()
 
-    def _answer_headers(self, governed: Governed, route: Route) -> list[Header]:
+    def _answer_headers(self, governed: Governed, route: Route, head: ResponseHead) -> list[Header]:
         deployment = governed.in_force.snapshot.deployments[route.deployment]
         request_id = governed.request_id.encode()
         return [
@@ -437,6 +467,7 @@ class Pipeline:
             (b"x-sekisho-deployment", deployment.name.encode()),
             (b"x-sekisho-jurisdiction", _jurisdiction(deployment.facts["processing"].value)),
             (b"x-sekisho-labels", ", ".join(governed.inspection.labels).encode()),
+            *[header for header in head.headers.items() if _passes(header[0])],
         ]
 
 
@@ -455,6 +486,10 @@ class StalePooledConnection(UpstreamFailed):
 def _jurisdiction(processing: tuple[str, ...]) -> bytes:
     """Anywhere is every jurisdiction there is; the word says it better than the list."""
     return b"anywhere" if ANYWHERE in processing else ", ".join(processing).encode()
+
+
+def _passes(name: bytes) -> bool:
+    return name in _PASSED_HEADERS or name.startswith(_PASSED_PREFIX)
 
 
 def _media_type(head: ResponseHead) -> bytes:

@@ -13,12 +13,12 @@ from typing import Final
 import orjson
 
 from sekisho.gateway.attempt import Attempt
-from sekisho.gateway.dialects.openai import Usage, read_usage, text_bytes
+from sekisho.gateway.dialects.answers import Usage, read_usage
+from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import Ended
 from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed, upstream_fault
 from sekisho.gateway.http1.errors import UpstreamError
-from sekisho.gateway.http1.interfaces import Exchange, Header, Responder
-from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.http1.interfaces import Header, Responder
 from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
 
@@ -38,20 +38,23 @@ class StreamRelay:
     def __init__(
         self,
         responder: Responder,
-        exchange: Exchange,
         attempt: Attempt,
         commitment: StreamCommitment,
+        call: Call,
         headers: list[Header],
-        metrics: Metrics,
         answered: Callable[[], None],
     ) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._responder = responder
-        self._exchange = exchange
+        if attempt.exchange is None:
+            raise AssertionError("a relay without an exchange")
+        self._exchange = attempt.exchange
         self._attempt = attempt
         self._commitment = commitment
         self._headers = headers
-        self._metrics = metrics
+        self._count_text = call.operation.text_bytes
+        self._error_body = call.surface.error_body
+        self._metrics = attempt.metrics
         self._answered = answered
         self._splitter = EventSplitter()
         self._usage: Usage | None = None
@@ -148,7 +151,7 @@ class StreamRelay:
         usage = event.get("usage")
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
-        self._text_bytes += text_bytes(event)
+        self._text_bytes += self._count_text(event)
         return False
 
     def _give(self, piece: bytes) -> None:
@@ -176,7 +179,7 @@ class StreamRelay:
             return
         self._metrics.faults[error.code or "internal"] += 1
         log.info("request %s: its stream ends with %s: %s", self._attempt.request_id, error.code, error.message)
-        self._give_last(b"data: " + error.body() + b"\n\n", ended, error.code)
+        self._give_last(b"data: " + self._error_body(error) + b"\n\n", ended, error.code)
 
     def _give_last(self, last: bytes, ended: Ended, error: str | None) -> None:
         """The last bytes of the stream, after the outcome that covers them is written."""

@@ -2,14 +2,23 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import orjson
 
-from sekisho.gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound
+from sekisho.gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, model_not_found
 from sekisho.gateway.http1.interfaces import Header, InboundRequest, Responder
 from sekisho.gateway.interfaces import InForce, Receipts
-from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.metrics import Gauges, Metrics
+from sekisho.gateway.paths import (
+    MODELS_PATHS,
+    call_of_deployment,
+    calls_by_path,
+    model_of,
+    require_api_version,
+    surface_of,
+)
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.ids import IdSource, is_uuid7
@@ -35,7 +44,7 @@ class Surface:
         clock: Clock,
         ids: IdSource,
         readiness: Callable[[], list[str]],
-        gauges: Callable[[], dict[str, float]],
+        gauges: Callable[[], Gauges],
     ) -> None:
         self._pipeline = pipeline
         self._receipts = receipts
@@ -46,8 +55,8 @@ class Surface:
         self._readiness = readiness
         self._gauges = gauges
         self._endpoints: dict[str, dict[str, Endpoint]] = {
-            "/v1/chat/completions": {"POST": pipeline.chat},
-            "/v1/models": {"GET": self._models},
+            **{path: {"POST": partial(pipeline.serve, call)} for path, call in calls_by_path().items()},
+            **{path: {"GET": self._models} for path in MODELS_PATHS},
             "/healthz": {"GET": self._healthz},
             "/readyz": {"GET": self._readyz},
             "/metrics": {"GET": self._metrics_text},
@@ -69,17 +78,26 @@ class Surface:
         methods = self._methods(request.path)
         if not methods:
             raise NotFound(
-                f"there is nothing at {request.path}", remedy="The OpenAI API is under /v1, receipts under /receipts/"
+                f"there is nothing at {request.path}",
+                remedy="The OpenAI API is under /v1, Azure's under /openai, receipts under /receipts/",
             )
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:
             raise MethodNotAllowed(f"{request.method} is not possible here", remedy=f"Use {' or '.join(methods)}")
+        require_api_version(request.path, request.query)
         return endpoint
 
     def _methods(self, path: str) -> dict[str, Endpoint]:
+        known = self._endpoints.get(path)
+        if known is not None:
+            return known
         if path.startswith("/receipts/"):
             return {"GET": self._receipt}
-        return self._endpoints.get(path, {})
+        call = call_of_deployment(path)
+        if call is not None:
+            return {"POST": partial(self._pipeline.serve, call)}
+        model = model_of(path)
+        return {} if model is None else {"GET": partial(self._model, model)}
 
     def _answer_error(
         self, request_id: str, request: InboundRequest, responder: Responder, error: GatewayError
@@ -100,14 +118,20 @@ class Surface:
             headers.append((b"allow", ", ".join(allowed).encode()))  # RFC 9110, section 15.5.6
         if error.retry_after_s is not None:
             headers.append((b"retry-after", str(error.retry_after_s).encode()))
-        responder.respond(error.status, headers, error.body())
+        responder.respond(error.status, headers, surface_of(request.path).error_body(error))
 
     async def _models(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
         self._pipeline.authenticate(request)
         models = self._in_force().snapshot.catalogue.models
-        listed = [{"id": model.name, "object": "model", "created": 0, "owned_by": "sekisho"} for model in models]
-        body = orjson.dumps({"object": "list", "data": listed})
+        body = orjson.dumps({"object": "list", "data": [_described(model.name) for model in models]})
         responder.respond(200, [(b"x-request-id", request_id.encode()), _JSON], body)
+        return 200
+
+    async def _model(self, name: str, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        self._pipeline.authenticate(request)
+        if all(model.name != name for model in self._in_force().snapshot.catalogue.models):
+            raise model_not_found(name)
+        responder.respond(200, [(b"x-request-id", request_id.encode()), _JSON], orjson.dumps(_described(name)))
         return 200
 
     async def _receipt(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
@@ -142,3 +166,7 @@ class Surface:
         text = self._metrics.render(self._gauges())
         responder.respond(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], text)
         return 200
+
+
+def _described(model: str) -> dict[str, str | int]:
+    return {"id": model, "object": "model", "created": 0, "owned_by": "sekisho"}

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from sekisho import __version__
 from sekisho.catalog.interfaces import CredentialReference, Deployment
 from sekisho.gateway.declared import Declarations
+from sekisho.gateway.dialects.upstreams import UPSTREAM_DIALECTS
 from sekisho.gateway.entries import DecisionEncoder
 from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Header
 from sekisho.gateway.interfaces import InForce, Upstream
@@ -26,13 +27,14 @@ def put_in_force(snapshot: Snapshot, root: Path, resolve: Resolve) -> InForce:
     upstreams: dict[str, Upstream | SekishoError] = {}
     for name, deployment in snapshot.deployments.items():
         try:
-            upstreams[name] = _upstream(deployment, root, resolve)
+            upstreams[name] = upstream_of(deployment, root, resolve)
         except SekishoError as error:
             upstreams[name] = error
     return InForce(snapshot, DecisionEncoder(snapshot.decider), upstreams, Declarations(snapshot))
 
 
-def _upstream(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
+def upstream_of(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
+    """How one deployment is reached. Reads its credential; raises SekishoError if that can't be had."""
     url = urlsplit(deployment.url)
     host = url.hostname
     if host is None:
@@ -42,8 +44,9 @@ def _upstream(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
         (b"accept", b"application/json, text/event-stream"),
         (b"user-agent", f"sekisho/{__version__}".encode()),
     ]
+    dialect = UPSTREAM_DIALECTS[deployment.dialect]
     if deployment.credential is not None:
-        headers.append((b"authorization", b"Bearer " + resolve(deployment.credential).encode()))
+        headers.append(dialect.key_header(resolve(deployment.credential)))
     endpoint = Endpoint(
         host=host,
         port=url.port or (443 if url.scheme == "https" else 80),
@@ -54,7 +57,7 @@ def _upstream(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
         idle_timeout_s=deployment.idle_timeout_ms / 1000,
         total_timeout_s=deployment.total_timeout_ms / 1000,
     )
-    return Upstream(endpoint, url.path.rstrip("/") + "/chat/completions", tuple(headers))
+    return Upstream(endpoint, dialect.targets(deployment), tuple(headers))
 
 
 def _tls(deployment: Deployment, host: str, root: Path) -> ClientTls:

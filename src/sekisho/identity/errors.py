@@ -4,7 +4,20 @@ IdentityError
 ├── AuthenticationError      the caller is not let in (HTTP 401)
 │   ├── KeyMissing               no key came with the request, or not in a form we read
 │   ├── KeyUnknown               a key came that is not registered
-│   └── KeyRevoked               a key came that was revoked
+│   ├── KeyRevoked               a key came that was revoked
+│   ├── CredentialsConflict      two came that don't belong together: which one to believe is not ours to guess
+│   ├── CertificateRefused       a client certificate alone, that no organisation (or more than one) declares
+│   └── TokenRefused             a token (JWT) came, and
+│       ├── TokenMalformed           it is not a signed token as we read them
+│       ├── TokenUnknownIssuer       no organisation declares its issuer
+│       ├── TokenWrongAudience       it was issued for something else
+│       ├── TokenExpired             it is over
+│       ├── TokenNotYetValid         it begins later
+│       ├── TokenUnknownKey          its issuer publishes no such key
+│       ├── TokenBadSignature        the key it names did not sign it
+│       └── TokenClaimsRefused       its claims are not those that were declared
+├── IssuerKeysUnavailable    an issuer's keys have never been read, so its tokens can't be verified yet (HTTP 503)
+├── KeySetError              bytes that are no key set, or an answer that is no key set or discovery document
 ├── KeyRequestInvalid        what was asked of a new key can't be registered; nothing was written
 ├── KeyNotRegistered         an administrative act names a key that doesn't exist; nothing was written
 └── RegisterError            the register of keys itself
@@ -21,7 +34,9 @@ class IdentityError(SekishoError):
 
 
 class AuthenticationError(IdentityError):
-    """The caller is not let in. Messages never hold any part of what the caller sent."""
+    """The caller is not let in. Messages never hold any part of what the caller sent. `code` is the error's code."""
+
+    code = "invalid_api_key"
 
 
 class KeyMissing(AuthenticationError):
@@ -33,6 +48,58 @@ class KeyUnknown(AuthenticationError):
 
 
 class KeyRevoked(AuthenticationError):
+    pass
+
+
+class CredentialsConflict(AuthenticationError):
+    code = "credentials_conflict"
+
+
+class CertificateRefused(AuthenticationError):
+    code = "certificate_refused"
+
+
+class TokenRefused(AuthenticationError):
+    code = "invalid_token"
+
+
+class TokenMalformed(TokenRefused):
+    code = "token_malformed"
+
+
+class TokenUnknownIssuer(TokenRefused):
+    code = "token_unknown_issuer"
+
+
+class TokenWrongAudience(TokenRefused):
+    code = "token_wrong_audience"
+
+
+class TokenExpired(TokenRefused):
+    code = "token_expired"
+
+
+class TokenNotYetValid(TokenRefused):
+    code = "token_not_yet_valid"
+
+
+class TokenUnknownKey(TokenRefused):
+    code = "token_unknown_key"
+
+
+class TokenBadSignature(TokenRefused):
+    code = "token_bad_signature"
+
+
+class TokenClaimsRefused(TokenRefused):
+    code = "token_claims_refused"
+
+
+class IssuerKeysUnavailable(IdentityError):
+    pass
+
+
+class KeySetError(IdentityError):
     pass
 
 

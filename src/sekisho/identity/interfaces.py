@@ -2,15 +2,24 @@
 
 from typing import NamedTuple, Protocol
 
+from sekisho.identity.errors import AuthenticationError as AuthenticationError
+from sekisho.identity.errors import IssuerKeysUnavailable as IssuerKeysUnavailable
+
 
 class Principal(NamedTuple):
-    """Someone who may ask. `id` holds only `[a-z0-9._-]` (for an API key: `key-` and its id), never a name."""
+    """Someone who may ask. `id` holds only `[a-z0-9._-]`, never a name.
+
+    It is `key-` and the id of an API key, or `oidc-` or `cert-` and a pseudonym of a token's subject or of a client
+    certificate's holder. `standing` says what declaration such a principal hangs on; a key's principal hangs on its
+    key alone.
+    """
 
     id: str
     organisation: str
     roles: tuple[str, ...]  # sorted
     data_class: str | None  # the key's default class; None: the organisation's
     residency: tuple[str, ...] | None  # sorted; None: the organisation's
+    standing: str | None = None
 
 
 class ApiKey(NamedTuple):
@@ -59,4 +68,13 @@ class Outbox(Protocol):
 
     def relayed(self, identifiers: tuple[str, ...]) -> None:
         """These are durable in the ledger. Blocking."""
+        ...
+
+
+class Fetches(Protocol):
+    async def get(self, url: str, ca_file: str | None, bytes_max: int) -> bytes:
+        """The body of a 200 answer, over verified TLS (plain HTTP to loopback addresses only), never redirected.
+
+        `ca_file` (relative to the data directory) is exclusive. Bounded in time. Raises SekishoError, TimeoutError.
+        """
         ...

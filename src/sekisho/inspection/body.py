@@ -20,7 +20,7 @@ FIXED_WORDS: Final = frozenset(
         *("text", "image_url", "input_audio", "file", "refusal", "input_text", "input_image", "output_text"),
         *("auto", "none", "required", "low", "medium", "high", "minimal", "default", "flex", "priority"),
         *("json_object", "json_schema", "object", "string", "number", "integer", "boolean", "array", "null"),
-        *("stop", "length", "tool_calls", "content_filter", "function_call", "wav", "mp3"),
+        *("stop", "length", "tool_calls", "content_filter", "function_call", "wav", "mp3", "float", "base64"),
     }
 )
 # Names that need not be read as text: the dialects' own.
@@ -34,6 +34,7 @@ FIXED_KEYS: Final = frozenset(
         *("parallel_tool_calls", "response_format", "json_schema", "service_tier", "store", "metadata", "modalities"),
         *("image_url", "url", "detail", "input_audio", "data", "format", "file", "file_data", "file_id", "filename"),
         *("reasoning_effort", "refusal", "prediction", "audio", "web_search_options", "input", "prompt"),
+        *("suffix", "best_of", "echo", "encoding_format", "dimensions"),
     }
 )
 _FUNCTION_TOOLS: Final = frozenset({"function", "custom"})  # run by the caller; every other type by the provider
@@ -43,7 +44,7 @@ _HOSTED: Final = frozenset({"web_search_options", "data_sources", "search_parame
 _HOSTED_ANYWHERE: Final = frozenset({"server_url", "mcp_servers", "connector_id"})
 _LINKS: Final = frozenset({"url", "uri", "image_url", "file_url", "video_url", "audio_url", "document_url"})
 # Payloads and references to content that lies with the provider: nothing there can be read.
-_PAYLOADS: Final = frozenset({"file_data", "file_id", "encrypted_content"})
+_PAYLOADS: Final = frozenset({"file_data", "file_id", "encrypted_content", "prompt_embeds"})
 _STORED: Final = frozenset({"previous_response_id", "conversation"})
 _TOKENS: Final = frozenset({"prompt", "input"})  # may be lists of token numbers
 _WATCHED: Final = frozenset(
@@ -127,10 +128,15 @@ class BodyText:
 
     def _watched(self, key: str, value: Any, depth: int) -> bool:
         """Labels that stand without reading; True if the value is not to be read as text."""
-        if key in _LINKS or key in _PAYLOADS:
+        if key in _PAYLOADS:
+            if type(value) not in (str, list):
+                return False
+            self.labels.add(OPAQUE)
+            return True
+        if key in _LINKS:
             if type(value) is not str:
                 return False
-            unreadable = key in _PAYLOADS or value[:5].lower() == "data:"
+            unreadable = value[:5].lower() == "data:"
             self.labels.add(OPAQUE if unreadable else EGRESS_URL)
             return unreadable
         if key == "input_audio" and type(value) is dict and type(value.get("data")) is str:

@@ -64,6 +64,13 @@ class EntryWriter(Protocol):
         """
         ...
 
+    def append_batched(self, draft: EntryDraft, reservation: "Reservation | None" = None) -> asyncio.Future[None]:
+        """Like `append_written`, but all that one turn of the loop appends is one `write`; the future completes then.
+
+        Raises as `append`. Cancelling the future takes nothing back.
+        """
+        ...
+
     async def close(self) -> None:
         """Sync what is there and release the lock."""
         ...

@@ -118,6 +118,7 @@ class WriteAheadWriter:
         self._room = Room(settings.segment_bytes)
         # Syncing.
         self._waiting: list[asyncio.Future[None]] = []
+        self._unwritten: list[asyncio.Future[None]] = []
         self._tick_due = False
         self._syncing = False
         self._sync_wanted = False
@@ -210,17 +211,22 @@ class WriteAheadWriter:
         self._enqueue(draft, reservation)
         durable = self._loop.create_future()
         self._waiting.append(durable)
-        if not self._tick_due:
-            self._tick_due = True
-            self._loop.call_soon(self._end_tick)
+        self._tick()
         return durable
 
     def append_written(self, draft: EntryDraft, reservation: Reservation | None = None) -> None:
         """See `interfaces.EntryWriter`."""
         self._enqueue(draft, reservation)
         self._write_queue()
-        if self._late is None:
-            self._late = self._loop.call_later(SYNC_DELAY_SECONDS_MAX, self._sync_late)
+        self._sync_soon()
+
+    def append_batched(self, draft: EntryDraft, reservation: Reservation | None = None) -> asyncio.Future[None]:
+        """See `interfaces.EntryWriter`."""
+        self._enqueue(draft, reservation)
+        written = self._loop.create_future()
+        self._unwritten.append(written)
+        self._tick()
+        return written
 
     async def close(self) -> None:
         """Sync what is there and release the lock; waits as long as the sync takes. Appends are refused from now."""
@@ -282,9 +288,27 @@ class WriteAheadWriter:
 
     # -- writing, on the loop
 
+    def _tick(self) -> None:
+        """Have what this turn of the loop appends written, at its end, at once."""
+        if not self._tick_due:
+            self._tick_due = True
+            self._loop.call_soon(self._end_tick)
+
     def _end_tick(self) -> None:
         self._tick_due = False
-        self._write_queue()
+        unwritten, self._unwritten = self._unwritten, []
+        try:
+            self._write_queue()
+        except LedgerError as error:
+            for written in unwritten:
+                if not written.done():
+                    written.set_exception(error)
+            raise
+        if unwritten:
+            for written in unwritten:
+                if not written.done():  # its owner may have cancelled it; the entry stays
+                    written.set_result(None)
+            self._sync_soon()
         if self._waiting and not self._syncing and not self._ended:
             self._start_sync()
 
@@ -380,6 +404,10 @@ class WriteAheadWriter:
             self._start_sync()
         elif self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+
+    def _sync_soon(self) -> None:
+        if self._late is None and not self._ended:
+            self._late = self._loop.call_later(SYNC_DELAY_SECONDS_MAX, self._sync_late)
 
     def _sync_late(self) -> None:
         self._late = None

@@ -27,6 +27,7 @@ QUESTIONS = [
     ("Where do I put my own Cedar policies?", "13-policies"),
     ("What does 413 mean?", "14-errors"),
     ("Are you a language model?", "15-the-model-manual"),
+    ("How do I run my own GGUF file?", "16-local-engines"),
     ("Sekishoとは何ですか", "01-what-is-sekisho"),
     ("initの使い方は？", "02-first-steps"),
     ("OpenAI SDKの接続方法は？", "03-pointing-an-sdk"),
@@ -41,6 +42,7 @@ QUESTIONS = [
     ("ディスクがいっぱいになったら？", "11-disk-full-503"),
     ("バックアップは何を取ればいい？", "12-files"),
     ("ポリシーはどこに置きますか", "13-policies"),
+    ("自前のモデルを動かすには", "16-local-engines"),
     ("あなたは言語モデルですか", "15-the-model-manual"),
 ]
 

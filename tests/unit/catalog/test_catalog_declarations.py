@@ -59,6 +59,13 @@ def only_deployment(**content):
     return catalogue_from(deployment=content).deployments[0]
 
 
+def test_an_azure_deployment_names_its_version():
+    azure = {"dialect": "azure", "url": "https://openai.example", "api_version": "2025-04-01-preview"}
+    made = only_deployment(**azure)
+    assert (made.dialect, made.url, made.api_version) == ("azure", "https://openai.example", "2025-04-01-preview")
+    assert (only_deployment().dialect, only_deployment().api_version) == ("openai", None)
+
+
 def test_a_plain_value_is_declared_and_what_is_left_out_is_unknown():
     deployment = only_deployment(facts={"processing": ["JP"], "storage": "US", "tenancy": "shared"})
     fact = deployment.facts["processing"]
@@ -166,6 +173,15 @@ CASES = [
     (on({"credential": {"file": "/etc/x"}}), "credential.file", "leaves"),
     (on({"credential": {"file": "a", "env": "B"}}), "credential", "both"),
     (on({"networks": ["10.0.0.1/8"]}), "networks", "host bits"),
+    (on({"dialect": "azur"}), "dialect", "azure"),
+    (on({"dialect": "azure"}), "api_version", "missing"),
+    (on({"dialect": "azure", "api_version": "latest"}), "api_version", "YYYY-MM-DD"),
+    (on({"dialect": "azure", "api_version": "2024-10-21&x=1"}), "api_version", "YYYY-MM-DD"),
+    (on({"api_version": "2024-10-21"}), "api_version", "azure"),
+    (
+        on({"dialect": "azure", "api_version": "2024-10-21", "url": "https://a.example/openai/v1"}),
+        "url", 'dialect = "openai"',
+    ),
     (on({"connect_timeout_ms": 0}), "connect_timeout_ms", "range"),
     (on({"connect_timeout_ms": True}), "connect_timeout_ms", "range"),
     (on({"tls": {"client_key_file": "k"}}), "tls", "half"),

@@ -21,6 +21,7 @@ FAILURES = {
     "stale": Script(error=UpstreamClosed("closed", phase="head"), reused=True),
     "status 503": Script(status=503),
     "status 429": Script(status=429),
+    "status 404": Script(status=404, body=b"<html>"),
     "no JSON": Script(body=b"<html>"),
     "stream broken before its first event": Script(chunks=(UpstreamClosed("broke", phase="body"),), headers=STREAM),
     "stream ended before its first event": Script(headers=STREAM),

@@ -8,7 +8,8 @@ def test_the_text_is_well_formed_and_holds_every_metric_once():
     metrics.statuses[200] += 2
     metrics.attempts["complete"] += 1
     metrics.faults["not_permitted"] += 1
-    text = metrics.render({"sekisho_ledger_full": 0.0, "sekisho_register_age_seconds": 0.25}).decode()
+    metrics.attempt_errors["upstream_tls"] += 1
+    text = metrics.render(dict.fromkeys(list(METRICS)[-3:], 0.25)).decode()
     assert re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) == list(METRICS)
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r'[a-z_]+(\{[a-z]+="[^"\\]*"\})? [0-9.]+', line) for line in samples)

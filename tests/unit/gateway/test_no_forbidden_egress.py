@@ -48,6 +48,8 @@ from sekisho.catalog.interfaces import (
     Site,
 )
 from sekisho.gateway.attempt import Recorder
+from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS
+from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import NotFound, NotPermitted, Unauthenticated, UpstreamFailed
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamUnreachable
 from sekisho.gateway.http1.interfaces import InboundRequest, Peer
@@ -67,6 +69,7 @@ NOW_US = 1_800_000_000_000_000
 EVENT = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 ANSWER = b'{"choices":[]}'
+TARGETS = {"openai": "/v1{1}", "azure": "/v1/openai/deployments/{0}{1}?api-version=2024-10-21"}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 REMOTE = {"type": "image_url", "image_url": {"url": "https://pictures.example/a.png"}}
 # What content is made of: a text, what of it must not be readable once it is redacted, and the label it earns.
@@ -109,8 +112,9 @@ def deployments(draw, name: str) -> Deployment:
     every |= dict.fromkeys(WORD_FACTS, UNKNOWN)
     every["key_holder"] = draw(facts(st.sampled_from(KEY_HOLDERS).map(lambda word: (word,))))
     model = draw(st.sampled_from(("m", "m", "m", "n")))
+    dialect, version = draw(st.sampled_from((("openai", None), ("azure", "2024-10-21"))))
     return Deployment(
-        name, model, "p", f"http://{name}/v1", "openai", "openai-compatible", every, f"{name}-{model}", "home"
+        name, model, "p", f"http://{name}/v1", dialect, "openai-compatible", every, f"{name}-{model}", "home", version
     )
 
 
@@ -158,29 +162,41 @@ def principals(draw) -> Principal:
 
 @st.composite
 def requests(draw):
-    """(principal, headers, document, labels by their values, labels that can't be redacted)."""
+    """(call, principal, headers, document, labels by their values, labels that can't be redacted)."""
+    operation = draw(st.sampled_from((CHAT, CHAT, COMPLETIONS, EMBEDDINGS)))
     values = [VALUES[index] for index in draw(st.sampled_from(((), (0,), (1,), (2,), (0, 1), (0, 2))))]
     document = {"model": draw(st.sampled_from(("m", "m", "m", "m", "n"))), "stream": draw(st.booleans())}
     text = "".join(["Hello. ", *(value[0] for value in values)])
     fixed = set()
-    content = text
+    content: object = text
     extra = draw(st.sampled_from(("", "", "", "", "", "", "image", "remote", "tool", "key")))
     if extra in ("image", "remote"):
-        content = [{"type": "text", "text": text}, IMAGE if extra == "image" else REMOTE]
         fixed.add("opaque" if extra == "image" else "egress.url")
+        if operation is CHAT:
+            content = [{"type": "text", "text": text}, IMAGE if extra == "image" else REMOTE]
+        elif extra == "image":  # what nobody can read, in the other operations
+            content = draw(st.sampled_from(([1, 2, 3], [[1, 2], [3]])))
+            document["suffix"] = text
+        else:
+            document["vendor"] = REMOTE
     elif extra == "tool":
         document["tools"] = [{"type": "web_search"}]
         fixed.add("egress.tool")
     elif extra == "key":
         document["metadata"] = {"個人番号 123456789018": "x"}
         fixed.add("jp.my_number")
-    document["messages"] = [{"role": "user", "content": content}]
+    if operation is CHAT:
+        document["messages"] = [{"role": "user", "content": content}]
+    else:
+        several = content is text and draw(st.booleans())
+        document["prompt" if operation is COMPLETIONS else "input"] = ["Good day.", text] if several else content
+    call = Call(operation, draw(st.sampled_from((OPENAI, AZURE))), draw(st.sampled_from((None, document["model"]))))
     headers = {b"authorization": b"Bearer sk-good"}
     if (name := draw(maybe_class)) is not None:
         headers[b"x-sekisho-data-class"] = name.encode()
     if (codes := draw(maybe_residency)) is not None:
         headers[b"x-sekisho-residency"] = ", ".join(codes).encode()
-    return draw(principals()), headers, document, {value: label for _, value, label in values}, frozenset(fixed)
+    return call, draw(principals()), headers, document, {value: label for _, value, label in values}, frozenset(fixed)
 
 
 class ChancyClient(FakeClient):
@@ -207,6 +223,7 @@ class ChancyClient(FakeClient):
                 Script(error=UpstreamClosed("closed", phase="head"), reused=True),
                 Script(status=503),
                 Script(status=429),
+                Script(status=404),
                 Script(body=b"<html>"),
                 Script(
                     chunks=(UpstreamClosed("broke", phase="body"),), headers={b"content-type": b"text/event-stream"}
@@ -218,7 +235,7 @@ class ChancyClient(FakeClient):
 class Governed:
     """One request's passage: what the caller was told, what arrived where, what was recorded."""
 
-    def __init__(self, in_force, principal, headers, document, chance: random.Random, failing: float) -> None:
+    def __init__(self, in_force, call, principal, headers, document, chance: random.Random, failing: float) -> None:
         self.trace: list[str] = []
         self.writer = FakeWriter(self.trace)
         self.client = ChancyClient(self.trace, chance, failing, document["stream"])
@@ -237,17 +254,17 @@ class Governed:
             explain=lambda _, __: [],
         )
         peer = Peer("127.0.0.1", 1, None)
-        request = InboundRequest("POST", "/v1/chat/completions", "", headers, orjson.dumps(document), peer)
+        request = InboundRequest("POST", "/", "", headers, orjson.dumps(document), peer)
         self.live = keys.live
         self.error: Exception | None = None
         try:
-            self.status = asyncio.run(pipeline.chat(ids.new(NOW_US), request, FakeResponder(self.trace)))
+            self.status = asyncio.run(pipeline.serve(call, ids.new(NOW_US), request, FakeResponder(self.trace)))
         except (NotPermitted, UpstreamFailed, Unauthenticated, NotFound) as error:
             self.error, self.status = error, error.status
 
     def sent(self):
-        """(deployment, document) in order."""
-        return [(e.endpoint.host, orjson.loads(e.sent)) for e in self.client.exchanges if e.written]
+        """(deployment, target, document) in order."""
+        return [(e.endpoint.host, e.target, orjson.loads(e.sent)) for e in self.client.exchanges if e.written]
 
 
 class Oracle:
@@ -303,13 +320,15 @@ class Oracle:
         return found
 
 
-def judge(passage: Governed, oracle: Oracle, catalogue: Catalogue, document, failing: float, tally: Counter) -> None:
+def judge(passage, oracle: Oracle, catalogue: Catalogue, asked, failing: float, tally: Counter) -> None:
+    operation, document = asked
     by_name = {deployment.name: deployment for deployment in catalogue.deployments}
     actions = []
-    for name, arrived in passage.sent():
+    for name, target, arrived in passage.sent():
         deployment = by_name[name]
         assert deployment.model == document["model"]
         assert arrived["model"] == deployment.upstream_model
+        assert target == TARGETS[deployment.dialect].format(deployment.upstream_model, operation.path)
         action, labels = oracle.arrived(arrived)
         assert oracle.may(deployment, action, labels), f"{name} received what is forbidden: {action} {set(labels)}"
         actions.append({"action": action, "deployment": name})
@@ -322,6 +341,7 @@ def judge(passage: Governed, oracle: Oracle, catalogue: Catalogue, document, fai
         assert passage.status == 200, passage.error
     tally["denied" if not permitted else "permitted"] += 1
     tally["sent"] += len(actions)
+    tally[f"sent {operation.name}"] += len(actions)
     tally["redacted"] += sum(1 for action in actions if action["action"] == "sendRedacted")
     tally["tried again"] += len(actions) > 1
     tally["some forbidden"] += bool(actions) and len({name for name, _ in permitted}) < sum(
@@ -371,10 +391,10 @@ def run(data_max: int, derandomize: bool, root: Path) -> Counter:
         )
         in_force = put_in_force(store.load(store.save(built), NOW_US), root, lambda _: "")
         chance = random.Random(seed)
-        for principal, headers, document, labels, fixed in asked:
+        for call, principal, headers, document, labels, fixed in asked:
             oracle = Oracle(catalogue, own, principal, headers, labels, fixed)
-            passage = Governed(in_force, principal, headers, document, chance, failing)
-            judge(passage, oracle, catalogue, document, failing, tally)
+            passage = Governed(in_force, call, principal, headers, document, chance, failing)
+            judge(passage, oracle, catalogue, (call.operation, document), failing, tally)
 
     never()
     return tally
@@ -386,5 +406,6 @@ def run(data_max: int, derandomize: bool, root: Path) -> Counter:
 def test_no_deployment_receives_what_its_policy_forbids(tmp_path, examples, derandomize):
     tally = run(examples, derandomize, tmp_path / "snapshots")
     # Else the generators would have drifted to where nothing can be seen.
-    for what in ("denied", "permitted", "sent", "redacted", "tried again", "some forbidden"):
+    counted = ("denied", "permitted", "sent", "redacted", "tried again", "some forbidden")
+    for what in (*counted, *(f"sent {operation.name}" for operation in OPERATIONS)):
         assert tally[what] >= examples // 20, f"{what}: {tally}"

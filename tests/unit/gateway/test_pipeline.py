@@ -8,21 +8,26 @@ import pytest
 
 from gateway_fakes import Script, World
 from sekisho.gateway.aside import WAITING_MAX, Aside
+from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS
+from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import (
     BadRequest,
     Busy,
     NotFound,
     NotPermitted,
+    NotServed,
     Unauthenticated,
     Unavailable,
     UpstreamFailed,
 )
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamTimeout, UpstreamUnreachable
-from sekisho.gateway.http1.interfaces import InboundRequest, Peer
 from sekisho.gateway.pipeline import LARGE_BODY_BYTES
 from sekisho.kernel.errors import SekishoError
 
 ANSWER = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
+CHAT_CALL = Call(CHAT, OPENAI)
+CALLS = [Call(operation, surface) for operation in OPERATIONS for surface in (OPENAI, AZURE)]
+every_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.operation.name}-{call.surface.name}")
 EVENT_STREAM = {b"content-type": b"text/event-stream"}
 
 
@@ -37,14 +42,17 @@ def stream(*chunks: bytes | Exception) -> Script:
     return Script(chunks=chunks, headers=EVENT_STREAM)
 
 
-async def test_the_decision_is_durable_before_a_byte_leaves_and_the_outcome_written_before_the_answer() -> None:
+@every_call
+async def test_the_decision_is_durable_before_a_byte_leaves_and_the_outcome_written_before_the_answer(call) -> None:
     world = World()
     world.script("a", Script(body=ANSWER))
-    assert await world.chat() == 200
+    assert await world.ask(call) == 200
+    assert world.client.exchanges[0].target == f"/v1{call.operation.path}"
+    assert world.writer.bodies("decision")[0]["operation"] == call.operation.name
     assert [step for step in world.trace if not step.startswith("caller")] == [
-        "decision", "durable", "send a", "outcome", "end",
+        "decision", "durable", "send a", "outcome", "written", "end",
     ]  # fmt: skip
-    assert world.trace.index("outcome") < world.trace.index('caller {"choices":[')
+    assert world.trace.index("written") < world.trace.index('caller {"choices":[')
     outcome = world.writer.bodies("outcome")[0]
     assert outcome["usage"] == {"prompt": 3, "completion": 4, "source": "upstream"}
     assert outcome["ended"] == "complete"
@@ -69,12 +77,14 @@ async def test_g1_while_the_decision_is_not_durable_the_upstream_is_not_even_con
     assert world.writer.bodies("outcome")[0]["written"] is False
 
 
-async def test_a_denial_is_recorded_durably_before_it_is_said() -> None:
+@every_call
+async def test_a_denial_is_recorded_durably_before_it_is_said(call) -> None:
     world = World(raw=())
     with pytest.raises(NotPermitted, match=r"Because\."):
-        await world.chat()
+        await world.ask(call)
     assert world.trace == ["decision", "durable"]
     assert world.writer.bodies("decision")[0]["chosen"] is None
+    assert world.writer.bodies("decision")[0]["operation"] == call.operation.name
     assert world.metrics.denied == 1
 
 
@@ -89,10 +99,11 @@ async def test_when_the_ledger_is_full_nothing_is_sent_and_nothing_denied_withou
     assert world.trace == []
 
 
-async def test_the_redacted_body_leaves_where_only_that_is_permitted() -> None:
+@every_call
+async def test_the_redacted_body_leaves_where_only_that_is_permitted(call) -> None:
     world = World(raw=(), redacted=("b",))
     world.script("b", Script(body=ANSWER))
-    await world.chat("my SECRET")
+    await world.ask(call, "my SECRET")
     sent = world.client.exchanges[0].sent
     assert b"SECRET" not in sent
     assert b"[secret]" in sent
@@ -140,7 +151,83 @@ async def test_an_upstreams_429_goes_to_the_caller_with_its_retry_after_when_the
     world.script("a", Script(429, b'{"error":{"message":"slow"}}', headers={b"retry-after": b"7"}))
     assert await world.chat() == 429
     assert world.responder.headers[b"retry-after"] == b"7"
-    assert world.responder.body == b'{"error":{"message":"slow"}}'
+    error = orjson.loads(world.responder.body)["error"]
+    assert error == {"message": "slow", "type": None, "param": None, "code": None}
+
+
+LIMITS = {
+    b"retry-after-ms": b"7000", b"x-should-retry": b"true", b"openai-processing-ms": b"12",
+    b"x-ratelimit-remaining-tokens": b"0", b"x-ratelimit-reset-requests": b"6m0s",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+async def test_an_upstreams_limits_and_timings_reach_the_caller_and_its_other_headers_stay(status: int) -> None:
+    world = World()
+    private = {b"set-cookie": b"x", b"x-request-id": b"theirs", b"server": b"nginx", b"openai-organization": b"o"}
+    body = ANSWER if status == 200 else b'{"error":{"message":"slow"}}'
+    world.script("a", Script(status, body, headers=LIMITS | private))
+    assert await world.chat() == status
+    headers = world.responder.headers
+    assert {name: headers[name] for name in LIMITS} == LIMITS
+    assert headers[b"x-request-id"] == headers[b"x-sekisho-receipt"]
+    assert not {b"set-cookie", b"server", b"openai-organization"} & set(headers)
+
+
+async def test_a_streams_limits_reach_the_caller() -> None:
+    world = World()
+    world.script("a", Script(chunks=(event("a"), DONE), headers=EVENT_STREAM | LIMITS))
+    assert await world.chat(stream=True) == 200
+    assert {name: world.responder.headers[name] for name in LIMITS} == LIMITS
+
+
+async def test_when_every_deployment_is_at_its_limit_the_last_429_is_the_answer() -> None:
+    world = World(raw=("a",), redacted=("b",))
+    world.script("a", Script(429, b"{}"))
+    world.script("b", Script(429, b"{}", headers={b"retry-after": b"7"}))
+    assert await world.chat("SECRET") == 429
+    assert world.responder.headers[b"retry-after"] == b"7"
+
+
+@every_call
+@pytest.mark.parametrize("status", [400, 409, 413, 422, 429])
+async def test_an_error_that_concerns_the_caller_passes_and_html_never_does(call: Call, status: int) -> None:
+    world = World()
+    world.script(
+        "a", Script(status, b'{"error":{"message":"no","param":"None"}}'), Script(status, b"<html>None</html>")
+    )
+    assert await world.ask(call) == status
+    error = orjson.loads(world.responder.body)["error"]
+    assert error == {"message": "no", "type": None, "param": None, "code": None}
+    world.responder = type(world.responder)(world.trace)
+    assert await world.ask(call) == status
+    assert b"html" not in world.responder.body
+    assert b"None" not in world.responder.body
+    assert orjson.loads(world.responder.body)["error"]["message"]
+    assert [o["ended"] for o in world.writer.bodies("outcome")] == ["complete", "complete"]
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_an_operation_that_a_deployment_lacks_is_tried_elsewhere_and_said(status: int) -> None:
+    call = Call(EMBEDDINGS, OPENAI)
+    world = World(raw=("a", "b"))
+    world.script("a", Script(status, b"<html>"), Script(body=ANSWER))
+    world.script("b", Script(status, b'{"detail":"Not Found"}'))
+    with pytest.raises(NotServed, match=f"does not serve embeddings.*{status}") as caught:
+        await world.ask(call)
+    assert caught.value.status == 404
+    assert b"html" not in caught.value.body()
+    assert {o["ended"] for o in world.writer.bodies("outcome")} == {"upstream_refused"}
+    # It is not thought ill of for it: what it serves, it is asked at once.
+    assert [world.pipeline._router._load(name).failures for name in ("a", "b")] == [0, 0]
+
+
+async def test_what_a_deployment_says_of_an_operation_is_not_logged(caplog) -> None:
+    world = World()
+    world.script("a", Script(404, b'{"error":{"message":"my private words"}}'))
+    with pytest.raises(NotServed, match="my private words"):
+        await world.ask(Call(COMPLETIONS, OPENAI))
+    assert "my private words" not in caplog.text
 
 
 async def test_an_upstreams_429_is_tried_elsewhere_first() -> None:
@@ -191,9 +278,8 @@ async def test_a_large_body_is_read_beside_the_loop_by_an_inspector_of_its_own()
 async def test_what_is_wrong_with_a_large_body_is_said_as_of_a_small_one() -> None:
     world = World()
     body = b'{"model":"m","messages":"' + b"x" * LARGE_BODY_BYTES + b'"}'
-    request = InboundRequest("POST", "/", "", {b"authorization": b"Bearer sk-good"}, body, Peer("127.0.0.1", 1, None))
     with pytest.raises(BadRequest):
-        await world.pipeline.chat("id", request, world.responder)
+        await world.send(CHAT_CALL, body)
     world.pipeline.close()
 
 
@@ -260,6 +346,61 @@ async def test_a_stream_without_usage_is_counted_by_us() -> None:
     await world.chat(stream=True)
     assert world.writer.bodies("outcome")[0]["usage"]["completion"] == 2
     assert world.writer.bodies("outcome")[0]["usage"]["source"] == "estimated"
+
+
+async def test_a_stream_of_completions_is_counted_by_its_texts() -> None:
+    world = World()
+    world.script("a", stream(b'data: {"choices":[{"text":"abcdefgh"}],"usage":null}\n\n', DONE))
+    await world.ask(Call(COMPLETIONS, OPENAI), stream=True)
+    assert world.writer.bodies("outcome")[0]["usage"]["completion"] == 2
+
+
+async def test_what_azure_and_others_send_before_and_after_the_text_passes_as_it_is() -> None:
+    world = World()
+    filtered = b'data: {"choices":[],"id":"","model":"","prompt_filter_results":[{"prompt_index":0}]}\n\n'
+    text = b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n\n'
+    tool = b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}}]}\n\n'
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":6}}\n\n'
+    world.script("a", stream(filtered, text, tool, usage, DONE))
+    await world.chat(
+        stream=True,
+    )
+    assert world.responder.body == filtered + text + tool + usage + DONE
+    assert world.writer.bodies("outcome")[0]["usage"] == {"prompt": 5, "completion": 6, "source": "upstream"}
+
+
+async def test_embeddings_use_no_completion_tokens_reported_or_not() -> None:
+    world = World()
+    reported = orjson.dumps({"data": [{"embedding": "AAAA"}], "usage": {"prompt_tokens": 2, "total_tokens": 2}})
+    world.script("a", Script(body=reported), Script(body=b'{"data":[{"embedding":[0.1]}]}'))
+    await world.ask(Call(EMBEDDINGS, OPENAI))
+    assert world.responder.body == reported
+    world.responder = type(world.responder)(world.trace)
+    await world.ask(Call(EMBEDDINGS, OPENAI))
+    first, second = (outcome["usage"] for outcome in world.writer.bodies("outcome"))
+    assert first == {"prompt": 2, "completion": 0, "source": "upstream"}
+    assert (second["completion"], second["source"]) == (0, "estimated")
+    assert [d["completion_tokens_max"] for d in world.writer.bodies("decision")] == [0, 0]
+
+
+async def test_a_large_answer_is_read_beside_the_loop_and_goes_on_as_it_is() -> None:
+    world = World()
+    answer = orjson.dumps({"data": "x" * LARGE_BODY_BYTES, "usage": {"prompt_tokens": 2}})
+    world.script("a", Script(body=answer))
+    await world.ask(Call(EMBEDDINGS, OPENAI))
+    assert world.responder.body == answer
+    assert world.writer.bodies("outcome")[0]["usage"]["prompt"] == 2
+    world.pipeline.close()
+
+
+@every_call
+async def test_a_break_in_mid_stream_is_said_in_the_callers_dialect(call: Call) -> None:
+    world = World()
+    world.script("a", stream(event("a"), UpstreamClosed("cut", phase="body")))
+    await world.ask(call, stream=True)
+    error = orjson.loads(world.responder.body.removeprefix(event("a")).removeprefix(b"data: "))["error"]
+    assert error["code"] == {"openai": "upstream_body", "azure": "BadGateway"}[call.surface.name]
+    assert b"[DONE]" not in world.responder.body
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ import logging
 import orjson
 import pytest
 
-from gateway_fakes import World
+from gateway_fakes import Script, World, asking
+from sekisho.gateway.dialects.operations import OPERATIONS
 from sekisho.gateway.errors import Unavailable
 from sekisho.gateway.http1.interfaces import InboundRequest, Peer
 from sekisho.gateway.interfaces import ReceiptAnswer
 from sekisho.gateway.surface import Surface
 from sekisho.kernel.clock import SystemClock
 
+VERSION = "?api-version=2024-10-21"
 KEY = {b"authorization": b"Bearer sk-good"}
 RECEIPT = "01a20a17-737b-78b0-8e26-14a3746e95ae"
 
@@ -49,15 +51,53 @@ def world():
 
 
 async def call(world, method, path, headers=None, body=b""):
+    path, _, query = path.partition("?")
     await world.surface(
-        InboundRequest(method, path, "", headers or {}, body, Peer("127.0.0.1", 1, None)), world.responder
+        InboundRequest(method, path, query, headers or {}, body, Peer("127.0.0.1", 1, None)), world.responder
     )
     return world.responder.status
 
 
-async def test_models_are_listed_for_a_key_only(world):
-    assert await call(world, "GET", "/v1/models", KEY) == 200
+@pytest.mark.parametrize("path", ["/v1/models", "/openai/v1/models", f"/openai/models{VERSION}"])
+async def test_models_are_listed_for_a_key_only(world, path):
+    assert await call(world, "GET", path, KEY) == 200
     assert [model["id"] for model in orjson.loads(world.responder.body)["data"]] == ["m"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models/{}", "/openai/v1/models/{}", f"/openai/models/{{}}{VERSION}"])
+@pytest.mark.parametrize(("name", "key", "status"), [("m", KEY, 200), ("n", KEY, 404), ("m", {}, 401)])
+async def test_a_model_is_told_of_for_a_key_only(world, path, name, key, status):
+    assert await call(world, "GET", path.format(name), key) == status
+    answer = orjson.loads(world.responder.body)
+    assert answer.get("id") == (name if status == 200 else None)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@pytest.mark.parametrize("path", ["/v1{}", "/openai/v1{}", f"/openai/deployments/m{{}}{VERSION}"])
+async def test_every_operation_is_at_every_surface(world, operation, path):
+    world.script("a", Script(body=b'{"choices":[]}'))
+    assert await call(world, "POST", path.format(operation.path), KEY, orjson.dumps(asking(operation, "hi"))) == 200
+    assert world.client.exchanges[0].target == f"/v1{operation.path}"
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "status", "code"),
+    [
+        (f"/openai/deployments/m/embeddings{VERSION}", {}, 401, "401"),
+        ("/openai/deployments/m/embeddings", KEY, 404, "404"),
+        ("/openai/deployments/m/embeddings?api-version=", KEY, 404, "404"),
+        (f"/openai/deployments/gpt-9/embeddings{VERSION}", KEY, 404, "DeploymentNotFound"),
+        (f"/openai/deployments/m/images{VERSION}", KEY, 404, "404"),
+        ("/openai/v1/embeddings", {}, 401, "401"),
+        ("/openai/v1/chat/completions", KEY, 400, "BadRequest"),
+    ],
+)
+async def test_errors_of_azures_paths_are_azures(world, path, key, status, code):
+    assert await call(world, "POST", path, key, b'{"input":"hi","model":null}' if "v1" not in path else b"{}") == status
+    error = orjson.loads(world.responder.body)["error"]
+    assert error["code"] == code
+    assert error["message"]
+    assert world.client.exchanges == []
 
 
 async def test_without_a_key_is_401_in_the_shape_of_openai(world):
@@ -78,6 +118,8 @@ async def test_an_unknown_path_is_404(world):
     [
         ("GET", "/v1/chat/completions", b"POST"),
         ("DELETE", "/v1/models", b"GET"),
+        ("POST", "/v1/models/m", b"GET"),
+        ("GET", f"/openai/deployments/m/embeddings{VERSION}", b"POST"),
         ("POST", f"/receipts/{RECEIPT}", b"GET"),
     ],
 )

@@ -30,8 +30,29 @@ def upstream(resolve=lambda reference: "secret", **changes):
 )
 def test_the_url_names_endpoint_and_target(url, host, port, target):
     made = upstream(url=url)
-    assert (made.endpoint.host, made.endpoint.port, made.chat_target) == (host, port, target)
+    assert (made.endpoint.host, made.endpoint.port, made.targets["chat"]) == (host, port, target)
     assert (made.endpoint.tls is not None) == url.startswith("https")
+
+
+def test_every_operation_has_its_target():
+    assert upstream(url="http://127.0.0.1:9/v1").targets == {
+        "chat": "/v1/chat/completions", "completions": "/v1/completions", "embeddings": "/v1/embeddings",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "prefix"), [("https://r.example.jp", ""), ("https://r.example.jp/", ""), ("https://r.example.jp/a", "/a")]
+)
+def test_azure_names_the_deployment_in_the_path_and_the_version_in_the_query(url, prefix):
+    made = upstream(url=url, dialect="azure", api_version="2024-10-21", upstream_model="GPT 4/o")
+    assert made.targets["embeddings"] == (f"{prefix}/openai/deployments/GPT%204%2Fo/embeddings?api-version=2024-10-21")
+    assert made.targets["chat"] == f"{prefix}/openai/deployments/GPT%204%2Fo/chat/completions?api-version=2024-10-21"
+
+
+def test_a_key_for_azure_goes_into_the_api_key_header():
+    made = upstream(dialect="azure", api_version="2024-10-21", credential=CredentialReference("env", "KEY"))
+    assert (b"api-key", b"secret") in made.headers
+    assert b"authorization" not in dict(made.headers)
 
 
 def test_networks_timeouts_and_tls_are_the_declared_ones():

@@ -38,6 +38,9 @@ READABLE = [
             {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": f'{{"a":"{PHONE}"}}'}}]}
         ]
     },
+    {"model": "m", "prompt": PHONE},
+    {"model": "m", "prompt": ["one", PHONE]},
+    {"model": "m", "input": ["one", PHONE], "encoding_format": "base64"},
     PHONE,
     [PHONE],
 ]
@@ -110,6 +113,8 @@ def test_a_remote_address_is_egress(inspector, body):
         {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]},
         {"prompt": [1, 2, 3]},
         {"input": [[1, 2], [3]]},
+        {"prompt": "x", "prompt_embeds": "gAJjdG9yY2gu"},
+        {"prompt": "x", "prompt_embeds": ["gAJjdG9yY2gu"]},
         {"input": "x", "previous_response_id": "resp_1"},
     ],
 )

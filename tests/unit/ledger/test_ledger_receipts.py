@@ -67,6 +67,27 @@ def test_a_receipt_is_verified_with_the_pinned_key_only(world):
         verify_receipt(data, trusted=[world.log_key.verifier])
 
 
+def test_a_strangers_signature_is_passed_over_and_does_not_stand_in_for_the_logs(world):
+    """C2SP signed-note, "Verifying": lines of unknown keys are ignored; one of a known key must verify."""
+    request, entries = recorded(world)
+    receipt = canonical.decode(receipt_of(world, entries, request=request))
+    line = f"— stranger.example {base64.b64encode(bytes(68)).decode()}\n"
+
+    def verdict(note_of):
+        changed = copy.deepcopy(receipt)
+        for item in changed["entries"]:
+            item["proof"] = note_of(item["proof"])
+        return verify_receipt(canonical.encode(changed), trusted=[world.site_key.verifier]).verdict
+
+    assert verdict(lambda proof: proof + line) == VERIFIED
+    with pytest.raises(ReceiptInvalid):
+        verdict(lambda proof: proof[: proof.rindex("— ")] + line)  # instead of the log's own
+    own = world.log_key.verifier
+    broken = base64.b64encode(own.key_id + bytes(64)).decode()
+    with pytest.raises(ReceiptInvalid, match="does not verify"):
+        verdict(lambda proof: f"{proof}— {own.name} {broken}\n")  # beside a good one of the same key
+
+
 def test_a_denial_is_a_receipt_too(world):
     request, entries = recorded(world, denied=True)
     (attempt,) = verify_receipt(receipt_of(world, entries, request=request)).attempts

@@ -116,6 +116,48 @@ async def test_written_entries_are_readable_at_once_and_synced_later(tmp_path, m
     await writer.close()
 
 
+async def test_what_one_turn_appends_batched_is_one_frame_that_is_written_before_anyone_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "SYNC_DELAY_SECONDS_MAX", 0.05)
+    disk = TestDisk()
+    writer = open_writer(tmp_path, disk)
+    written = [writer.append_batched(draft(b'{"n":%d}' % number)) for number in range(3)]
+    assert not entries_of(writer)
+    written[0].add_done_callback(lambda _: seen.append(len(entries_of(writer))))
+    written[1].cancel()
+    seen = []
+    await asyncio.gather(written[0], written[2])
+    assert seen == [3], "cancelling takes nothing back"
+    one_by_one = open_writer(tmp_path / "other")
+    for number in range(3):
+        one_by_one.append_written(draft(b'{"n":%d}' % number))
+    assert writer.written_offset < one_by_one.written_offset, "one frame, not three"
+    assert disk.syncs == 0
+    await until(lambda: writer.synced_offset == writer.written_offset)
+    await writer.close()
+    await one_by_one.close()
+
+
+async def test_who_waits_for_a_batched_write_hears_that_it_failed(tmp_path, monkeypatch):
+    writer = open_writer(tmp_path, TestDisk())
+
+    def fail(*_):
+        raise OSError(EIO, "broken")
+
+    written = writer.append_batched(draft())
+    monkeypatch.setattr(os, "pwrite", fail)
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the turn itself fails too
+    with pytest.raises(LedgerError):
+        await written
+
+
+async def test_closing_writes_what_was_appended_batched_in_the_same_turn(tmp_path):
+    writer = open_writer(tmp_path)
+    written = writer.append_batched(draft())
+    await writer.close()
+    await written
+    assert len(entries_of(writer)) == 1
+
+
 async def test_a_written_entry_is_synced_with_the_next_batch(tmp_path):
     writer = open_writer(tmp_path)
     writer.append_written(draft())

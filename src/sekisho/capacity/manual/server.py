@@ -2,29 +2,22 @@
 
 import asyncio
 import json
-import os
 import secrets
-import signal
-import socket
-import sys
-import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sekisho.capacity.errors import BadChatRequest
 from sekisho.capacity.manual.answers import Library, Reply
 from sekisho.capacity.manual.chat import ChatRequest, parse
+from sekisho.capacity.serving import EngineServer, decode, model_list, not_found, read_body, refusal, require_model
 
-BODY_BYTES_MAX: Final = 32 * 1024 * 1024  # the gateway's own bound
 PIECES_PER_CHUNK: Final = 3  # small, as engines stream
-GRACE_SECONDS: Final = 5  # for answers under way when told to stop
 
 
 class _Engine:
@@ -39,21 +32,14 @@ class _Engine:
         return JSONResponse({"status": "ok"})
 
     async def models(self, _request: Request) -> Response:
-        model = {"id": self._model, "object": "model", "created": self._created, "owned_by": "sekisho"}
-        return JSONResponse({"object": "list", "data": [model]})
+        return model_list(self._model, self._created)
 
     async def chat(self, request: Request) -> Response:
         try:
-            asked = parse(_decode(await _read(request)))
-            if asked.model != self._model:
-                raise BadChatRequest(
-                    f"The model '{asked.model}' is not served here: ask for '{self._model}'.",
-                    param="model",
-                    status=404,
-                    code="model_not_found",
-                )
+            asked = parse(decode(await read_body(request)))
+            require_model(asked.model, self._model)
         except BadChatRequest as error:
-            return _refusal(error)
+            return refusal(error)
         reply = self._library.reply(asked)
         head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": self._model}
         if asked.stream:
@@ -76,60 +62,13 @@ def app(model_name: str) -> Starlette:
             Route("/v1/models", engine.models),
             Route("/healthz", engine.health),
         ],
-        exception_handlers={404: _not_found, 405: _not_found},
+        exception_handlers={404: not_found, 405: not_found},
     )
 
 
 def run(host: str, port: int, model_name: str, *, exit_with_parent: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT, then return; port 0 takes a free one. The address is written to stdout.
-
-    With `exit_with_parent` the end of standard input is a reason to stop as well: a supervisor holds the other end
-    of that pipe, and when it dies, however it dies, its engines end too. Raises OSError if the address is taken.
-    """
-    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    config = uvicorn.Config(
-        app(model_name),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = uvicorn.Server(config)
-    if exit_with_parent:
-        threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn stops on these, then raises them again for whoever handled them before: nobody needs to.
-        signal.signal(number, lambda *_: None)
-    address, bound_port = listener.getsockname()[:2]
-    sys.stdout.write(f"{model_name} listens on http://{f'[{address}]' if ':' in address else address}:{bound_port}\n")
-    sys.stdout.flush()
-    server.run(sockets=[listener])
-
-
-def _stop_at_end_of_input(server: uvicorn.Server) -> None:
-    while os.read(0, 4096):
-        pass
-    server.should_exit = True
-
-
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_BYTES_MAX:
-                raise BadChatRequest(f"The body is larger than {BODY_BYTES_MAX} bytes.", status=413)
-    except ClientDisconnect:
-        raise BadChatRequest("The body ended early.") from None
-    return bytes(body)
-
-
-def _decode(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadChatRequest("The body is not valid JSON.") from None
+    """Serve until told to stop; see EngineServer.run."""
+    EngineServer(app(model_name)).run(host, port, model_name, exit_with_parent=exit_with_parent)
 
 
 def _message(reply: Reply) -> dict[str, Any]:
@@ -173,14 +112,3 @@ async def _events(head: dict[str, Any], asked: ChatRequest, reply: Reply) -> Asy
     if asked.include_usage:
         yield event(None)
     yield b"data: [DONE]\n\n"
-
-
-def _refusal(error: BadChatRequest) -> Response:
-    body = {"message": error.message, "type": "invalid_request_error", "param": error.param, "code": error.code}
-    return JSONResponse({"error": body}, status_code=error.status)
-
-
-async def _not_found(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
-    message = f"{request.method} {request.url.path} is not served here."
-    return _refusal(BadChatRequest(message, status=status, code="not_found" if status == 404 else None))

@@ -14,11 +14,12 @@ Header = tuple[bytes, bytes]
 
 
 class Peer(NamedTuple):
-    """The other end as seen on the socket, not as it says: address, port, DER of its certificate (TLS only)."""
+    """The other end as seen on the socket, not as it says: address, port; of TLS DER of its certificate, version."""
 
     address: str
     port: int
     certificate: bytes | None
+    tls_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         name = transport.get_extra_info("peername") or ("", 0)
         tls = transport.get_extra_info("ssl_object")
-        self.peer = Peer(name[0], name[1], tls.getpeercert(True) if tls is not None else None)
+        certificate, version = (tls.getpeercert(True), tls.version()) if tls is not None else (None, None)
+        self.peer = Peer(name[0], name[1], certificate, version)
 
     def data_received(self, data: bytes) -> None:
         taker, reader = self._taker, self._reader

@@ -1,0 +1,132 @@
+"""Tries the deployments of a provider, each after an entry in the ledger that says so."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from sekisho.app.providers import declared_catalogue
+from sekisho.catalog.credentials import Credentials
+from sekisho.catalog.interfaces import Catalogue, Deployment
+from sekisho.gateway.dialects.operations import CHAT, EMBEDDINGS
+from sekisho.gateway.http1.client import HttpClient
+from sekisho.gateway.interfaces import Upstream
+from sekisho.gateway.trials import FAILURE, Learned, Plan, try_deployment
+from sekisho.gateway.upstreams import upstream_of
+from sekisho.kernel.canonical import encode
+from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.errors import SekishoError, UsageError
+from sekisho.kernel.ids import IdSource
+from sekisho.kernel.words import alternatives
+from sekisho.ledger.interfaces import EntryDraft, EntryWriter
+from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
+from sekisho.settings import DataDirectory, Settings
+
+ACTOR: Final = "operator"  # who has the data directory; a user's name must not get into the ledger (G6)
+CHANGE: Final = "change"
+TEST_ACT: Final = "provider.test"
+_SEGMENT_BYTES: Final = 256 * 1024  # a test writes a few hundred bytes; the gateway's segments would be a waste
+
+
+class TrialOptions(NamedTuple):
+    deployment: str | None = None  # None: all of the provider
+    embeddings: bool = False
+    stream: bool = True
+    timeout_s: float = 30.0
+
+
+class Tried(NamedTuple):
+    deployment: Deployment
+    entry: str | None  # the ledger entry that says it was sent; None: nothing was
+    learned: Learned
+
+
+async def try_provider(
+    directory: DataDirectory, settings: Settings, name: str, options: TrialOptions, environment: Mapping[str, str]
+) -> list[Tried]:
+    """Try the deployments of a provider, one after the other, each after a durable entry that says so.
+
+    Raises UsageError for names that aren't declared, SekishoError if the entry can't be written: then nothing is sent.
+    """
+    chosen = _chosen(declared_catalogue(directory), name, options.deployment)
+    credentials = Credentials(directory.root, environment)
+    upstreams = [(one, _upstream(one, directory, credentials)) for one in chosen]
+    if all(isinstance(upstream, SekishoError) for _, upstream in upstreams):
+        return [_unsent(one, upstream) for one, upstream in upstreams if isinstance(upstream, SekishoError)]
+    clock, ids = SystemClock(), IdSource()
+    writer = WriteAheadWriter.open(
+        directory.ledger,
+        site=settings.installation.site,
+        settings=WriteAheadSettings(_SEGMENT_BYTES, settings.ledger.free_reserve_bytes),
+        clock=clock,
+        ids=ids,
+    )
+    client = HttpClient()
+    tried = []
+    try:
+        for deployment, upstream in upstreams:
+            if isinstance(upstream, SekishoError):
+                tried.append(_unsent(deployment, upstream))
+                continue
+            entry = await _record(writer, clock, ids, deployment)
+            plan = _plan(deployment, upstream, entry, options)
+            learned = await try_deployment(client, plan, datetime.datetime.now(datetime.UTC))
+            tried.append(Tried(deployment, entry, learned))
+    finally:
+        await client.close()
+        await writer.close()
+    return tried
+
+
+def _upstream(deployment: Deployment, directory: DataDirectory, credentials: Credentials) -> Upstream | SekishoError:
+    """How to reach it, or why it can't be: a credential that is missing is a finding among others."""
+    try:
+        return upstream_of(deployment, directory.root, credentials.secret)
+    except SekishoError as error:
+        return error
+
+
+def _unsent(deployment: Deployment, error: SekishoError) -> Tried:
+    learned = Learned()
+    learned.note(FAILURE, "credential", error.message, error.remedy)
+    return Tried(deployment, None, learned)
+
+
+def _chosen(catalogue: Catalogue, provider: str, deployment: str | None) -> list[Deployment]:
+    known = [one.name for one in catalogue.providers]
+    if provider not in known:
+        raise UsageError(f"No provider {provider!r} is declared", remedy=f"There is {alternatives(provider, known)}")
+    of_it = [one for one in catalogue.deployments if one.provider == provider]
+    if not of_it:
+        raise UsageError(f"The provider {provider!r} has no deployment", remedy="Declare one: `sekisho providers add`")
+    if deployment is None:
+        return of_it
+    names = [one.name for one in of_it]
+    if deployment not in names:
+        there = alternatives(deployment, names)
+        raise UsageError(f"The provider {provider!r} has no deployment {deployment!r}", remedy=f"There is {there}")
+    return [one for one in of_it if one.name == deployment]
+
+
+async def _record(writer: EntryWriter, clock: SystemClock, ids: IdSource, deployment: Deployment) -> str:
+    """Say in the ledger that something will leave for this deployment; durable when this returns (G1)."""
+    now_us = clock.now_us()
+    entry = ids.new(now_us)
+    body = encode({"act": TEST_ACT, "deployment": deployment.name, "provider": deployment.provider})
+    await writer.append(EntryDraft(CHANGE, entry, now_us, ACTOR, body))
+    return entry
+
+
+def _plan(deployment: Deployment, upstream: Upstream, entry: str, options: TrialOptions) -> Plan:
+    return Plan(
+        upstream_model=deployment.upstream_model,
+        endpoint=upstream.endpoint,
+        # The entry's id goes along, so that the provider's own log can be held against the ledger.
+        headers=(*upstream.headers, (b"x-request-id", entry.encode())),
+        # What Azure lists are the models that a resource could deploy, not its deployments: of no use here.
+        models_target=None if deployment.dialect == "azure" else urlsplit(deployment.url).path.rstrip("/") + "/models",
+        chat_target=None if options.embeddings else upstream.targets[CHAT.name],
+        embeddings_target=upstream.targets[EMBEDDINGS.name] if options.embeddings else None,
+        stream=options.stream,
+        timeout_s=options.timeout_s,
+    )

@@ -1,0 +1,27 @@
+"""Step 1 of a request: whoever asks becomes a principal, or is told why not."""
+
+from typing import Final
+
+from sekisho.gateway.errors import Unauthenticated, Unavailable
+from sekisho.gateway.http1.interfaces import InboundRequest
+from sekisho.gateway.interfaces import Keys
+from sekisho.gateway.metrics import Metrics
+from sekisho.identity.interfaces import AuthenticationError, IssuerKeysUnavailable, Principal
+
+_KINDS: Final = {"key": "key", "oidc": "token", "cert": "certificate"}  # by the principal id's prefix
+_RETRY_AFTER_S: Final = 5  # issuers are asked for their keys no more often
+
+
+def authenticated(keys: Keys, request: InboundRequest, metrics: Metrics) -> Principal:
+    """Raises Unauthenticated, or Unavailable while a token can't be verified for want of its issuer's keys."""
+    headers = request.headers
+    try:
+        principal = keys.authenticate(headers.get(b"authorization"), headers.get(b"api-key"), request.peer.certificate)
+    except AuthenticationError as error:
+        raise Unauthenticated(error.message, remedy=error.remedy, code=error.code) from None
+    except IssuerKeysUnavailable as error:
+        raise Unavailable(
+            error.message, remedy=error.remedy, code="issuer_keys_unavailable", retry_after_s=_RETRY_AFTER_S
+        ) from None
+    metrics.authentications[_KINDS[principal.id.partition("-")[0]]] += 1
+    return principal

@@ -1,0 +1,47 @@
+"""The strict forms that tokens and key sets share: base64url and JSON. Pure.
+
+Both say everything once: one text has one meaning, for us and for whoever else reads the same bytes.
+"""
+
+import base64
+import binascii
+import json
+import re
+from typing import Any, Final
+
+_ALPHABET: Final = re.compile(rb"[A-Za-z0-9_-]*")
+
+
+def base64url(text: bytes) -> bytes:
+    """RFC 7515 section 2: no padding, and no bits left over that could be anything. Raises ValueError."""
+    if _ALPHABET.fullmatch(text) is None:
+        raise ValueError("not base64url")
+    try:
+        data = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except binascii.Error:
+        raise ValueError("not base64url") from None
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != text:
+        raise ValueError("base64url with bits left over")
+    return data
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """A JSON object in UTF-8 whose keys stand once each (RFC 7515 section 4). Raises ValueError."""
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _refuse(literal: str) -> Any:
+    raise ValueError(f"{literal} is not JSON")

@@ -16,11 +16,17 @@ from sekisho.kernel.errors import SekishoError
 
 FILE: Final = "sekisho.toml"
 ENGINE_KINDS: Final = ("manual", "llama.cpp")
+FORMAT: Final = 1  # of the data directory; it goes up when an older program would misread what a newer one wrote
 _FILE_BYTES_MAX: Final = 1024 * 1024
+_FORMAT_BYTES_MAX: Final = 16
 
 
 class SettingsError(SekishoError):
     """`sekisho.toml` can't be read or says something impossible."""
+
+
+class FormatUnknown(SekishoError):
+    """The data directory was written by a newer program, or its format can't be told; nothing in it was touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class GatewaySettings:
     body_bytes_max: int = 32 * 1024 * 1024
     connections_max: int = 4096  # per worker
     drain_seconds: int = 10  # on stop, requests in flight may still finish for so long
+    stream_outlives_snapshot_seconds: int = 3600  # a stream decided under rules that were replaced runs on for so long
     tls_certificate_file: str = ""  # PEM, relative to the data directory; empty: plain HTTP, on loopback only
     tls_key_file: str = ""
     tls_client_ca_file: str = ""  # when set, callers must present a certificate of this CA
@@ -91,6 +98,10 @@ class DataDirectory:
         return self.root / FILE
 
     @property
+    def format(self) -> Path:
+        return self.root / "format"
+
+    @property
     def declarations(self) -> Path:
         return self.root / "declarations"
 
@@ -142,9 +153,36 @@ class DataDirectory:
     def run(self) -> Path:
         return self.root / "run"
 
+    @property
+    def declarations_state(self) -> Path:
+        return self.root / "run" / "declarations.json"
+
+
+def require_known_format(root: Path) -> None:
+    """Raises FormatUnknown unless this program knows the format of the data directory. Ask before all else.
+
+    A directory without the file was made before there was one, and has format 1.
+    """
+    path = DataDirectory(root).format
+    try:
+        with path.open("rb") as file:
+            text = file.read(_FORMAT_BYTES_MAX).strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise FormatUnknown(f"{path} can't be read: {error.strerror}", remedy="Look at its permissions") from None
+    if not text.isdigit() or int(text) < 1:
+        raise FormatUnknown(f"{path} holds no format number", remedy="Restore it from a backup; nothing was touched")
+    if int(text) > FORMAT:
+        raise FormatUnknown(
+            f"{root} has data format {int(text)}; this program knows formats up to {FORMAT}, and touched nothing",
+            remedy="Run a version of Sekisho at least as new as the one that wrote it",
+        )
+
 
 def load_settings(root: Path) -> Settings:
-    """Raises SettingsError, which names the key and what would be right."""
+    """Raises SettingsError, which names the key and what would be right, and FormatUnknown."""
+    require_known_format(root)
     path = root / FILE
     try:
         with path.open("rb") as file:
@@ -266,6 +304,8 @@ listen = "{gateway}"
 # connections_max = 4096
 # On stop, requests in flight may still finish for so many seconds.
 # drain_seconds = 10
+# A stream that was decided under declarations (or a fact) no longer in force may run on for so many seconds.
+# stream_outlives_snapshot_seconds = 3600
 # TLS (PEM files, relative to this directory). Without it the gateway listens on loopback only.
 # tls_certificate_file = ""
 # tls_key_file = ""

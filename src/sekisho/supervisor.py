@@ -42,6 +42,7 @@ class Child:
     stop_order: int
     stop_bound_s: float
     pass_fds: tuple[int, ...] = ()
+    hears_hangup: bool = False  # SIGHUP is passed on to it; others would end by it
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     failures: int = 0
@@ -73,14 +74,24 @@ class Supervisor:
     def __init__(self, children: Sequence[Child]) -> None:
         self._children = list(children)
         self._stopping = False
+        self._hangup = False
 
     def run(self, each_poll: Callable[[], None]) -> None:
-        """Returns when all children have ended after a stop. `each_poll` runs about ten times a second."""
+        """Returns when all children have ended after a stop. `each_poll` runs about ten times a second.
+
+        SIGHUP is passed on to the children. Where standard error is a terminal, though, it says that the terminal
+        has gone: then it stops, as SIGTERM does.
+        """
         handlers = {number: signal.signal(number, self._ask_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        hangup = self._ask_stop if sys.stderr.isatty() else self._ask_hangup
+        handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, hangup)
         try:
             while not self._stopping:
                 for child in self._children:
                     self._keep(child)
+                if self._hangup:
+                    self._hangup = False
+                    self._pass_hangup_on()
                 each_poll()
                 time.sleep(_POLL_S)
         finally:
@@ -90,6 +101,15 @@ class Supervisor:
 
     def _ask_stop(self, *_: object) -> None:
         self._stopping = True
+
+    def _ask_hangup(self, *_: object) -> None:
+        self._hangup = True
+
+    def _pass_hangup_on(self) -> None:
+        for child in self._children:
+            if child.process is not None and child.hears_hangup:
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.send_signal(signal.SIGHUP)
 
     def _keep(self, child: Child) -> None:
         now = time.monotonic()

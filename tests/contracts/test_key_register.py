@@ -54,7 +54,7 @@ def create(register, name="app", **asked):
 
 
 def test_a_new_register_is_empty(register):
-    assert register.changes_since(0) == (0, ())
+    assert register.changes_since(0) == (0, (), ())
     assert register.pending(10) == ()
     assert register.list_keys() == ()
 
@@ -64,7 +64,7 @@ def test_a_created_key_is_a_change_and_only_its_digest_is_kept(register):
     assert text_digest(text.encode()) == key.digest
     assert key.principal == (f"key-{key.id}", "default", ("caller", "ops"), "internal", ("JP", "US"))
     assert key.revoked_at is None
-    assert register.changes_since(0) == (key.sequence, (key,))
+    assert register.changes_since(0) == (key.sequence, (key,), ())
     assert register.list_keys() == (key,)
 
 
@@ -72,9 +72,9 @@ def test_changes_come_once_in_order_and_end_at_the_number_given(register):
     keys = [create(register)[0] for _ in range(3)]
     first = register.changes_since(keys[0].sequence)
     assert first.keys == tuple(keys[1:])
-    assert register.changes_since(first.sequence) == (first.sequence, ())
+    assert register.changes_since(first.sequence) == (first.sequence, (), ())
     ended = register.revoke_key(keys[0].id, "operator")
-    assert register.changes_since(first.sequence) == (ended.sequence, (ended,))
+    assert register.changes_since(first.sequence) == (ended.sequence, (ended,), ())
     assert [key.id for key in register.changes_since(0).keys] == [keys[1].id, keys[2].id, keys[0].id]
 
 
@@ -109,7 +109,7 @@ def test_an_invalid_request_changes_nothing(register):
             create(register, **asked)
     with pytest.raises(KeyRequestInvalid):
         register.create_key("default", "app", ("caller",), None, None, "Taro Yamada")
-    assert register.changes_since(0) == (0, ())
+    assert register.changes_since(0) == (0, (), ())
     assert register.pending(10) == ()
 
 
@@ -151,9 +151,9 @@ def test_what_was_relayed_is_pending_no_more(register):
 def test_another_process_sees_what_was_committed(register, open_register):
     other = open_register()
     key, _ = create(register)
-    assert other.changes_since(0) == (key.sequence, (key,))
+    assert other.changes_since(0) == (key.sequence, (key,), ())
     ended = other.revoke_key(key.id, "operator")
-    assert register.changes_since(key.sequence) == (ended.sequence, (ended,))
+    assert register.changes_since(key.sequence) == (ended.sequence, (ended,), ())
     assert [entry.id for entry in register.pending(10)] == [entry.id for entry in other.pending(10)]
 
 

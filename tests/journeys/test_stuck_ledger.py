@@ -55,7 +55,7 @@ class Gateway:
         self.world = world = World()
         clock = SystemClock()
         endpoint = Endpoint("127.0.0.1", upstream_port, None)
-        world.in_force.upstreams["a"] = Upstream(endpoint, "/v1/chat/completions", ())
+        world.in_force.upstreams["a"] = Upstream(endpoint, {"chat": "/v1/chat/completions"}, ())
         self.writer = WriteAheadWriter.open(
             root, site="s", clock=clock, ids=world.ids, settings=SETTINGS, disk=Disk(sync=sync)
         )

@@ -176,6 +176,7 @@ def check_receipt(data, site_vkey):
         check_salts(body, part["salts"])
         if entry["kind"] == "decision":
             need(body["attempt"] == len(decisions) + 1, "attempts")
+            check_chosen(body)
             decisions[entry["id"]] = body
         else:
             need(entry["kind"] == "outcome" and body["decision"] in decisions, "outcome without decision")
@@ -185,6 +186,21 @@ def check_receipt(data, site_vkey):
     need(decisions and len(notes) == 1, "one checkpoint")
     need({i for i, body in decisions.items() if body["chosen"] is not None} == set(outcomes), "outcomes")
     return receipt
+
+
+def check_chosen(body):
+    """Chosen is what is permitted, or what monitor mode says that it let pass although policy denies it."""
+    permitted = [group for group in body["candidates"] if group["permitted"]]
+    if body["chosen"] is None:
+        need(not body["monitored"], "a denial that was let pass")
+        return
+    action, name = body["chosen"]["action"], body["chosen"]["deployment"]
+    where = [group for group in body["candidates"] if group["action"] == action and name in group["deployments"]]
+    need(len(where) == 1, "chosen, and no candidate")
+    if body["monitored"]:
+        need(not permitted and where[0]["errors"] == [], "monitored, and may not be")
+    else:
+        need(where[0]["permitted"] is True, "chosen, and not permitted")
 
 
 def check_salts(body, salts):

@@ -11,9 +11,10 @@ from typing import Final
 import uvicorn
 
 from sekisho.app.gateway import open_writer
-from sekisho.app.installation import DeclarationsRefused, put_declarations_in_force, snapshot_store
+from sekisho.app.installation import snapshot_store
 from sekisho.app.keys import load_signing_key
-from sekisho.app.process import stop_event
+from sekisho.app.process import on_hangup, stop_event
+from sekisho.app.reload import Record, Reloader
 from sekisho.console.server import Status, control_app
 from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.identity.interfaces import Outbox
@@ -22,7 +23,7 @@ from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
-from sekisho.ledger.interfaces import EntryDraft, EntryWriter, LedgerFull
+from sekisho.ledger.interfaces import EntryDraft, EntryWriter
 from sekisho.ledger.publisher import Identity, Publisher
 from sekisho.ledger.wal_reader import START, writers
 from sekisho.settings import DataDirectory, Settings
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 async def run_control(root: Path, settings: Settings, listener: socket.socket, *, with_parent: bool) -> None:
     """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
+    on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
     clock, ids = SystemClock(), IdSource()
     signer = load_signing_key(directory.log_key, settings.installation.origin)
@@ -70,21 +72,25 @@ async def _run(
 ) -> None:
     register = SqlIdentity(directory.state, clock)
     writer = open_writer(directory, settings, clock, ids)
-    await _declare(directory, writer, clock, ids)
-    server = _server(directory, settings, publisher)
+    reloader = Reloader(directory, _recorder(writer, clock, ids))
+    await reloader.start()
+    server = _server(directory, settings, publisher, reloader)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     stop = stop_event(with_parent=with_parent)  # after uvicorn has put its own handlers, which these replace
+    on_hangup(reloader.look_now)
     stop_publishing = threading.Event()
     publishing = asyncio.create_task(asyncio.to_thread(publisher.run, stop_publishing))
     relaying = asyncio.create_task(_relay_outbox(register, writer))
+    reloading = asyncio.create_task(reloader.run())
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     relaying.cancel()
-    await asyncio.gather(waiting, relaying, return_exceptions=True)
+    reloading.cancel()
+    await asyncio.gather(waiting, relaying, reloading, return_exceptions=True)
     server.should_exit = True
     await serving
     await writer.close()
@@ -94,24 +100,15 @@ async def _run(
     register.close()
 
 
-async def _declare(directory: DataDirectory, writer: EntryWriter, clock: SystemClock, ids: IdSource) -> None:
-    """Put the declarations in force and record that, unless they are already or hold mistakes."""
-    before = snapshot_store(directory).current()
-    try:
-        digest = await asyncio.to_thread(put_declarations_in_force, directory)
-    except DeclarationsRefused as refused:
-        log.error("%s; the snapshot in force stays", refused)
-        return
-    except (SekishoError, OSError) as error:
-        log.error("the declarations can't be put in force, the snapshot in force stays: %s", error)
-        return
-    if digest != before:
+def _recorder(writer: EntryWriter, clock: SystemClock, ids: IdSource) -> Record:
+    """Records which snapshot comes in force. Raises SekishoError (a LedgerFull) if it can't be recorded now."""
+
+    async def record(before: str | None, digest: str) -> None:
         now_us = clock.now_us()
         body = encode({"act": "snapshot.activate", "before": before, "snapshot": digest})
-        try:
-            await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
-        except LedgerFull as full:
-            log.error("the change of snapshot could not be recorded: %s", full)
+        await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
+
+    return record
 
 
 async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
@@ -131,7 +128,7 @@ async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
         await asyncio.sleep(_RELAY_INTERVAL_S)
 
 
-def _server(directory: DataDirectory, settings: Settings, publisher: Publisher) -> uvicorn.Server:
+def _server(directory: DataDirectory, settings: Settings, publisher: Publisher, reloader: Reloader) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
 
@@ -141,6 +138,7 @@ def _server(directory: DataDirectory, settings: Settings, publisher: Publisher) 
             publisher.size,
             store.current() or "",
             f"{scheme}://{settings.gateway.listen}",
+            reloader.status(),
         )
 
     config = uvicorn.Config(

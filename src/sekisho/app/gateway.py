@@ -12,11 +12,13 @@ from typing import Final
 from sekisho.app.installation import snapshot_store
 from sekisho.app.issuers import IssuerFetches, key_sources
 from sekisho.app.keys import OrganisationKeys
-from sekisho.app.process import stop_event
+from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
+from sekisho.app.reload import mistakes_on_disk
 from sekisho.catalog.credentials import Credentials
 from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.errors import TransportRefused, Unavailable
+from sekisho.gateway.halts import Halts
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.http1.interfaces import Header, ServerLimits
 from sekisho.gateway.http1.server import HttpServer
@@ -49,6 +51,7 @@ class SnapshotFiles:
     """The worker's SnapshotSource over a data directory."""
 
     def __init__(self, directory: DataDirectory, credentials: Credentials, key_sets: KeySets) -> None:
+        self._directory = directory
         self._store = snapshot_store(directory)
         self._root = directory.root
         self._credentials = credentials
@@ -56,6 +59,9 @@ class SnapshotFiles:
 
     def current(self) -> str | None:
         return self._store.current()
+
+    def mistakes(self) -> int:
+        return mistakes_on_disk(self._directory)
 
     def put_in_force(self, digest: str, now_us: int) -> InForce:
         snapshot = self._store.load(digest, now_us)
@@ -69,6 +75,7 @@ async def run_gateway(
     """Serve until told to stop. Raises SekishoError for what stands in the way of starting."""
     directory = DataDirectory(root)
     stop = stop_event(with_parent=with_parent)
+    on_hangup(lambda: log.info("SIGHUP: nothing to do, keys and snapshot are followed all the time"))
     clock, ids, metrics = SystemClock(), IdSource(), Metrics()
     keyring = Keyring()
     register = SqlIdentity(directory.state, clock)
@@ -81,7 +88,8 @@ async def run_gateway(
         changed=lambda: callers.forget_tokens(),
     )
     snapshots = SnapshotFiles(directory, Credentials(root, environment), key_sets)
-    follower = Follower(register, keyring, snapshots, clock)
+    halts = Halts(settings.gateway.stream_outlives_snapshot_seconds)
+    follower = Follower(register, keyring, snapshots, clock, halts)
     callers = Callers(keyring, key_sets, lambda: follower.in_force().snapshot.catalogue, organisation_keys.key, clock)
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
@@ -95,6 +103,7 @@ async def run_gateway(
         router=Router(random.Random()),  # noqa: S311 - chooses between equals, guards nothing
         in_flight_max=settings.gateway.in_flight_max,
         explain=_explain,
+        halts=halts,
     )
     receipts = LogReceipts(directory, organisation_keys, clock)
 
@@ -114,6 +123,8 @@ async def run_gateway(
         return {
             "sekisho_ledger_full": float(writer.full),
             "sekisho_register_age_seconds": follower.age_s(),
+            "sekisho_stops": float(halts.stops_set),
+            "sekisho_declarations_mistakes": float(follower.mistakes),
             "sekisho_issuer_keys_age_seconds": {
                 label("issuer", issuer): age_s for issuer, age_s in key_sets.ages_s().items()
             },
@@ -127,6 +138,7 @@ async def run_gateway(
         clock=clock,
         ids=ids,
         readiness=readiness,
+        notes=lambda: _notes(follower, halts),
         gauges=gauges,
     )
     server = HttpServer(
@@ -153,6 +165,8 @@ async def run_gateway(
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
     following = asyncio.create_task(follow_callers(callers))
+    for note in follower.monitor_notes():
+        log.warning(note)
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)
     await serve(server, listener, follower, stop, settings.gateway.drain_seconds, close)
 
@@ -167,6 +181,16 @@ async def follow_callers(callers: Callers) -> None:
         except Exception:
             log.exception("watchers of dropped callers failed")  # the next snapshot must be followed all the same
         await asyncio.sleep(FOLLOW_INTERVAL_S)
+
+
+def _notes(follower: Follower, halts: Halts) -> list[str]:
+    """What an operator should know though it is ready."""
+    notes = []
+    if follower.mistakes:
+        notes.append(f"the declarations on disk hold {follower.mistakes} mistakes and are not in force: sekisho check")
+    if halts.stops_set:
+        notes.append(f"{halts.stops_set} emergency stops are set: sekisho stop list")
+    return notes + follower.monitor_notes()
 
 
 def open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
+from sekisho.catalog.declarations import Declarations
 from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Mistake
 from sekisho.catalog.templates import write_declarations
@@ -18,7 +19,7 @@ from sekisho.kernel.files import sync_directory, write_durable
 from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.policy.check import check_policies, check_policy_texts, compile_policies
 from sekisho.policy.engine import CedarDecider
-from sekisho.settings import TEMPLATE, DataDirectory
+from sekisho.settings import FORMAT, TEMPLATE, DataDirectory
 from sekisho.snapshot.build import build_snapshot
 from sekisho.snapshot.store import SnapshotStore
 
@@ -58,6 +59,7 @@ def create_installation(root: Path, listen: Listen) -> Created:
     directory = DataDirectory(root)
     for path in (root, directory.ledger, directory.write_ahead, directory.snapshots, directory.run):
         path.mkdir(parents=True, exist_ok=True)
+    write_durable(directory.format, f"{FORMAT}\n".encode())  # first: whatever else is here, a program can tell
     for path in (directory.keys, directory.organisation_keys):
         path.mkdir(mode=0o700, exist_ok=True)
     # A random part in domain and node: no two installations share an origin, whoever names them. `.internal` is
@@ -84,7 +86,10 @@ def create_installation(root: Path, listen: Listen) -> Created:
 
 def check_declarations(directory: DataDirectory) -> list[Mistake]:
     """Every mistake in the declarations, policies included, sorted; nothing is changed."""
-    declarations = read_declarations(directory.declarations)
+    return _mistakes(directory, read_declarations(directory.declarations))
+
+
+def _mistakes(directory: DataDirectory, declarations: Declarations) -> list[Mistake]:
     mistakes = list(declarations.mistakes)
     if declarations.catalogue is None:
         mistakes += check_policy_texts(declarations.policies)
@@ -96,15 +101,23 @@ def check_declarations(directory: DataDirectory) -> list[Mistake]:
 
 def put_declarations_in_force(directory: DataDirectory) -> str:
     """Build the snapshot, store it and name it current; returns its digest. Raises DeclarationsRefused."""
+    digest = store_declarations(directory)
+    store = snapshot_store(directory)
+    if store.current() != digest:
+        store.activate(digest)
+    return digest
+
+
+def store_declarations(directory: DataDirectory) -> str:
+    """Build the snapshot and store it, without naming it current; returns its digest. Raises DeclarationsRefused."""
     declarations = read_declarations(directory.declarations)
-    mistakes = check_declarations(directory)
+    mistakes = _mistakes(directory, declarations)
     if mistakes or declarations.catalogue is None:
         raise DeclarationsRefused(mistakes)
     catalogue = declarations.catalogue
     OrganisationKeys(directory.organisation_keys).ensure(
         [organisation.name for organisation in catalogue.organisations]
     )
-    store = snapshot_store(directory)
     built = build_snapshot(
         catalogue,
         declarations.policies,
@@ -112,10 +125,7 @@ def put_declarations_in_force(directory: DataDirectory) -> str:
         labels=_labels(),
         compile_policies=compile_policies,
     )
-    digest = store.save(built)
-    if store.current() != digest:
-        store.activate(digest)
-    return digest
+    return snapshot_store(directory).save(built)
 
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:

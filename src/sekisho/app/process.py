@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Final
 
 _FORMAT: Final = "%(asctime)s %(process_role)s %(levelname)s %(message)s"
@@ -46,6 +47,11 @@ def stop_event(*, with_parent: bool) -> asyncio.Event:
         # A thread, because a pipe given as standard input may be anything; it ends with the process.
         threading.Thread(target=_wait_for_parent, args=(loop, stop), name="parent", daemon=True).start()
     return stop
+
+
+def on_hangup(act: Callable[[], None]) -> None:
+    """Do `act` on SIGHUP, whose default would be to end the process in mid-request."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, act)
 
 
 def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

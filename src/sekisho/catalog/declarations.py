@@ -6,10 +6,12 @@ from typing import Any, Final, TypeVar
 
 from sekisho.catalog.callers import ambiguities, read_certificates, read_issuers
 from sekisho.catalog.deployments import Known, read_deployment
-from sekisho.catalog.facts import provider_facts
+from sekisho.catalog.facts import provider_facts, take_time
 from sekisho.catalog.interfaces import (
     ANYWHERE,
     DEPLOYMENTS_PER_MODEL_MAX,
+    MODE_ENFORCE,
+    MODE_MONITOR,
     UNKNOWN,
     Boundary,
     Catalogue,
@@ -200,6 +202,7 @@ def _organisation(name: str, table: Table, boundary: Boundary) -> Organisation:
     classes = [item.name for item in boundary.classes]
     default_class = table.take_choice("default_class", classes, "a declared class", required=False)
     residency = table.take_codes("default_residency", (*boundary.jurisdictions, ANYWHERE))
+    mode, until = _mode(table)
     return Organisation(
         name=name,
         title=_title(name, table),
@@ -207,7 +210,25 @@ def _organisation(name: str, table: Table, boundary: Boundary) -> Organisation:
         default_residency=None if residency is None else expanded(residency, boundary.jurisdictions),
         issuers=read_issuers(table, boundary),
         certificates=read_certificates(table, boundary),
+        mode=mode,
+        monitor_until=until,
     )
+
+
+def _mode(table: Table) -> tuple[str, int | None]:
+    """How policy rules the organisation, and until when it only watches; both keys or none."""
+    mode = table.take_choice("mode", (MODE_ENFORCE, MODE_MONITOR), "a mode", required=False) or MODE_ENFORCE
+    until = take_time(table, "monitor_until")
+    if mode == MODE_MONITOR and until is None:
+        if "monitor_until" not in table.values:
+            table.missing(
+                "monitor_until", 'Say when it ends, like monitor_until = "2027-03-31": until then, not longer'
+            )
+        return MODE_ENFORCE, None
+    if mode == MODE_ENFORCE and until is not None:
+        table.mistake("monitor_until", "stands without monitor mode", 'Remove it, or add mode = "monitor"')
+        return MODE_ENFORCE, None
+    return mode, until
 
 
 def _site(name: str, table: Table, boundary: Boundary) -> Site | None:

@@ -67,8 +67,8 @@ def _evidenced_fact(table: Table, read: FactReader) -> Fact:
         value = read(table, "value", given)
     grade = _take_grade(table)
     source = table.take_text("source", default="") or ""
-    observed_at = _take_time(table, "observed_at")
-    expires = _take_time(table, "expires")
+    observed_at = take_time(table, "observed_at")
+    expires = take_time(table, "expires")
     if grade in (Grade.CONTRACTUAL, Grade.OBSERVED) and not source:
         table.missing("source", f"A fact of grade {grade.name.lower()!r} names the contract or the method")
     if grade is Grade.OBSERVED and observed_at is None and "observed_at" not in table.values:
@@ -93,7 +93,7 @@ def _take_grade(table: Table) -> Grade | None:
     return grade
 
 
-def _take_time(table: Table, key: str) -> int | None:
+def take_time(table: Table, key: str) -> int | None:
     """Microseconds since the epoch of a date (its first instant in UTC) or of a time with an offset."""
     raw: Any = table.take(key)
     if raw is None:

@@ -69,7 +69,7 @@ class _Tree:
                 found.append(BOUNDARY_FILE)
             elif entry.name in (*KINDS, POLICIES):
                 found.extend(self._files_under(entry))
-            elif not _is_passed_over(entry.name):
+            elif not is_passed_over(entry.name):
                 remedy = nearest(entry.name, (BOUNDARY_FILE, *KINDS, POLICIES), "Here may stand")
                 self._mistake(entry.name, "is not part of a tree of declarations", remedy)
         return found
@@ -87,7 +87,7 @@ class _Tree:
             name = f"{directory.name}/{entry.name}"
             if entry.name.endswith(ending) and not entry.name.startswith("."):
                 found.append(name)
-            elif not _is_passed_over(entry.name):
+            elif not is_passed_over(entry.name):
                 self._mistake(name, f"is not a {ending} file", f"Rename it to *{ending}, or move it elsewhere")
         return found
 
@@ -133,5 +133,6 @@ class _Tree:
             return None
 
 
-def _is_passed_over(name: str) -> bool:
+def is_passed_over(name: str) -> bool:
+    """Whether a name in the tree means nothing to us: hidden files and notes."""
     return name.startswith(".") or name.endswith(_NOTES)

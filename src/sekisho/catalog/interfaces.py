@@ -12,6 +12,8 @@ import msgspec
 ANYWHERE: Final = "anywhere"
 UNKNOWN: Final = "unknown"
 DEPLOYMENTS_PER_MODEL_MAX: Final = 64
+MODE_ENFORCE: Final = "enforce"
+MODE_MONITOR: Final = "monitor"
 
 # Facts by the kind of their value: sets of jurisdictions, one word out of a closed set, sets of free text.
 JURISDICTION_FACTS: Final = (
@@ -172,12 +174,18 @@ class ClientCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`mode`: MODE_ENFORCE, or MODE_MONITOR until the instant `monitor_until` (µs UTC, exclusive): what policy denies
+    is then recorded as denied and sent all the same (`policy.monitor` says with which exceptions).
+    """
+
     name: str
     title: str
     default_class: str | None = None
     default_residency: tuple[str, ...] | None = None
     issuers: tuple[Issuer, ...] = ()
     certificates: tuple[ClientCertificate, ...] = ()
+    mode: str = MODE_ENFORCE
+    monitor_until: int | None = None
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from sekisho.identity.interfaces import ApiKey
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.words import alternatives
+from sekisho.settings import require_known_format
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded only when a register is opened
     from sekisho.identity.sql import SqlIdentity
@@ -71,11 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--residency", help="where its data may be processed, such as JP,US (default: the organisation's)"
     )
-    _add_directory(create)
+    add_directory(create)
 
     listing = acts.add_parser("list", help="show every key, revoked ones too", description="Show every key.")
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")
-    _add_directory(listing)
+    add_directory(listing)
 
     revoke = acts.add_parser(
         "revoke",
@@ -83,13 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="End a key. Running gateways refuse it within a second and end its streams.",
     )
     revoke.add_argument("id", help="the key's id, from `sekisho keys list`")
-    _add_directory(revoke)
+    add_directory(revoke)
 
 
 def run(arguments: argparse.Namespace, declared: Callable[[Path], DeclaredNames] = declared_names) -> int:
     """Do what `arguments` say. Returns 0 when done, 1 when it couldn't be done, 2 when the words are off."""
     try:
-        directory = _directory(arguments)
+        directory = installation(arguments)
         if arguments.act == "create":
             _create(arguments, directory, declared(directory))
         elif arguments.act == "list":
@@ -140,7 +141,7 @@ def _list(arguments: argparse.Namespace, directory: Path) -> None:
 def _revoke(arguments: argparse.Namespace, directory: Path) -> None:
     with closing(_open(directory)) as register:
         key = register.revoke_key(arguments.id, ACTOR)
-    print(f"Key {key.id} is revoked since {_time(key.revoked_at)}; running gateways follow within a second.")
+    print(f"Key {key.id} is revoked since {rfc3339(key.revoked_at)}; running gateways follow within a second.")
 
 
 def _open(directory: Path) -> "SqlIdentity":
@@ -149,17 +150,19 @@ def _open(directory: Path) -> "SqlIdentity":
     return SqlIdentity(directory / STATE_FILE, SystemClock())
 
 
-def _add_directory(parser: argparse.ArgumentParser) -> None:
+def add_directory(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told which installation is meant, in either way."""
     parser.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="the installation (default: .)")
     parser.add_argument("--dir", dest="dir_option", type=Path, metavar="DIR", help="the same, as an option")
 
 
-def _directory(arguments: argparse.Namespace) -> Path:
+def installation(arguments: argparse.Namespace) -> Path:
     """The installation meant; raises UsageError if two are named or there is none."""
     positional, option = arguments.directory, arguments.dir_option
     if positional is not None and option is not None and positional != option:
         raise UsageError(f"Two installations are named: {positional} and {option}", remedy="Name one")
     directory: Path = positional or option or Path()
+    require_known_format(directory)
     if not (directory / SETTINGS_FILE).is_file():
         raise UsageError(
             f"{directory} is no installation: it has no {SETTINGS_FILE}",
@@ -187,8 +190,8 @@ def _as_object(key: ApiKey) -> dict[str, object]:
         "roles": key.principal.roles,
         "class": key.principal.data_class,
         "residency": key.principal.residency,
-        "created": _time(key.created_at),
-        "revoked": None if key.revoked_at is None else _time(key.revoked_at),
+        "created": rfc3339(key.created_at),
+        "revoked": None if key.revoked_at is None else rfc3339(key.revoked_at),
     }
 
 
@@ -197,7 +200,7 @@ def _as_row(key: ApiKey) -> tuple[str, ...]:
     return tuple("-" if v is None else ",".join(v) if isinstance(v, tuple) else str(v) for v in values)
 
 
-def _time(at_us: int | None) -> str:
+def rfc3339(at_us: int | None) -> str:
     """RFC 3339, whole seconds. Not by way of a float, which would round."""
     return (_EPOCH + timedelta(microseconds=at_us or 0)).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -40,6 +40,7 @@ COMMANDS: Final = (
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
     Command("models", "To govern it", "list the models declared"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
+    Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
 )
 

@@ -57,7 +57,7 @@ def children(root: Path, settings: Settings) -> list[Child]:
     found = [
         Child(
             "control", ["-m", "sekisho", "control", str(root), *inherit, str(control_fd)],
-            stop_order=2, stop_bound_s=15, pass_fds=(control_fd,),
+            stop_order=2, stop_bound_s=15, pass_fds=(control_fd,), hears_hangup=True,
         )
     ]  # fmt: skip
     for name, engine in settings.engines.items():

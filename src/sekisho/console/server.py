@@ -26,6 +26,7 @@ class Status(NamedTuple):
     log_size: int
     snapshot: str
     gateway: str
+    declarations: dict[str, Any] | None = None  # what became of the tree on disk: state, mistakes, error
 
 
 def control_app(ledger: Path, status: Callable[[], Status]) -> FastAPI:

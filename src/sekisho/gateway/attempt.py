@@ -2,6 +2,7 @@
 
 from sekisho.gateway.dialects.answers import Usage, estimate_tokens
 from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
+from sekisho.gateway.halts import Halt
 from sekisho.gateway.http1.interfaces import Exchange
 from sekisho.gateway.metrics import Metrics
 from sekisho.kernel.clock import Clock
@@ -39,6 +40,7 @@ class Attempt:
         "decision_id",
         "exchange",
         "first_byte_us",
+        "halt",
         "number",
         "outcome_id",
         "request_id",
@@ -63,6 +65,7 @@ class Attempt:
         self.exchange: Exchange | None = None
         self.first_byte_us: int | None = None
         self.status: int | None = None
+        self.halt: Halt | None = None  # why it was ended from outside
 
     @property
     def metrics(self) -> Metrics:

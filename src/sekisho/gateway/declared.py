@@ -42,6 +42,12 @@ class Declarations:
         return known
 
 
+def demands(headers: Mapping[bytes, bytes], principal: Principal) -> bool:
+    """Whether the caller or its key asks for a class or a residency itself, beside what the organisation has."""
+    asked = CLASS_HEADER in headers or RESIDENCY_HEADER in headers
+    return asked or principal.data_class is not None or principal.residency is not None
+
+
 def declared(
     headers: Mapping[bytes, bytes],
     principal: Principal,

@@ -1,7 +1,8 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
 decision body: {attempt, candidates, chosen: {action, deployment} | null, completion_tokens_max, engine, input,
-  operation, policies: {index: id}, received: commitment, schema, sent: commitment | null}
+  monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
+  received: commitment, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
   peer: {address, certificate_sha256, port} | null, status: HTTP status | null, timings_us: {first_byte, total},
   usage: {completion, prompt, source} | null, written: whether a byte left}
@@ -37,6 +38,8 @@ class Ended(StrEnum):
     UPSTREAM_FAILED = "upstream_failed"  # no whole answer came
     UPSTREAM_REFUSED = "upstream_refused"  # a whole answer, with a status that is not the caller's to see
     REVOKED = "revoked"
+    STOPPED = "stopped"  # by the operator
+    SUPERSEDED = "superseded"  # it outlived the rules that it was decided under
     NOT_SENT = "not_sent"  # permitted, but something of ours ended it first
     INTERRUPTED = "interrupted"  # the process died; appended by recovery
 
@@ -50,6 +53,7 @@ class DecisionRecord(NamedTuple):
     completion_tokens_max: int | None
     received: Commitment
     sent: Commitment | None
+    monitored: bool = False
 
 
 class OutcomeRecord(NamedTuple):
@@ -85,6 +89,7 @@ class DecisionEncoder:
                 "completion_tokens_max": record.completion_tokens_max,
                 "engine": self._engine,
                 "input": orjson.Fragment(decision.input_bytes),
+                "monitored": record.monitored,
                 "operation": record.operation,
                 "policies": self._named(decision),
                 "received": record.received,

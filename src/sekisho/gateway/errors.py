@@ -4,6 +4,7 @@ GatewayError
 ├── BadRequest              400  the request can't be read or says something impossible
 ├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
+├── OrganisationStopped     403  the operator has stopped the caller's organisation
 ├── NotFound                404  an unknown model, path or receipt
 ├── MethodNotAllowed        405
 ├── UnsupportedEncoding     415  content codings and media types that we don't read
@@ -14,6 +15,8 @@ GatewayError
 │   └── NotServed           404  none of them has the operation
 ├── UpstreamRefused         4xx  a deployment's own status, where its error can't be read
 ├── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
+│   ├── Stopped                  the operator has stopped every deployment that could answer
+│   └── Superseded               the rules it was decided under were replaced too long ago
 └── TransportRefused        400, 408, 413, 415, 417, 431, 500, 503: it never became a request
 
 `CODES` says what each code means; docs/faults.md says who sees what. `upstream_fault` turns what the HTTP client met
@@ -86,6 +89,12 @@ class NotPermitted(GatewayError):
     status = 403
     type = "permission_error"
     code = "not_permitted"
+
+
+class OrganisationStopped(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "organisation_stopped"
 
 
 class NotFound(GatewayError):
@@ -161,6 +170,14 @@ class UpstreamRefused(GatewayError):
 class Unavailable(GatewayError):
     status = 503
     code = "unavailable"
+
+
+class Stopped(Unavailable):
+    code = "stopped"
+
+
+class Superseded(Unavailable):
+    code = "snapshot_superseded"
 
 
 class TransportRefused(GatewayError):
@@ -251,6 +268,9 @@ CODES: Final = {
     "too_many_requests": "the gateway serves as much as it may",
     "ledger_full": "the ledger can't record, so nothing is sent: the disk is full",
     "issuer_keys_unavailable": "tokens can't be verified yet: their issuer's keys have never been read",
+    "organisation_stopped": "the operator has stopped the caller's organisation",
+    "stopped": "the operator has stopped what could answer",
+    "snapshot_superseded": "the rules it was decided under were replaced too long ago",
     "epoch_over": "a declared fact has ended, and the rules without it can't be read",
     "unavailable": "the gateway can't serve now",
     "internal": "a fault of the gateway; its log tells more",

@@ -7,6 +7,7 @@ from typing import Final
 METRICS: Final = {
     "sekisho_requests_total": ("counter", "Answers given, by HTTP status."),
     "sekisho_denied_total": ("counter", "Requests that no deployment was permitted to receive."),
+    "sekisho_monitored_total": ("counter", "Requests sent in monitor mode that policy denies."),
     "sekisho_attempts_total": ("counter", "Attempts at a deployment, by how they ended."),
     "sekisho_attempt_errors_total": ("counter", "Attempts that failed, by the error that their receipt names."),
     "sekisho_faults_total": ("counter", "Faults that a caller was told of, by error code."),
@@ -16,6 +17,8 @@ METRICS: Final = {
     "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
     "sekisho_register_age_seconds": ("gauge", "Since the key register was last read."),
     "sekisho_issuer_keys_age_seconds": ("gauge", "Since an issuer's keys were last read from where it publishes them."),
+    "sekisho_stops": ("gauge", "Emergency stops that are set."),
+    "sekisho_declarations_mistakes": ("gauge", "Mistakes that keep the declarations on disk from being in force."),
 }
 
 Gauges = Mapping[str, float | Mapping[str, float]]  # a value, or one for each of its labels as they are written
@@ -31,6 +34,7 @@ class Metrics:
         self.faults: Counter[str] = Counter()
         self.authentications: Counter[str] = Counter()
         self.denied = 0
+        self.monitored = 0
         self.stream_events = 0
         self.in_flight = 0
 
@@ -39,6 +43,7 @@ class Metrics:
         lines: list[str] = []
         _add(lines, "sekisho_requests_total", ((f'status="{status}"', n) for status, n in self.statuses.items()))
         _add(lines, "sekisho_denied_total", [("", self.denied)])
+        _add(lines, "sekisho_monitored_total", [("", self.monitored)])
         _add(lines, "sekisho_attempts_total", ((f'ended="{ended}"', n) for ended, n in self.attempts.items()))
         _add(lines, "sekisho_attempt_errors_total", ((f'code="{code}"', n) for code, n in self.attempt_errors.items()))
         _add(lines, "sekisho_faults_total", ((f'code="{code}"', n) for code, n in self.faults.items()))

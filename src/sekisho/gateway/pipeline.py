@@ -1,7 +1,8 @@
 """The life of a request to a model, step by step (ARCHITECTURE.md, "The life of a request"). No socket is opened here.
 
 G1  `_attempt` sends only after the decision's entry is durable.
-G2  `_attempt` sends only what `decide` permitted for exactly this input; every retry is decided again.
+G2  `_attempt` sends only what `decide` permitted for exactly this input; every retry is decided again. Where the
+    organisation declares monitor mode, a denial that `policy.monitor` lifts is sent, and its entry says so.
 G5  from the moment a decision is appended, `Attempt.settle` is reached on every way out.
 """
 
@@ -10,10 +11,11 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from sekisho.catalog.interfaces import ANYWHERE
+from sekisho.catalog.interfaces import ANYWHERE, MODE_MONITOR
 from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
 from sekisho.gateway.authentication import authenticated
+from sekisho.gateway.declared import demands
 from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
 from sekisho.gateway.dialects.operations import ModelRequest, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
@@ -23,6 +25,7 @@ from sekisho.gateway.errors import (
     GatewayError,
     NotPermitted,
     NotServed,
+    Stopped,
     Unauthenticated,
     Unavailable,
     UpstreamAnswered,
@@ -32,6 +35,7 @@ from sekisho.gateway.errors import (
     upstream_fault,
     upstream_status_code,
 )
+from sekisho.gateway.halts import Halt, Halts, Passage, stopped
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError
 from sekisho.gateway.http1.interfaces import (
     Exchange,
@@ -43,12 +47,13 @@ from sekisho.gateway.http1.interfaces import (
 )
 from sekisho.gateway.interfaces import InForce, Keys, Upstream
 from sekisho.gateway.relay import StreamRelay
-from sekisho.gateway.routing import Route, Router
+from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction, Inspector
 from sekisho.kernel.errors import SekishoError
 from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
 from sekisho.policy.interfaces import INPUT_VERSION, SEND_RAW, Decision, DecisionInput, PrincipalInput
+from sekisho.policy.monitor import monitored
 
 ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of an answer that is not streamed: held whole to be checked
@@ -73,10 +78,13 @@ class Governed:
         "asked",
         "attempt",
         "call",
+        "choice",
         "decision",
         "failed",
         "in_force",
         "inspection",
+        "monitored",
+        "passage",
         "principal",
         "received",
         "redaction",
@@ -95,6 +103,9 @@ class Governed:
         self.failed: set[str] = set()  # deployments that are not tried again for this request
         self.inspection: BodyInspection
         self.decision: Decision
+        self.choice: Routable  # where it may go: what the decision permits, or what monitor mode lifts
+        self.monitored = False
+        self.passage: Passage  # of the last attempt
         self.attempt: Attempt | None = None  # the last one
         self.redaction: BodyRedaction | None = None  # the body without its labelled spans, where that is possible
 
@@ -113,6 +124,7 @@ class Pipeline:
         router: Router,
         in_flight_max: int,
         explain: Callable[[InForce, Decision], list[str]],
+        halts: Halts | None = None,  # None: nobody can stop anything
     ) -> None:
         self._keys = keys
         self._in_force = in_force
@@ -126,6 +138,7 @@ class Pipeline:
         self._router = router
         self._in_flight_max = in_flight_max
         self._explain = explain
+        self._halts = halts or Halts()
         self._aside = Aside()
 
     def close(self) -> None:
@@ -152,6 +165,7 @@ class Pipeline:
     # -- 2 to 5: parse, inspect, candidates, decide
 
     async def _govern(self, call: Call, request_id: str, request: InboundRequest, principal: Principal) -> Governed:
+        self._halts.require_organisation(principal.organisation)
         is_large = len(request.body) > LARGE_BODY_BYTES
         asked = (
             await self._aside.run(parse_request, call.operation, request.headers, request.body, call.model)
@@ -186,7 +200,26 @@ class Pipeline:
                 (),
             )
         )
+        governed.choice = governed.decision
+        organisation = snapshot.organisations.get(principal.organisation)
+        if organisation is not None and organisation.mode == MODE_MONITOR and not demands(request.headers, principal):
+            self._monitor(governed)
         return governed
+
+    def _monitor(self, governed: Governed) -> None:
+        """Let a denial pass that monitor mode lifts, and say so."""
+        lifted = monitored(governed.decision, governed.in_force.snapshot.decider.policies)
+        if lifted is None:
+            return
+        governed.choice, governed.monitored = lifted, True
+        self._metrics.monitored += 1
+        rules = ", ".join(lifted.broken) or "no policy permits it"
+        log.warning(
+            "request %s: monitor mode of %s: sent though policy denies it (%s)",
+            governed.request_id,
+            governed.principal.organisation,
+            rules,
+        )
 
     # -- 6 to 11: admit, route, record, send, relay, record
 
@@ -200,13 +233,15 @@ class Pipeline:
     async def _serve_by_attempts(self, governed: Governed, responder: Responder) -> int:
         error: GatewayError | None = None
         for number in range(1, ATTEMPTS_MAX + 1):
-            route = self._router.choose(governed.decision, governed.failed, self._clock.now_us())
+            route = self._route(governed)
             if route is None:
                 break
             try:
                 return await self._attempt(governed, number, route, responder)
             except StalePooledConnection as stale:
                 error = stale  # the deployment may well be there: it stays in the choice
+            except Stopped as stop:
+                error = stop  # and is no longer in the choice
             except UpstreamFailed as failure:
                 error = failure
                 governed.failed.add(route.deployment)
@@ -222,6 +257,19 @@ class Pipeline:
             error = await self._deny(governed)
         error.has_receipt = True
         raise error
+
+    def _route(self, governed: Governed) -> Route | None:
+        """The next deployment to try. Raises Stopped if only those are left that the operator has stopped."""
+        now_us = self._clock.now_us()
+        out = self._stopped(governed)
+        route = self._router.choose(governed.choice, governed.failed | out, now_us)
+        if route is None and out and governed.attempt is None and _names(governed.choice):
+            raise stopped()
+        return route
+
+    def _stopped(self, governed: Governed) -> frozenset[str]:
+        deployments = governed.in_force.snapshot.deployments_by_model[governed.asked.model]
+        return self._halts.stopped((one.name, one.provider) for one in deployments)
 
     async def _deny(self, governed: Governed) -> NotPermitted:
         """Record that nothing is permitted, durably, then say why."""
@@ -254,12 +302,25 @@ class Pipeline:
         body = upstream_body(document, deployment.upstream_model)
         attempt, durable = self._record(governed, number, route, body)
         exchange: Exchange | None = None
+
+        def cut(halt: Halt) -> None:
+            attempt.halt = halt
+            if attempt.exchange is not None:
+                attempt.exchange.abort()
+
+        passage = Passage(
+            governed.principal.organisation, route.deployment, deployment.provider, governed.in_force, cut
+        )
+        governed.passage = self._halts.enter(passage)
         self._router.started(route.deployment)
         try:
             await durable  # G1: not a byte, not even a connection, before this
             if not self._keys.is_live(governed.principal):
                 attempt.settle(Ended.REVOKED, error="key_revoked")
                 raise Unauthenticated("the API key was revoked", remedy="Ask for a new key", code="key_revoked")
+            halt = attempt.halt or self._halts.why(passage)
+            if halt is not None:
+                raise _halted(attempt, halt)
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
                 attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
@@ -274,6 +335,8 @@ class Pipeline:
             attempt.status = head.status
             return await self._answer(governed, attempt, route, head, responder)
         except UpstreamError as error:
+            if attempt.halt is not None:
+                raise _halted(attempt, attempt.halt) from None
             raise self._upstream_failed(attempt, exchange, error) from None
         except BaseException as error:
             # The caller left (cancelled), or a fault of ours: either way the upstream stops working for nobody.
@@ -286,6 +349,7 @@ class Pipeline:
                 attempt.settle(Ended.UPSTREAM_FAILED if written else Ended.NOT_SENT, error="internal")
             raise
         finally:
+            self._halts.leave(passage)
             self._router.ended(route.deployment)
 
     def _record(
@@ -301,6 +365,7 @@ class Pipeline:
             governed.asked.completion_tokens_max,
             self._commit(governed, entry_id, "received", governed.received),
             self._commit(governed, entry_id, "sent", sent),
+            governed.monitored,
         )
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
@@ -381,6 +446,9 @@ class Pipeline:
         except SekishoError as error:
             attempt.settle(Ended.REVOKED, error="key_revoked")
             raise Unauthenticated(error.message, remedy=error.remedy) from None
+        if attempt.halt is not None:
+            raise _halted(attempt, attempt.halt)
+        governed.passage.end = relay.halt
         try:
             exchange.relay_to(relay)
             await relay.done
@@ -436,8 +504,7 @@ class Pipeline:
 
     def _has_alternative(self, governed: Governed, attempt: Attempt, route: Route) -> bool:
         """Whether another deployment, not yet tried, can be."""
-        decision = governed.decision
-        left = {*decision.permitted_raw, *decision.permitted_redacted} - governed.failed - {route.deployment}
+        left = _names(governed.choice) - governed.failed - {route.deployment} - self._stopped(governed)
         return bool(left) and attempt.number < ATTEMPTS_MAX
 
     async def _not_served(
@@ -461,12 +528,14 @@ class Pipeline:
     def _answer_headers(self, governed: Governed, route: Route, head: ResponseHead) -> list[Header]:
         deployment = governed.in_force.snapshot.deployments[route.deployment]
         request_id = governed.request_id.encode()
+        monitored_header = [(b"x-sekisho-monitored", b"would-deny")] if governed.monitored else []
         return [
             (b"x-request-id", request_id),
             (b"x-sekisho-receipt", request_id),
             (b"x-sekisho-deployment", deployment.name.encode()),
             (b"x-sekisho-jurisdiction", _jurisdiction(deployment.facts["processing"].value)),
             (b"x-sekisho-labels", ", ".join(governed.inspection.labels).encode()),
+            *monitored_header,
             *[header for header in head.headers.items() if _passes(header[0])],
         ]
 
@@ -479,6 +548,14 @@ def _inspected(inspector: Inspector, document: Any) -> tuple[BodyInspection, Bod
     return inspection, inspector.redact(document)
 
 
+def _halted(attempt: Attempt, halt: Halt) -> GatewayError:
+    """Settle an attempt that was ended from outside before anything was given to the caller."""
+    error = halt.error
+    attempt.settle(halt.ended, error=error.code, hold=isinstance(error, Stopped))
+    error.has_receipt = True
+    return error
+
+
 class StalePooledConnection(UpstreamFailed):
     """A kept-alive connection turned out to be closed: the attempt failed, the deployment may be fine."""
 
@@ -486,6 +563,10 @@ class StalePooledConnection(UpstreamFailed):
 def _jurisdiction(processing: tuple[str, ...]) -> bytes:
     """Anywhere is every jurisdiction there is; the word says it better than the list."""
     return b"anywhere" if ANYWHERE in processing else ", ".join(processing).encode()
+
+
+def _names(choice: Routable) -> set[str]:
+    return {*choice.permitted_raw, *choice.permitted_redacted}
 
 
 def _passes(name: bytes) -> bool:

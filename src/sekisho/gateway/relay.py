@@ -16,7 +16,8 @@ from sekisho.gateway.attempt import Attempt
 from sekisho.gateway.dialects.answers import Usage, read_usage
 from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import Ended
-from sekisho.gateway.errors import GatewayError, Unauthenticated, UpstreamFailed, upstream_fault
+from sekisho.gateway.errors import GatewayError, Stopped, Unauthenticated, UpstreamFailed, upstream_fault
+from sekisho.gateway.halts import Halt
 from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import Header, Responder
 from sekisho.gateway.sse import EventSplitter, event_data
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 class StreamRelay:
     """A BodyReceiver that feeds one caller. `done` completes when the caller has all it will get.
 
-    If anything was given it completes normally; else with UpstreamFailed if the stream broke, and with Unauthenticated
-    if the caller's key was revoked.
+    If anything was given it completes normally; else with UpstreamFailed if the stream broke, with Unauthenticated
+    if the caller's key was revoked, and with the halt's error if it was halted.
     """
 
     def __init__(
@@ -105,6 +106,13 @@ class StreamRelay:
             self._break(Unauthenticated("the API key was revoked", code="key_revoked"), Ended.REVOKED)
             self._exchange.abort()
 
+    def halt(self, halt: Halt) -> None:
+        """It was stopped, or outlived its rules: end the stream at once."""
+        if not self._closed:
+            halt.error.has_receipt = True
+            self._break(halt.error, halt.ended)
+            self._exchange.abort()
+
     def caller_left(self) -> None:
         """The caller is gone: abort the upstream; what was used so far is recorded."""
         if not self._closed:
@@ -174,7 +182,7 @@ class StreamRelay:
         """End without `[DONE]`: an error event, or `error` itself where the caller has nothing yet."""
         if not self._given:
             self._closed = True
-            self._settle(ended, error.code, hold=ended is Ended.UPSTREAM_FAILED)
+            self._settle(ended, error.code, hold=isinstance(error, (UpstreamFailed, Stopped)))  # another may follow
             self._complete(error)
             return
         self._metrics.faults[error.code or "internal"] += 1

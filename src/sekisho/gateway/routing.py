@@ -6,9 +6,9 @@ Raw before redacted; healthy before ailing; then the less expected wait of two r
 
 import random
 from collections.abc import Collection, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decision
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED
 
 _REST_US_MIN: Final = 1_000_000  # after a failure a deployment rests a second, doubling …
 _REST_US_MAX: Final = 30_000_000  # … up to half a minute, then it is tried again
@@ -19,6 +19,15 @@ _DEPLOYMENTS_MAX: Final = 10_000  # measurements kept; a catalogue that changes 
 class Route(NamedTuple):
     deployment: str
     action: str
+
+
+class Routable(Protocol):
+    """Names of the deployments that may get the request, as a decision has them."""
+
+    @property
+    def permitted_raw(self) -> tuple[str, ...]: ...
+    @property
+    def permitted_redacted(self) -> tuple[str, ...]: ...
 
 
 class _Load:
@@ -38,9 +47,9 @@ class Router:
         self._chance = chance
         self._loads: dict[str, _Load] = {}
 
-    def choose(self, decision: Decision, failed: Collection[str], now_us: int) -> Route | None:
-        """The next deployment to try, or None when no permitted one is left. `failed` were tried in this request."""
-        for names, action in ((decision.permitted_raw, SEND_RAW), (decision.permitted_redacted, SEND_REDACTED)):
+    def choose(self, choice: Routable, failed: Collection[str], now_us: int) -> Route | None:
+        """The next deployment to try, or None when no permitted one is left. `failed` are not to be tried (again)."""
+        for names, action in ((choice.permitted_raw, SEND_RAW), (choice.permitted_redacted, SEND_REDACTED)):
             left = [name for name in names if name not in failed] if failed else names
             if left:
                 return Route(left[0] if len(left) == 1 else self._best(left, now_us), action)

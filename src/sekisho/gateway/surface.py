@@ -44,6 +44,7 @@ class Surface:
         clock: Clock,
         ids: IdSource,
         readiness: Callable[[], list[str]],
+        notes: Callable[[], list[str]] = list,
         gauges: Callable[[], Gauges],
     ) -> None:
         self._pipeline = pipeline
@@ -53,6 +54,7 @@ class Surface:
         self._clock = clock
         self._ids = ids
         self._readiness = readiness
+        self._notes = notes
         self._gauges = gauges
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             **{path: {"POST": partial(pipeline.serve, call)} for path, call in calls_by_path().items()},
@@ -156,8 +158,13 @@ class Surface:
 
     async def _readyz(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
         reasons = self._readiness()
-        snapshot = self._in_force().snapshot.digest
-        body = orjson.dumps({"status": "not ready" if reasons else "ready", "reasons": reasons, "snapshot": snapshot})
+        state = {
+            "status": "not ready" if reasons else "ready",
+            "reasons": reasons,
+            "notes": self._notes(),
+            "snapshot": self._in_force().snapshot.digest,
+        }
+        body = orjson.dumps(state)
         status = 503 if reasons else 200
         responder.respond(status, [_JSON], body)
         return status

@@ -6,7 +6,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
+from sekisho.catalog.interfaces import MODE_MONITOR
 from sekisho.gateway.errors import Unavailable
+from sekisho.gateway.halts import Halts
 from sekisho.gateway.interfaces import InForce
 from sekisho.identity.interfaces import KeyChanges, KeyRegister
 from sekisho.kernel.clock import Clock
@@ -29,13 +31,25 @@ class SnapshotSource(Protocol):
     """Blocking; called in a thread."""
 
     def current(self) -> str | None: ...
+    def mistakes(self) -> int:
+        """How many keep the declarations on disk from being in force, as far as control has said."""
+        ...
+
     def put_in_force(self, digest: str, now_us: int) -> InForce: ...
 
 
 class Follower:
     """Keeps a worker's keys and snapshot as the data directory has them. Never blocks the loop, never stops serving."""
 
-    def __init__(self, register: KeyRegister, keyring: AppliesChanges, snapshots: SnapshotSource, clock: Clock) -> None:
+    def __init__(
+        self,
+        register: KeyRegister,
+        keyring: AppliesChanges,
+        snapshots: SnapshotSource,
+        clock: Clock,
+        halts: Halts | None = None,
+    ) -> None:
+        self._halts = halts or Halts()
         self._register = register
         self._keyring = keyring
         self._snapshots = snapshots
@@ -45,6 +59,7 @@ class Follower:
         self._next: InForce | None = None  # the same snapshot's next epoch, prepared ahead
         self._read_at = 0.0
         self._refused: str | None = None
+        self.mistakes = 0  # of the declarations on disk, which are not in force then
         self._said = ""
         self._retry_at = 0.0
 
@@ -77,19 +92,36 @@ class Follower:
         self._in_force, self._next = self._next, None
         return self.in_force()
 
+    def monitor_notes(self) -> list[str]:
+        """The organisations in monitor mode just now, each in a sentence."""
+        organisations = self.in_force().snapshot.organisations.values()
+        names = sorted(one.name for one in organisations if one.mode == MODE_MONITOR)
+        return [f"organisation {name} is in monitor mode: what policy denies is sent" for name in names]
+
     def age_s(self) -> float:
         """Since the key register was last read."""
         return asyncio.get_running_loop().time() - self._read_at
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. The two are followed apart: a large snapshot takes seconds to load, a revocation may not."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._run_register())
+            both.create_task(self._run_snapshot())
+
+    async def _run_register(self) -> None:
         while True:
             await asyncio.sleep(FOLLOW_INTERVAL_S)
             try:
                 await self._follow_keys()
+                if self._in_force is not None:
+                    self._halts.end_outliving(self._in_force, asyncio.get_running_loop().time())
             except Exception:
                 # Whatever the register's driver raises, the keys we know stay in force; `age_s` raises the alarm.
                 log.exception("the key register can't be read; serving with the keys known %.0f s ago", self.age_s())
+
+    async def _run_snapshot(self) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_INTERVAL_S)
             try:
                 await self._follow_snapshot()
             except (SekishoError, OSError) as error:
@@ -105,12 +137,14 @@ class Follower:
     async def _follow_keys(self) -> None:
         changes = await asyncio.to_thread(self._register.changes_since, self._sequence)
         self._read_at = asyncio.get_running_loop().time()
+        if changes.stops:
+            self._halts.apply(changes)
         if changes.keys:
             self._keyring.apply(changes)
         self._sequence = changes.sequence
 
     async def _follow_snapshot(self) -> None:
-        digest = await asyncio.to_thread(self._snapshots.current)
+        digest, self.mistakes = await asyncio.to_thread(self._look)
         if self._in_force is None:
             raise AssertionError("followed before start")
         snapshot = self._in_force.snapshot
@@ -128,6 +162,11 @@ class Follower:
             raise
         self._in_force, self._next, self._refused = in_force, None, None
         log.info("snapshot %s is in force", digest[:16])
+        for note in self.monitor_notes():
+            log.warning(note)
+
+    def _look(self) -> tuple[str | None, int]:
+        return self._snapshots.current(), self._snapshots.mistakes()
 
     async def _prepare_epoch(self, snapshot: Snapshot) -> None:
         """Have the next epoch ready before this one ends, so that no request meets the change."""

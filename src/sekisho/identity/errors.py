@@ -20,6 +20,8 @@ IdentityError
 ├── KeySetError              bytes that are no key set, or an answer that is no key set or discovery document
 ├── KeyRequestInvalid        what was asked of a new key can't be registered; nothing was written
 ├── KeyNotRegistered         an administrative act names a key that doesn't exist; nothing was written
+├── StopRequestInvalid       what was asked of a stop can't be registered; nothing was written
+├── StopNotSet               a stop is to be lifted that is not set; nothing was written
 └── RegisterError            the register of keys itself
     ├── RegisterUnavailable      it can't be read or written now
     ├── RegisterUnsupported      its schema is not the one this program knows
@@ -108,6 +110,14 @@ class KeyRequestInvalid(IdentityError):
 
 
 class KeyNotRegistered(IdentityError):
+    pass
+
+
+class StopRequestInvalid(IdentityError):
+    pass
+
+
+class StopNotSet(IdentityError):
     pass
 
 

@@ -1,9 +1,11 @@
 """Identity, as other contexts see it."""
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from sekisho.identity.errors import AuthenticationError as AuthenticationError
 from sekisho.identity.errors import IssuerKeysUnavailable as IssuerKeysUnavailable
+
+STOP_KINDS: Final = ("deployment", "organisation", "provider")
 
 
 class Principal(NamedTuple):
@@ -34,18 +36,30 @@ class ApiKey(NamedTuple):
     sequence: int  # of the register's change that wrote this row last
 
 
+class Stop(NamedTuple):
+    """An emergency stop: while it is set, nothing is sent to (or for) what it names. `kind` is one of STOP_KINDS."""
+
+    kind: str
+    name: str
+    reason: str  # free text for people on this machine; it never reaches the ledger
+    set_at: int  # µs UTC
+    lifted_at: int | None
+    sequence: int  # of the register's change that wrote this row last
+
+
 class KeyChanges(NamedTuple):
     """Rows changed after a sequence number, and the number to ask with next time."""
 
     sequence: int
     keys: tuple[ApiKey, ...]
+    stops: tuple[Stop, ...] = ()
 
 
 class KeyRegister(Protocol):
-    """The durable register of API keys. Row and outbox entry are written in one transaction."""
+    """The durable register of API keys and stops. Row and outbox entry are written in one transaction."""
 
     def changes_since(self, sequence: int) -> KeyChanges:
-        """Every key whose row changed after `sequence` (0: all). Blocking; call it off the loop."""
+        """Every key and stop whose row changed after `sequence` (0: all). Blocking; call it off the loop."""
         ...
 
 

@@ -13,21 +13,22 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from sekisho.identity import api_keys
+from sekisho.identity import api_keys, stops
 from sekisho.identity.api_keys import KeyRequest
 from sekisho.identity.errors import (
     KeyNotRegistered,
     RegisterRewound,
     RegisterUnavailable,
     RegisterUnsupported,
+    StopNotSet,
 )
-from sekisho.identity.interfaces import ApiKey, KeyChanges, OutboxEntry, Principal
+from sekisho.identity.interfaces import ApiKey, KeyChanges, OutboxEntry, Principal, Stop
 from sekisho.kernel import canonical
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.files import sync_directory
 from sekisho.kernel.ids import IdSource
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2  # 2: stops
 BUSY_TIMEOUT_MS: Final = 5_000  # acts take milliseconds; whoever holds the lock longer is stuck
 PENDING_MAX: Final = 1_000  # what one call reads into memory
 IDENTIFIERS_PER_STATEMENT: Final = 500  # below every database's bound on parameters
@@ -52,6 +53,16 @@ _KEYS: Final = sa.Table(
     sa.Column("residency", sa.Text),  # canonical JSON array
     sa.Column("created_at", sa.BigInteger, nullable=False),  # µs UTC
     sa.Column("revoked_at", sa.BigInteger),
+    sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),
+)
+_STOPS: Final = sa.Table(
+    "identity_stops",
+    _METADATA,
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("reason", sa.String(stops.REASON_LENGTH_MAX), nullable=False),
+    sa.Column("set_at", sa.BigInteger, nullable=False),  # µs UTC
+    sa.Column("lifted_at", sa.BigInteger),
     sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),
 )
 _OUTBOX: Final = sa.Table(
@@ -115,7 +126,9 @@ class SqlIdentity:
                     remedy="It was replaced by an older copy: revoke again what was revoked since, then restart",
                 )
             changed = sa.select(_KEYS).where(_KEYS.c.sequence > sequence).order_by(_KEYS.c.sequence)
-            return KeyChanges(latest, tuple(map(_api_key, connection.execute(changed))))
+            keys = tuple(map(_api_key, connection.execute(changed)))
+            changed = sa.select(_STOPS).where(_STOPS.c.sequence > sequence).order_by(_STOPS.c.sequence)
+            return KeyChanges(latest, keys, tuple(Stop(*row) for row in connection.execute(changed)))
 
     # The acts
 
@@ -184,6 +197,45 @@ class SqlIdentity:
             self._tell(connection, sequence, now_us, actor, api_keys.revoked_body(key))
         return key
 
+    def set_stop(self, kind: str, name: str, reason: str, actor: str) -> Stop:
+        """Stop it. What is stopped already stays as it is, and nothing new is told. Raises StopRequestInvalid.
+
+        Whether something of that name is declared is the caller's to know.
+        """
+        stops.require_stop(kind, name, reason)
+        api_keys.require_actor(actor)
+        with self._transaction(writes=True) as connection:
+            known = self._stop(connection, kind, name)
+            if known is not None and known.lifted_at is None:
+                return known
+            now_us, sequence = self._clock.now_us(), self._next_sequence(connection)
+            stop = Stop(kind, name, reason, now_us, None, sequence)
+            if known is not None:
+                connection.execute(sa.delete(_STOPS).where(_STOPS.c.kind == kind, _STOPS.c.name == name))
+            connection.execute(sa.insert(_STOPS).values(stop._asdict()))
+            self._tell(connection, sequence, now_us, actor, stops.told("stop.set", kind, name))
+        return stop
+
+    def lift_stop(self, kind: str, name: str, actor: str) -> Stop:
+        """Lift a stop. Raises StopNotSet if it is not set."""
+        stops.require_stop(kind, name)
+        api_keys.require_actor(actor)
+        with self._transaction(writes=True) as connection:
+            known = self._stop(connection, kind, name)
+            if known is None or known.lifted_at is not None:
+                raise StopNotSet(f"The {kind} {name!r} is not stopped", remedy="`sekisho stop list` shows all stops")
+            now_us, sequence = self._clock.now_us(), self._next_sequence(connection)
+            lifted = sa.update(_STOPS).where(_STOPS.c.kind == kind, _STOPS.c.name == name)
+            connection.execute(lifted.values(lifted_at=now_us, sequence=sequence))
+            self._tell(connection, sequence, now_us, actor, stops.told("stop.lift", kind, name))
+        return known._replace(lifted_at=now_us, sequence=sequence)
+
+    def list_stops(self) -> tuple[Stop, ...]:
+        """Every stop that is set, in the order of setting."""
+        with self._transaction(writes=False) as connection:
+            found = sa.select(_STOPS).where(_STOPS.c.lifted_at.is_(None)).order_by(_STOPS.c.set_at, _STOPS.c.name)
+            return tuple(Stop(*row) for row in connection.execute(found))
+
     # Outbox
 
     def pending(self, count_max: int) -> tuple[OutboxEntry, ...]:
@@ -203,6 +255,11 @@ class SqlIdentity:
                 connection.execute(sa.delete(_OUTBOX).where(_OUTBOX.c.id.in_(some)))
 
     # Within a transaction
+
+    def _stop(self, connection: sa.Connection, kind: str, name: str) -> Stop | None:
+        wanted = sa.select(_STOPS).where(_STOPS.c.kind == kind, _STOPS.c.name == name).with_for_update()
+        row = connection.execute(wanted).first()
+        return None if row is None else Stop(*row)
 
     def _next_sequence(self, connection: sa.Connection) -> int:
         counter = sa.update(_STATE).where(_STATE.c.name == "sequence").values(value=_STATE.c.value + 1)
@@ -239,11 +296,22 @@ class SqlIdentity:
                     connection.execute(sa.insert(_STATE), first)
         with self._transaction(writes=False) as connection:
             version = self._state(connection, "schema")
+        if version == 1:
+            version = self._migrate()
         if version != SCHEMA_VERSION:
             raise RegisterUnsupported(
                 f"The register {self._shown} has schema {version}; this program knows schema {SCHEMA_VERSION}",
                 remedy="Run a version of Sekisho at least as new as the one that wrote it",
             )
+
+    def _migrate(self) -> int:
+        """From schema 1, which had no stops. Another process may do the same just now: whoever is second changes
+        nothing. A program of schema 1 that runs meanwhile goes on; only its next start is refused."""
+        with self._transaction(writes=True) as connection:
+            _METADATA.create_all(connection)
+            older = sa.update(_STATE).where(_STATE.c.name == "schema", _STATE.c.value < SCHEMA_VERSION)
+            connection.execute(older.values(value=SCHEMA_VERSION))
+            return self._state(connection, "schema")
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Generator[sa.Connection]:

@@ -39,6 +39,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "refused": ("refused", "拒否"),
     "chosen": ("chosen", "選択"),
     "denied": ("DENIED: nothing left", "拒否: 何も送信されていません"),
+    "monitored": (
+        "MONITORED: policy denies this; monitor mode let it pass",
+        "監視モード: ポリシーでは拒否ですが、監視モードのため送信されました",
+    ),
     "outcome": ("outcome", "結果"),
     "because": ("because of", "理由"),
     "more": ("more attempts", "件の試行を省略"),
@@ -79,6 +83,7 @@ def summary(verification: Verification) -> dict[str, Any]:
                 "chosen": attempt.decision["body"]["chosen"],
                 "decision": attempt.decision["id"],
                 "ended": attempt.outcome["body"].get("ended") if attempt.outcome else None,
+                "monitored": attempt.decision["body"].get("monitored", False),
                 "outcome": attempt.outcome["id"] if attempt.outcome else None,
                 "status": attempt.outcome["body"].get("status") if attempt.outcome else None,
             }
@@ -104,6 +109,8 @@ def _describe_attempt(attempt: Attempt, words: Mapping[str, str], language: str)
     if chosen is None:
         lines.append(f"  {words['denied']}")
     else:
+        if body.get("monitored") is True:
+            lines.append(f"  {words['monitored']}")
         lines.append(f"  {words['chosen']}: {_clean(chosen['deployment'])} ({_clean(chosen['action'])})")
     if attempt.outcome is not None:
         lines.append(f"  {words['outcome']}: {_outcome(attempt.outcome)}")

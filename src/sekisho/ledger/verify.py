@@ -14,6 +14,8 @@
  9. Every commitment has its salt and every salt its commitment, and they fit.
 10. Content that is given is what was committed to: what was received in every decision, the rest in the last entry
     that commits to it.
+11. What a decision chose is permitted in it; or it says that monitor mode let it pass, and then nothing is permitted
+    in it, and what was chosen is denied by policy and not for an error.
 
 What the caller still owes: to have the site key from a source it trusts; to ask a witness or a later checkpoint
 whether the log is the one everybody sees; to re-perform the decision if it wants to know that it was right.
@@ -132,6 +134,7 @@ def _verify_attempts(entries: Sequence[ReceiptEntry]) -> tuple[Attempt, ...]:
             if attempt != len(decisions) + 1:  # obligation 7
                 raise ReceiptInvalid(f"attempt {len(decisions) + 1} is missing")
             denied = _require_chosen(body)
+            _require_permitted(body)  # obligation 11
             decisions[envelope["id"]] = envelope
         elif envelope["kind"] == OUTCOME:  # obligation 8
             decision = decisions.get(body["decision"]) if isinstance(body.get("decision"), str) else None
@@ -160,6 +163,34 @@ def _require_chosen(body: Mapping[str, Any]) -> bool:
     ):
         raise ReceiptInvalid("a decision does not say what was chosen")
     return False
+
+
+def _require_permitted(body: Mapping[str, Any]) -> None:
+    """Obligation 11. Raises ReceiptInvalid."""
+    chosen, candidates, monitored = body["chosen"], body.get("candidates"), body.get("monitored", False)
+    if not isinstance(candidates, list) or not isinstance(monitored, bool):
+        raise ReceiptInvalid("a decision's candidates are not a list, or it does not say whether it was monitored")
+    groups = [group for group in candidates if isinstance(group, dict)]
+    if chosen is None:
+        if monitored:
+            raise ReceiptInvalid("a denial says that monitor mode let it pass")
+        return
+    verdicts = [
+        group
+        for group in groups
+        if group.get("action") == chosen["action"] and chosen["deployment"] in _texts(group.get("deployments"))
+    ]
+    if len(verdicts) != 1:
+        raise ReceiptInvalid("what was chosen is not among the decision's candidates")
+    if not monitored:
+        if verdicts[0].get("permitted") is not True:
+            raise ReceiptInvalid("what was chosen was not permitted, and nothing says that it was monitored")
+    elif any(group.get("permitted") is True for group in groups) or verdicts[0].get("errors") != []:
+        raise ReceiptInvalid("monitor mode let pass what it may not")
+
+
+def _texts(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _verify_commitments(entry: ReceiptEntry) -> None:

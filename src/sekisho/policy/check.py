@@ -19,6 +19,8 @@ from sekisho.policy.source import split_policies
 
 POLICIES_MAX: Final = 1_000  # deciding is linear in them: about 1.5 µs each
 TITLE_MAX: Final = 300  # a title is one line in a 403
+ENFORCE: Final = "enforce"  # @enforce("always"): monitor mode does not lift this forbid
+ALWAYS: Final = "always"
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}", re.ASCII)
 
 
@@ -45,7 +47,7 @@ class _Policy:
 
     def title(self) -> PolicyTitle:
         a = self.annotations
-        return PolicyTitle(a["id"], a["title"], a["title_ja"], self.effect, self.file)
+        return PolicyTitle(a["id"], a["title"], a["title_ja"], self.effect, self.file, ENFORCE in a)
 
 
 def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], labels: tuple[str, ...]) -> CheckedPolicies:
@@ -64,6 +66,7 @@ def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], label
         _check_annotations(policy, mistakes)
         _check_meaning(policy, handle, deployments, mistakes)
     _check_together(policies, mistakes)
+    _require_permit(policies, mistakes)
     if mistakes:
         return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
     titles = tuple(policy.title() for policy in policies)
@@ -130,6 +133,12 @@ def _check_annotations(policy: _Policy, mistakes: list[Mistake]) -> None:
             remedy = f'Add @{key}("…"), one line in {language} that a developer who is refused understands'
             mistakes.append(policy.mistake(f"has no usable @{key}", remedy))
 
+    if ENFORCE in policy.annotations:
+        if policy.annotations[ENFORCE] != ALWAYS:
+            mistakes.append(policy.mistake("has an unknown @enforce", 'Write @enforce("always"), or leave it out'))
+        elif policy.effect != "forbid":
+            mistakes.append(policy.mistake("is a permit with @enforce", "Only a forbid can be enforced: remove it"))
+
 
 def _check_meaning(
     policy: _Policy, schema: cedarpy.Schema, deployments: frozenset[str], mistakes: list[Mistake]
@@ -161,6 +170,10 @@ def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:
     if len(policies) > POLICIES_MAX:
         remedy = f"Keep at most {POLICIES_MAX}"
         mistakes.append(Mistake("policies/", "", f"there are {len(policies)} policies", remedy))
+
+
+def _require_permit(policies: list[_Policy], mistakes: list[Mistake]) -> None:
+    """Of all policies, the packs' included: without a catalogue nobody knows which packs there are."""
     if not any(policy.effect == "permit" for policy in policies) and not mistakes:
         remedy = 'Name a pack in boundary.toml, like packs = ["jp-residency"], or write a permit'
         mistakes.append(Mistake("policies/", "", "no policy permits anything, so every request is denied", remedy))
@@ -177,6 +190,7 @@ def _policies_part(policies: list[_Policy]) -> bytes:
             "title": policy.annotations["title"],
             "title_ja": policy.annotations["title_ja"],
         }
+        | ({ENFORCE: ALWAYS} if ENFORCE in policy.annotations else {})
         for policy in policies
     ]
     return canonical.encode({"policies": rows})

@@ -65,7 +65,8 @@ class CedarDecider:
             rows = canonical_json.decode(parts.policies)["policies"]
             entities = canonical_json.decode(parts.entities)
             self.policies = tuple(
-                PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"]) for row in rows
+                PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"], "enforce" in row)
+                for row in rows
             )
             text = "\n".join(row["text"] for row in rows)
             self._schema = cedarpy.Schema.from_str(parts.schema.decode())

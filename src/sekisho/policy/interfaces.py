@@ -74,13 +74,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTitle:
-    """A policy as people know it: its `@id`, titles, effect ("permit" or "forbid") and file."""
+    """A policy as people know it: its `@id`, titles, effect ("permit" or "forbid") and file.
+
+    `always`: it was annotated `@enforce("always")`, so that monitor mode does not lift it.
+    """
 
     id: str
     title: str
     title_ja: str
     effect: str
     file: str
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,7 @@ class World:
             "chosen": None if denied else {"action": "sendRaw", "deployment": "domestic"},
             "engine": {"name": "cedar", "version": "4"},
             "input": {"class": "confidential", "labels_raw": [], "model": "manual", "principal": {"id": "app"}},
+            "monitored": False,
             "policies": {"0": "home", "1": "abroad"},
             "received": self.commit(identifier, "received", b"question"),
             "schema": "00" * 32,

@@ -1,0 +1,203 @@
+"""Takes changed declarations over while control runs: watched, left to settle, built apart, put in force at once.
+
+1. Watch: a fingerprint of names, sizes and times about each second, in a thread.
+2. Settle: a changed tree must look the same for SETTLE_S, and git must not be at work on it. A checkout or an editor
+   that is half done is not taken.
+3. Build: apart from control. What has mistakes is refused: the snapshot in force stays, each mistake is said once.
+4. Look again: if the tree changed during the build, what was built is forgotten.
+5. Record the change, durably, then name the snapshot current: workers follow within a quarter of a second. In this
+   order a crash in between leaves an entry too many and never a change without one.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+from sekisho.app.build import Built, build, build_apart
+from sekisho.app.installation import snapshot_store
+from sekisho.catalog.interfaces import Mistake
+from sekisho.catalog.watch import fingerprint, git_lock
+from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.files import write_durable
+from sekisho.settings import DataDirectory
+
+WATCH_S: Final = 1.0  # between two looks
+WATCH_SHARE_MAX: Final = 0.05  # of one core: a large tree is looked at less often
+SETTLE_S: Final = 1.0  # longer than any pause in the middle of a save or a checkout on a disk that works
+RETRY_S: Final = 5.0  # after a failure that is not the declarations' own (a full disk, say)
+MISTAKES_SHOWN_MAX: Final = 20  # in the log and in the status; `sekisho check` shows all
+
+IN_FORCE: Final = "in force"
+CHANGED: Final = "changed, waiting for it to settle"
+GIT: Final = "changed, waiting for git to finish"
+BUILDING: Final = "being checked and built"
+REFUSED: Final = "refused, the snapshot in force stays"
+FAILED: Final = "could not be taken over, tried again"
+
+log = logging.getLogger(__name__)
+
+Record = Callable[[str | None, str], Awaitable[None]]  # (before, after): durable when it returns; raises SekishoError
+
+
+class Look(NamedTuple):
+    """A tree as it looks, and whether git is changing it."""
+
+    fingerprint: bytes
+    git: bool
+
+
+class Reloader:
+    """Belongs to control's loop."""
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        record: Record,
+        *,
+        build_here: Callable[[DataDirectory], Built] = build,
+        build_apart: Callable[[DataDirectory], Awaitable[Built]] = build_apart,
+    ) -> None:
+        self._directory = directory
+        self._store = snapshot_store(directory)
+        self._record = record
+        self._build_here = build_here
+        self._build_apart = build_apart
+        self._state = CHANGED
+        self._mistakes: tuple[Mistake, ...] = ()
+        self._said: frozenset[Mistake] = frozenset()
+        self._trouble = ""
+        self._settled: bytes | None = None  # the fingerprint that is dealt with: in force, or refused
+        self._seen: bytes | None = None
+        self._seen_at = 0.0
+        self._retry_at = 0.0
+        self._hurry = asyncio.Event()
+
+    def status(self) -> dict[str, Any]:
+        """For people and programs; at most MISTAKES_SHOWN_MAX mistakes."""
+        shown = [
+            {"file": one.file, "key": one.key, "problem": one.problem, "remedy": one.remedy}
+            for one in self._mistakes[:MISTAKES_SHOWN_MAX]
+        ]
+        return {"state": self._state, "mistakes": len(self._mistakes), "first_mistakes": shown, "error": self._trouble}
+
+    def look_now(self) -> None:
+        """Look at once instead of within a second, also at what was refused before. The settling time stays."""
+        self._settled = None
+        self._retry_at = 0.0
+        self._hurry.set()
+
+    async def start(self) -> None:
+        """Take over what is there, without waiting for it to settle; never raises for what is wrong with it."""
+        look, _ = await asyncio.to_thread(self._look)
+        if look.git:
+            self._state = GIT
+            return
+        await self._take(look.fingerprint, apart=False)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            seconds = WATCH_S
+            try:
+                look, cost_s = await asyncio.to_thread(self._look)
+                seconds = max(WATCH_S, cost_s / WATCH_SHARE_MAX)
+                await self._consider(look)
+            except Exception:
+                # Whatever it was: were this to end, declarations would silently be taken over no more.
+                log.exception("looking at the declarations failed; trying again")
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._hurry.wait()
+            except TimeoutError:
+                continue
+            self._hurry.clear()
+
+    def _look(self) -> tuple[Look, float]:
+        """How the tree looks, and how many seconds the look took."""
+        began = time.monotonic()
+        tree = self._directory.declarations
+        look = Look(fingerprint(tree), git_lock(tree) is not None)
+        return look, time.monotonic() - began
+
+    async def _consider(self, look: Look) -> None:
+        now_s = time.monotonic()
+        if look.fingerprint == self._settled:
+            return
+        if look.fingerprint != self._seen:
+            self._seen, self._seen_at, self._state, self._retry_at = look.fingerprint, now_s, CHANGED, 0.0
+            return
+        if look.git:
+            if self._state != GIT:
+                log.info("the declarations changed; waiting for git, which holds index.lock")
+            self._state = GIT
+            return
+        if now_s - self._seen_at >= SETTLE_S and now_s >= self._retry_at:
+            await self._take(look.fingerprint, apart=True)
+
+    async def _take(self, looked: bytes, *, apart: bool) -> None:
+        self._state = BUILDING
+        try:
+            if apart:
+                built = await self._build_apart(self._directory)
+            else:
+                built = await asyncio.to_thread(self._build_here, self._directory)
+            after, _ = await asyncio.to_thread(self._look)
+            if after.fingerprint != looked:
+                self._state = CHANGED
+                return
+            if built.digest is None:
+                self._refuse(built.mistakes)
+            else:
+                await self._put_in_force(built.digest)
+            await asyncio.to_thread(self._tell_workers)
+        except (SekishoError, OSError) as error:
+            if str(error) != self._trouble:  # tried again and again, said once
+                log.error("the declarations can't be put in force, the snapshot in force stays: %s", error)
+            self._trouble, self._state, self._retry_at = str(error), FAILED, time.monotonic() + RETRY_S
+            return
+        self._trouble, self._settled, self._seen = "", looked, looked
+
+    async def _put_in_force(self, digest: str) -> None:
+        before = await asyncio.to_thread(self._store.current)
+        if digest != before:
+            await self._record(before, digest)
+            await asyncio.to_thread(self._store.activate, digest)
+            log.info("snapshot %s is in force", digest[:16])
+        elif self._mistakes:
+            log.info("the declarations hold no mistakes any more; snapshot %s stays in force", digest[:16])
+        self._state, self._mistakes, self._said = IN_FORCE, (), frozenset()
+
+    def _refuse(self, mistakes: tuple[Mistake, ...]) -> None:
+        count = len(mistakes)
+        log.error(
+            "the declarations hold %d mistake%s; the snapshot in force stays. `sekisho check` shows all",
+            count,
+            "" if count == 1 else "s",
+        )
+        new = [one for one in mistakes if one not in self._said]
+        for one in new[:MISTAKES_SHOWN_MAX]:
+            log.error("%s: %s %s → %s", one.file, one.key, one.problem, one.remedy)
+        self._state, self._mistakes, self._said = REFUSED, mistakes, frozenset(mistakes)
+
+    def _tell_workers(self) -> None:
+        """Leave word for gateways, which say it in `/readyz` and `/metrics`."""
+        self._directory.run.mkdir(exist_ok=True)
+        word = json.dumps({"mistakes": len(self._mistakes)}).encode()
+        path = self._directory.declarations_state
+        if not path.exists() or path.read_bytes() != word:
+            write_durable(path, word)
+
+
+def mistakes_on_disk(directory: DataDirectory) -> int:
+    """What control has last said of the declarations: how many mistakes keep them from being in force; 0: none known.
+
+    It is a note for people: one that can't be read means nothing.
+    """
+    try:
+        count = json.loads(directory.declarations_state.read_bytes())["mistakes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return count if type(count) is int and count >= 0 else 0

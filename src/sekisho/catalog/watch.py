@@ -1,0 +1,60 @@
+"""What a tree of declarations looks like from outside: enough to see that it changed, without reading a file."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+from sekisho.catalog.declarations import KINDS
+from sekisho.catalog.files import FILES_MAX, POLICIES, is_passed_over
+
+_GIT_LOCK: Final = Path(".git", "index.lock")  # git holds it while it changes a work tree
+
+
+def fingerprint(tree: Path) -> bytes:
+    """A digest of names, sizes, inodes and times (mtime and ctime, ns) of all that `read_declarations` would look at.
+
+    Two equal ones, taken with some time in between, mean that nothing was written meanwhile. One `stat` per file:
+    about 4 µs each. What can't be listed counts as empty, so that a tree that vanishes is a change too.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    directories = [tree]
+    while directories:
+        directory = directories.pop()
+        try:
+            with os.scandir(directory) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            digest.update(f"{directory.name}\0unreadable\0".encode())
+            continue
+        for entry in entries[: FILES_MAX + 1]:  # with more the tree is refused, whatever they are
+            if is_passed_over(entry.name):
+                continue
+            digest.update(_looks(entry))
+            if directory == tree and entry.name in (*KINDS, POLICIES) and entry.is_dir():
+                directories.append(Path(entry.path))
+    return digest.digest()
+
+
+def git_lock(tree: Path) -> Path | None:
+    """The lock of a git operation that is changing the tree just now, if there is one."""
+    for root in (tree, tree.parent):
+        if (root / _GIT_LOCK).exists():
+            return root / _GIT_LOCK
+    return None
+
+
+def _looks(entry: "os.DirEntry[str]") -> bytes:
+    try:
+        status = entry.stat()
+    except OSError:  # it has just gone, or leads nowhere
+        return f"{entry.name}\0-\0".encode("utf-8", "surrogateescape")
+    if entry.name in (*KINDS, POLICIES) and entry.is_dir():
+        return f"{entry.name}\0{status.st_ino}\0".encode()  # its times change with every file that an editor saves
+    looks = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+    return f"{entry.name}\0{looks}\0".encode("utf-8", "surrogateescape")
+
+
+def declared_names(tree: Path, kind: str) -> frozenset[str]:
+    """The names that files give to objects of a kind (`deployments`, …), whether or not the tree holds mistakes."""
+    return frozenset(path.stem for path in (tree / kind).glob("*.toml"))

@@ -1,0 +1,101 @@
+"""`sekisho stop`: emergency stops. They work whether or not the installation runs."""
+
+import argparse
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sekisho.cli.keys import ACTOR, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, STATE_FILE, add_directory, installation, rfc3339
+from sekisho.identity.errors import StopRequestInvalid
+from sekisho.identity.interfaces import STOP_KINDS
+from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.errors import SekishoError, UsageError
+from sekisho.kernel.words import alternatives
+
+if TYPE_CHECKING:  # SQLAlchemy is loaded only when a register is opened
+    from sekisho.identity.sql import SqlIdentity
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `sekisho stop deployment|provider|organisation|list|lift`."""
+    parser.description = (
+        "Stop a deployment, a provider or an organisation at once, list the stops that are set, or lift one.\n"
+        "Running gateways follow within a second: nothing more is sent, and running streams end. It works whether\n"
+        "or not the installation runs; each stop becomes an entry of the ledger, without its reason."
+    )
+    parser.epilog = 'example: sekisho stop deployment tokyo --dir ./here --reason "wrong region, see the incident"'
+    acts = parser.add_subparsers(dest="act", required=True, metavar="deployment|provider|organisation|list|lift")
+    for kind in STOP_KINDS:
+        act = acts.add_parser(kind, help=f"stop {_a(kind)}", description=f"Stop {_a(kind)} at once.")
+        act.add_argument("name", metavar="NAME", help=f"its file's name under declarations/{kind}s/")
+        act.add_argument("--reason", default="", help="for people on this machine; it never reaches the ledger")
+        act.add_argument("--force", action="store_true", help="even if nothing of that name is declared")
+        add_directory(act)
+    listing = acts.add_parser("list", help="show the stops that are set", description="Show the stops that are set.")
+    listing.add_argument("--json", action="store_true", help="as JSON, for programs")
+    add_directory(listing)
+    lift = acts.add_parser("lift", help="lift a stop", description="Lift a stop; running gateways follow at once.")
+    lift.add_argument("kind", choices=STOP_KINDS)
+    lift.add_argument("name", metavar="NAME")
+    add_directory(lift)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what `arguments` say. Returns 0 when done, 1 when it couldn't be done, 2 when the words are off."""
+    try:
+        directory = installation(arguments)
+        if arguments.act == "list":
+            _list(arguments, directory)
+        elif arguments.act == "lift":
+            with closing(_open(directory)) as register:
+                register.lift_stop(arguments.kind, arguments.name, ACTOR)
+            print(f"The {arguments.kind} {arguments.name} may be used again; running gateways follow within a second.")
+        else:
+            _stop(arguments, directory)
+    except SekishoError as error:
+        print(f"sekisho stop: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, UsageError | StopRequestInvalid) else EXIT_FAILED
+    return EXIT_DONE
+
+
+def _stop(arguments: argparse.Namespace, directory: Path) -> None:
+    kind, name = arguments.act, arguments.name
+    from sekisho.catalog.watch import declared_names  # in an emergency mistakes in the tree don't matter: names count
+
+    known = declared_names(directory / "declarations", f"{kind}s")
+    if name not in known and not arguments.force:
+        raise UsageError(
+            f"No {kind} {name!r} is declared (there is: {alternatives(name, known) or 'none'})",
+            remedy="Name one of these, or use --force if you know it better",
+        )
+    with closing(_open(directory)) as register:
+        stop = register.set_stop(kind, name, arguments.reason, ACTOR)
+    print(
+        f"The {kind} {name} is stopped since {rfc3339(stop.set_at)}; running gateways follow within a second.\n"
+        f"To lift it: sekisho stop lift {kind} {name} --dir {directory}"
+    )
+
+
+def _list(arguments: argparse.Namespace, directory: Path) -> None:
+    with closing(_open(directory)) as register:
+        stops = register.list_stops()
+    if arguments.json:
+        rows = [{"kind": s.kind, "name": s.name, "reason": s.reason, "set": rfc3339(s.set_at)} for s in stops]
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    if not stops:
+        print("Nothing is stopped.")
+    for stop in stops:
+        print(f"{stop.kind:<12}  {stop.name:<24}  {rfc3339(stop.set_at)}  {stop.reason}".rstrip())
+
+
+def _open(directory: Path) -> "SqlIdentity":
+    from sekisho.identity.sql import SqlIdentity
+
+    return SqlIdentity(directory / STATE_FILE, SystemClock())
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -21,11 +21,12 @@ from sekisho.kernel.errors import SekishoError
 
 
 class RequestRefused(SekishoError):
-    """`status` is 400, 408, 413, 415, 417, 431 or 503."""
+    """`status` is 400, 408, 413, 415, 417, 431 or 503; `path` what was asked for, "" where that is not known."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, path: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.path = path
 
 
 class BodyError(SekishoError):

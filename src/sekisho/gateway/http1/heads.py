@@ -92,16 +92,14 @@ def parse_request(raw: bytes, limits: ServerLimits) -> RequestHead:
     if host is None or _HOST.fullmatch(host) is None:
         _refuse_host(host, http_1_0)
     path, _, query = target.decode("ascii").partition("?")
-    return RequestHead(
-        method,
-        path,
-        query,
-        headers,
-        _request_length(headers, http_1_0, limits.body_bytes_max),
-        not http_1_0 and not (b"connection" in headers and _says_close(headers[b"connection"])),
-        http_1_0,
-        b"expect" in headers and _expects_continue(headers, http_1_0),
-    )
+    try:
+        length = _request_length(headers, http_1_0, limits.body_bytes_max)
+        expects_continue = b"expect" in headers and _expects_continue(headers, http_1_0)
+    except RequestRefused as refusal:
+        refusal.path = path
+        raise
+    keep_alive = not http_1_0 and not (b"connection" in headers and _says_close(headers[b"connection"]))
+    return RequestHead(method, path, query, headers, length, keep_alive, http_1_0, expects_continue)
 
 
 def refuse_early(raw: bytes | bytearray) -> None:

@@ -108,11 +108,11 @@ class Installation:
         )
         subprocess.run([sys.executable, "-c", code, str(self.root)], check=True, env=ENVIRONMENT, timeout=60)
 
-    def start(self, *command: str) -> None:
-        """`sekisho up` (or another command over the directory), until it is ready."""
+    def start(self, *command: str, within: tuple[str, ...] = ()) -> None:
+        """`sekisho up` (or another command over the directory), until it is ready; `within`: what executes it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*SEKISHO, *(command or ("up",)), str(self.root)], stdout=log, stderr=log, env=ENVIRONMENT
+                [*within, *SEKISHO, *(command or ("up",)), str(self.root)], stdout=log, stderr=log, env=ENVIRONMENT
             )
         if not command:
             self.await_ready()

@@ -12,21 +12,25 @@ read. Steps:
     {"sleep": 0.1}                 seconds
     {"wait": "eof"}                until the other end has closed or reset the connection
     {"close": true}, {"reset": true}
+    {"cut": true}                  end the sending half without TLS's own closing
     {"again": true}                play the script from its beginning (keep-alive); with names, serve another request
 
-As a program, `python scripted_upstream.py SCRIPTS.json SEEN` (an object: name to script) prints its port, and writes
-a line of JSON to SEEN per ended connection. `ScriptedProcess` runs it.
+As a program, `python scripted_upstream.py PARTS.json SEEN` listens in several ways ({"scripts": {name: script},
+"listeners": {name: Listener}}), prints their ports, and writes a line of JSON to SEEN per ended connection.
+`ScriptedProcess` runs it.
 """
 
 import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 READ_BYTES_MAX = 64 * 1024
 
@@ -39,6 +43,18 @@ class Seen:
     received: int = 0
     sent: int = 0
     ended: str = ""  # "eof", "reset" (by the other end), "closed" (by the script)
+
+
+@dataclass
+class Listener:
+    """A way to listen. `script` is played at once; without one, the script that each request names.
+
+    `certificate`: a PEM file with key and chain, for TLS. `client_ca`: whose client certificates are demanded.
+    """
+
+    script: list[dict] | None = None
+    certificate: str = ""
+    client_ca: str = ""
 
 
 def answer(body: str, *headers: str, status: str = "200 OK") -> str:
@@ -121,6 +137,8 @@ class ScriptedUpstream:
                 raw = writer.get_extra_info("socket")
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
+            elif "cut" in step:
+                writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
             elif "again" in step:
                 position = 0
             await self._tell()
@@ -161,17 +179,29 @@ class ScriptedUpstream:
 
 
 class ScriptedProcess:
-    """The upstream as a process of its own. `seen()`: the connections that have ended, as dicts of `Seen`."""
+    """The upstream as a process of its own; `ports` by the listeners' names, `port` that of "plain".
 
-    def __init__(self, directory: Path, named: dict[str, list[dict]]) -> None:
-        self._script, self._told = directory / "scripts.json", directory / "seen"
-        self._script.write_text(json.dumps(named))
+    `seen()`: the connections that have ended, as dicts of `Seen`.
+    """
+
+    def __init__(
+        self, directory: Path, named: dict[str, list[dict]], listeners: dict[str, Listener] | None = None
+    ) -> None:
+        self._parts, self._told = directory / "parts.json", directory / "seen"
+        listeners = {"plain": Listener()} | (listeners or {})
+        described = {name: asdict(listener) for name, listener in listeners.items()}
+        self._parts.write_text(json.dumps({"scripts": named, "listeners": described}))
+        self.ports: dict[str, int] = {}
+
+    @property
+    def port(self) -> int:
+        return self.ports["plain"]
 
     def __enter__(self) -> "ScriptedProcess":
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(self._script), str(self._told)], stdout=subprocess.PIPE
+            [sys.executable, __file__, str(self._parts), str(self._told)], stdout=subprocess.PIPE
         )
-        self.port = int(self._process.stdout.readline())
+        self.ports = json.loads(self._process.stdout.readline())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -183,23 +213,45 @@ class ScriptedProcess:
         return [json.loads(line) for line in self._told.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-async def main(script: str, told: str) -> None:
-    with open(script) as file:
-        named = json.load(file)
-    upstream = await ScriptedUpstream(named=named, receive_buffer=65536).start(0)
+async def main(parts: str, told: str) -> None:
+    with open(parts) as file:
+        described = json.load(file)
+    upstreams = {}
+    for name, fields in described["listeners"].items():
+        listener = Listener(**fields)
+        scripts = [] if listener.script is None else [listener.script]
+        upstream = ScriptedUpstream(
+            *scripts, named=described["scripts"], ssl=context_of(listener), receive_buffer=65536
+        )
+        upstreams[name] = await upstream.start(0)
     with open(told, "w", buffering=1) as file:
-        print(upstream.port, flush=True)
-        written: set[int] = set()
+        print(json.dumps({name: upstream.port for name, upstream in upstreams.items()}), flush=True)
+        await asyncio.gather(*(tell_ended(upstream, file) for upstream in upstreams.values()))
 
-        def ended() -> list[int]:
-            return [number for number, seen in enumerate(upstream.seen) if seen.ended and number not in written]
 
-        while True:
-            async with upstream.changed:
-                await upstream.changed.wait_for(ended)
-            for number in ended():
-                written.add(number)
-                file.write(json.dumps(asdict(upstream.seen[number])) + "\n")
+def context_of(listener: Listener) -> ssl.SSLContext | None:
+    if not listener.certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(listener.certificate)
+    if listener.client_ca:
+        context.load_verify_locations(listener.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def tell_ended(upstream: ScriptedUpstream, file: TextIO) -> None:
+    written: set[int] = set()
+
+    def ended() -> list[int]:
+        return [number for number, seen in enumerate(upstream.seen) if seen.ended and number not in written]
+
+    while True:
+        async with upstream.changed:
+            await upstream.changed.wait_for(ended)
+        for number in ended():
+            written.add(number)
+            file.write(json.dumps(asdict(upstream.seen[number])) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
 
 _DONE: Final = b"[DONE]"
+_ERROR_EVENT: Final = "upstream_error_event"
 _SURPLUS_BYTES_MAX: Final = 64 * 1024  # what may follow [DONE] while the upstream ends its answer
 
 log = logging.getLogger(__name__)
@@ -135,11 +136,14 @@ class StreamRelay:
                 if ready:
                     self._give(b"".join(ready))  # what came before the garbage is good
                 raise
+            if reports_error and not (self._given or ready):
+                raise UpstreamFailed("the deployment reported an error instead of an answer", code=_ERROR_EVENT)
             ready.append(event)
             if reports_error:
                 # An upstream that reports an error and then says [DONE] must not look complete.
-                self._metrics.faults["upstream_error_event"] += 1
-                self._give_last(b"".join(ready), Ended.UPSTREAM_FAILED, "upstream_error_event")
+                self._metrics.faults[_ERROR_EVENT] += 1
+                log.info("request %s: its stream ends with %s", self._attempt.request_id, _ERROR_EVENT)
+                self._give_last(b"".join(ready), Ended.UPSTREAM_FAILED, _ERROR_EVENT)
                 self._exchange.abort()
                 return
             self._metrics.stream_events += 1

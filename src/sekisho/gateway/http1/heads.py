@@ -23,7 +23,7 @@ _REQUEST: Final = re.compile(_REQUEST_LINE + rb"(?:" + _TOKEN + rb":[\t -~]*+\r\
 _RESPONSE: Final = re.compile(_STATUS_LINE + rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+\r\n")
 _HEADER_LINE: Final = re.compile(rb"\n(" + _TOKEN + rb"):([\t -~\x80-\xff]*+)(?=\r\n)")
 _FIRST_LINE: Final = re.compile(_REQUEST_LINE)
-_BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
+BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
 # RFC 9112 section 3.2: a Host that is not a name or address and a port is refused.
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 # RFC 9110 section 9.1 and RFC 5789. Other tokens are refused: readers differ on what they have never heard of.
@@ -110,7 +110,7 @@ def refuse_early(raw: bytes | bytearray) -> None:
         return
     if _FIRST_LINE.match(raw) is None:
         raise RequestRefused(400, "a malformed request line; it reads METHOD /path HTTP/1.1")
-    if _BARE_LINE_FEED.search(raw) is not None:
+    if BARE_LINE_FEED.search(raw) is not None:
         raise RequestRefused(400, "a line that does not end in CR LF")
 
 

@@ -209,6 +209,13 @@ def silent(upstream, connection, seen) -> bool:
     return False
 
 
+def half(upstream, connection, seen) -> bool:
+    """Half of a whole answer, and silence."""
+    seen.sent = connection.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+    await_leave(connection, seen)
+    return False
+
+
 def started(upstream, connection, seen) -> bool:
     """A stream that begins, and goes on only after `release`, to its proper end."""
     connection.sendall(STREAM_HEAD + chunk("begun"))
@@ -261,6 +268,7 @@ PARTS: dict[str, Callable[[PlayingUpstream, socket.socket, Seen], bool]] = {
     "chat": chat,
     "serves": serves,
     "silent": silent,
+    "half": half,
     "started": started,
     "held": held,
     "flood": flood,

@@ -6,6 +6,7 @@
 
 import dataclasses
 import inspect
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ ENGINE_KINDS: Final = ("manual", "llama.cpp")
 FORMAT: Final = 1  # of the data directory; it goes up when an older program would misread what a newer one wrote
 _FILE_BYTES_MAX: Final = 1024 * 1024
 _FORMAT_BYTES_MAX: Final = 16
+_HOST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?", re.ASCII)
 
 
 class SettingsError(SekishoError):
@@ -56,6 +58,7 @@ class GatewaySettings:
 @dataclass(frozen=True, slots=True)
 class ControlSettings:
     listen: str = "127.0.0.1:8401"
+    public_host: str = ""  # where a TLS proxy in front of it is reached: the one name the console then answers to
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +269,11 @@ def _check(settings: Settings) -> None:
         raise SettingsError("[gateway] tls_certificate_file and tls_key_file belong together")
     if not is_loopback(split_address(settings.control.listen)[0]):
         raise SettingsError("[control] listen must be a loopback address", remedy="Put a TLS proxy in front of it")
+    if settings.control.public_host and not _HOST.fullmatch(settings.control.public_host):
+        raise SettingsError(
+            f"[control] public_host {settings.control.public_host!r} is not a host name",
+            remedy='Write "console.example.jp", with a port if it is not 443',
+        )
     for name, engine in settings.engines.items():
         if engine.kind not in ENGINE_KINDS:
             remedy = 'It can be "manual" or "llama.cpp"'
@@ -324,6 +332,9 @@ listen = "{gateway}"
 
 [control]
 listen = "{control}"
+# The host name (with the port, if it is not 443) under which a TLS proxy in front of it is reached. The console then
+# answers to that name alone, and its cookie travels by TLS only.
+# public_host = ""
 
 [ledger]
 # Write-ahead segments are allocated ahead in this size, per worker.

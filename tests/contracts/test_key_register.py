@@ -10,6 +10,7 @@ import pytest
 
 from sekisho.identity.api_keys import text_digest
 from sekisho.identity.errors import KeyNotRegistered, KeyRequestInvalid
+from sekisho.identity.interfaces import Principal
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.ids import is_uuid7
 
@@ -62,7 +63,7 @@ def test_a_new_register_is_empty(register):
 def test_a_created_key_is_a_change_and_only_its_digest_is_kept(register):
     key, text = create(register, roles=("ops", "caller", "ops"), data_class="internal", residency=("US", "JP"))
     assert text_digest(text.encode()) == key.digest
-    assert key.principal == (f"key-{key.id}", "default", ("caller", "ops"), "internal", ("JP", "US"))
+    assert key.principal == Principal(f"key-{key.id}", "default", ("caller", "ops"), "internal", ("JP", "US"))
     assert key.revoked_at is None
     assert register.changes_since(0) == (key.sequence, (key,), ())
     assert register.list_keys() == (key,)

@@ -249,7 +249,8 @@ def raw_get(port: int, target: str) -> int:
 def test_control_shows_what_is_public_and_nothing_else(running):
     status, body, headers = get(f"{running.control}/")
     assert status == 200
-    assert running.base in body.decode()
+    assert "One-time token" in body.decode()
+    assert running.base not in body.decode()  # whoever is not signed in is told how to, and no more
     assert headers["content-type"] == "text/html; charset=utf-8"
     assert json.loads(get(f"{running.control}/healthz")[1]) == {"status": "ok"}
     told = json.loads(get(f"{running.control}/api/status")[1])

@@ -98,9 +98,8 @@ def test_a_bad_tree_leaves_the_old_one_in_force_and_is_told_of_once(running):
     path = running.root / "declarations" / "deployments" / "chat.toml"
     good = path.read_text()
     path.write_text(good.replace('type = "engine"', 'type = "engin"'))
-    refused = until(lambda: (now := status(running)["declarations"])["mistakes"] and now, what="the refusal")
-    assert refused["state"].startswith("refused")
-    assert refused["first_mistakes"][0]["file"] == "deployments/chat.toml"
+    refused = until(lambda: (now := status(running))["mistakes"] and now, what="the refusal")
+    assert refused["declarations"].startswith("refused")
     assert question(running).status == 200
     ready = until(
         lambda: (now := json.loads(get(f"{running.base}/readyz")[1]))["notes"] and now, what="the workers' note"
@@ -111,13 +110,13 @@ def test_a_bad_tree_leaves_the_old_one_in_force_and_is_told_of_once(running):
     assert b"sekisho_declarations_mistakes 1.0" in get(f"{running.base}/metrics")[1]
     # Another mistake beside it: the first is not told again.
     running.declare("models", "odd", "titel = 'x'\n")
-    until(lambda: status(running)["declarations"]["mistakes"] == 2, what="the second refusal")
+    until(lambda: status(running)["mistakes"] == 2, what="the second refusal")
     said = running.log.read_text()
     assert said.count("'engin' is not a deployment type") == 1
     assert said.count("models/odd.toml: titel") == 1
     path.write_text(good)
     (running.root / "declarations" / "models" / "odd.toml").unlink()
-    until(lambda: status(running)["declarations"]["state"] == "in force", what="the recovery")
+    until(lambda: status(running)["declarations"] == "in force", what="the recovery")
     until(lambda: not json.loads(get(f"{running.base}/readyz")[1])["notes"], what="the end of the note")
     assert status(running)["snapshot"] == before
 
@@ -128,7 +127,7 @@ def test_a_tree_that_git_is_writing_is_not_taken(running):
     lock.parent.mkdir()
     lock.touch()
     running.declare("models", "checkout", 'title = "half"\n')
-    until(lambda: "git" in status(running)["declarations"]["state"], what="the waiting for git")
+    until(lambda: "git" in status(running)["declarations"], what="the waiting for git")
     running.declare("models", "checkout", 'title = "whole"\n')
     assert status(running)["snapshot"] == before
     lock.unlink()
@@ -140,7 +139,7 @@ def test_sighup_ends_nothing(running):
     for process in (running.process.pid, children["gateway"], children["control"]):
         os.kill(process, signal.SIGHUP)
     until(lambda: "SIGHUP: nothing to do" in running.log.read_text())
-    until(lambda: status(running)["declarations"]["state"] == "in force")
+    until(lambda: status(running)["declarations"] == "in force")
     assert question(running).status == 200
     assert running.children() == children
 

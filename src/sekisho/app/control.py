@@ -10,12 +10,15 @@ from typing import Final
 
 import uvicorn
 
+from sekisho.app.console import ConsoleServices, served
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
-from sekisho.app.keys import load_signing_key
+from sekisho.app.keys import OrganisationKeys, load_signing_key
 from sekisho.app.process import on_hangup, stop_event
+from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
-from sekisho.console.server import Status, control_app
+from sekisho.console.interfaces import Status
+from sekisho.console.server import control_app
 from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.identity.interfaces import Outbox
 from sekisho.identity.sql import SqlIdentity
@@ -74,7 +77,9 @@ async def _run(
     writer = open_writer(directory, settings, clock, ids)
     reloader = Reloader(directory, _recorder(writer, clock, ids))
     await reloader.start()
-    server = _server(directory, settings, publisher, reloader)
+    receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
+    services = ConsoleServices(directory, settings, register, clock, receipts)
+    server = _server(directory, settings, publisher, services, reloader)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
@@ -97,6 +102,7 @@ async def _run(
     stop_publishing.set()
     await publishing  # raises what halted it
     await asyncio.to_thread(publisher.merge_once)
+    services.close()
     register.close()
 
 
@@ -128,7 +134,13 @@ async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
         await asyncio.sleep(_RELAY_INTERVAL_S)
 
 
-def _server(directory: DataDirectory, settings: Settings, publisher: Publisher, reloader: Reloader) -> uvicorn.Server:
+def _server(
+    directory: DataDirectory,
+    settings: Settings,
+    publisher: Publisher,
+    services: ConsoleServices,
+    reloader: Reloader,
+) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
 
@@ -138,10 +150,10 @@ def _server(directory: DataDirectory, settings: Settings, publisher: Publisher, 
             publisher.size,
             store.current() or "",
             f"{scheme}://{settings.gateway.listen}",
-            reloader.status(),
+            reloader.state,
+            reloader.mistake_count,
         )
 
-    config = uvicorn.Config(
-        control_app(directory.ledger, status), log_config=None, access_log=False, lifespan="off", server_header=False
-    )
+    app = control_app(directory.ledger, services.ports(status, reloader.mistakes), served(settings))
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
     return uvicorn.Server(config)

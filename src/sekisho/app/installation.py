@@ -9,7 +9,7 @@ from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
 from sekisho.catalog.declarations import Declarations
 from sekisho.catalog.files import read_declarations
-from sekisho.catalog.interfaces import Mistake
+from sekisho.catalog.interfaces import Catalogue, Mistake
 from sekisho.catalog.templates import write_declarations
 from sekisho.identity.sql import SqlIdentity
 from sekisho.inspection.rules import compile_inspector, rules_bytes
@@ -20,7 +20,7 @@ from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.policy.check import check_policies, check_policy_texts, compile_policies
 from sekisho.policy.engine import CedarDecider
 from sekisho.settings import FORMAT, TEMPLATE, DataDirectory
-from sekisho.snapshot.build import build_snapshot
+from sekisho.snapshot.build import BuiltSnapshot, build_snapshot
 from sekisho.snapshot.store import SnapshotStore
 
 DEFAULT_ORGANISATION: Final = "default"
@@ -110,22 +110,27 @@ def put_declarations_in_force(directory: DataDirectory) -> str:
 
 def store_declarations(directory: DataDirectory) -> str:
     """Build the snapshot and store it, without naming it current; returns its digest. Raises DeclarationsRefused."""
+    catalogue, built = build_declared(directory)
+    OrganisationKeys(directory.organisation_keys).ensure(
+        [organisation.name for organisation in catalogue.organisations]
+    )
+    return snapshot_store(directory).save(built)
+
+
+def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
+    """The declarations as they stand, and their snapshot; nothing is stored. Raises DeclarationsRefused."""
     declarations = read_declarations(directory.declarations)
     mistakes = _mistakes(directory, declarations)
     if mistakes or declarations.catalogue is None:
         raise DeclarationsRefused(mistakes)
-    catalogue = declarations.catalogue
-    OrganisationKeys(directory.organisation_keys).ensure(
-        [organisation.name for organisation in catalogue.organisations]
-    )
     built = build_snapshot(
-        catalogue,
+        declarations.catalogue,
         declarations.policies,
         inspection_rules=rules_bytes(),
         labels=_labels(),
         compile_policies=compile_policies,
     )
-    return snapshot_store(directory).save(built)
+    return declarations.catalogue, built
 
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:

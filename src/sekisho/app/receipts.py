@@ -32,20 +32,28 @@ class LogReceipts:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._read, request_id, organisation)
 
+    def of_any(self, request_id: str) -> tuple[str, bytes]:
+        """Implements the console's Receipts: of every organisation. Blocking."""
+        answer = self._read(request_id, None)
+        return answer.state, answer.file
+
     def close(self) -> None:
         self._threads.shutdown(wait=True)
         self._reader.close()
 
-    def _read(self, request_id: str, organisation: str) -> ReceiptAnswer:
+    def _read(self, request_id: str, organisation: str | None) -> ReceiptAnswer:
+        """None: of any organisation."""
         state = self._reader.state(request_id, self._clock.now_us())
         if state.state != "complete":
             return ReceiptAnswer(state.state)
-        owners = {_organisation(orjson.loads(proven.entry)) for proven in state.entries} - {None}
-        if owners != {organisation}:
+        found = (_organisation(orjson.loads(proven.entry)) for proven in state.entries)
+        owners = {owner for owner in found if owner is not None}
+        if len(owners) != 1 or organisation not in (None, *owners):
             return ReceiptAnswer("unknown")
+        (owner,) = owners
         site_key = NoteVerifier.parse(self._directory.site_vkey.read_text())
         enrolment = self._directory.enrolment.read_text()
-        key = self._keys.key(organisation)
+        key = self._keys.key(owner)
         return ReceiptAnswer("complete", build_receipt(request_id, site_key, enrolment, state.entries, key))
 
 

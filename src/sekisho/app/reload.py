@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sekisho.app.build import Built, build, build_apart
 from sekisho.app.installation import snapshot_store
@@ -75,13 +75,21 @@ class Reloader:
         self._retry_at = 0.0
         self._hurry = asyncio.Event()
 
-    def status(self) -> dict[str, Any]:
-        """For people and programs; at most MISTAKES_SHOWN_MAX mistakes."""
-        shown = [
-            {"file": one.file, "key": one.key, "problem": one.problem, "remedy": one.remedy}
-            for one in self._mistakes[:MISTAKES_SHOWN_MAX]
-        ]
-        return {"state": self._state, "mistakes": len(self._mistakes), "first_mistakes": shown, "error": self._trouble}
+    @property
+    def state(self) -> str:
+        """IN_FORCE, CHANGED, GIT, BUILDING, REFUSED or FAILED."""
+        return self._state
+
+    @property
+    def mistake_count(self) -> int:
+        return len(self._mistakes)
+
+    def mistakes(self) -> tuple[str, ...]:
+        """What keeps the declarations on disk from being in force, a line each, at most MISTAKES_SHOWN_MAX and one."""
+        lines = [f"{one.file}: {one.key}: {one.problem}" for one in self._mistakes[:MISTAKES_SHOWN_MAX]]
+        if len(self._mistakes) > MISTAKES_SHOWN_MAX:
+            lines.append(f"and {len(self._mistakes) - MISTAKES_SHOWN_MAX} more: sekisho check")
+        return tuple([self._trouble] if self._trouble else lines)
 
     def look_now(self) -> None:
         """Look at once instead of within a second, also at what was refused before. The settling time stays."""

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise SekishoError(f"{root} is running already", remedy="Stop the other `sekisho up` first") from None
     with lock:
         supervisor = Supervisor(children(root, settings))
-        supervisor.run(_announce_when_ready(settings))
+        supervisor.run(_announce_when_ready(directory, settings))
     print("stopped", file=sys.stderr)
     return 0
 
@@ -83,7 +83,7 @@ def engine_arguments(root: Path, engine: EngineSettings) -> list[str]:
     return ["-m", "sekisho", "engine", "serve", *common, *words, str(root / engine.file)]
 
 
-def _announce_when_ready(settings: Settings) -> Callable[[], None]:
+def _announce_when_ready(directory: DataDirectory, settings: Settings) -> Callable[[], None]:
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
     url = f"{scheme}://{settings.gateway.listen}"
     said = False
@@ -96,9 +96,25 @@ def _announce_when_ready(settings: Settings) -> Callable[[], None]:
             and (scheme == "https" or _is_ready(f"{url}/readyz"))
         ):
             said = True
-            print(f"gateway  {url}/v1\ncontrol  http://{settings.control.listen}/\nCtrl-C stops it.", file=sys.stderr)
+            print(f"gateway  {url}/v1\ncontrol  http://{settings.control.listen}/", file=sys.stderr)
+            _invite(directory, settings)
+            print("Ctrl-C stops it.", file=sys.stderr)
 
     return announce
+
+
+def _invite(directory: DataDirectory, settings: Settings) -> None:
+    """Print how to sign in to the console, unless an operator is. Without it everything else still runs."""
+    from sekisho.app.console import issue_token, sign_in_url
+    from sekisho.identity.console_sign_in import OPERATOR
+
+    try:
+        token = issue_token(directory, OPERATOR, unless_signed_in=True)
+    except SekishoError as error:
+        print(f"no sign-in token: {error}", file=sys.stderr)
+        return
+    if token is not None:
+        print(f"sign in  {sign_in_url(settings, token)}  (once, within 15 minutes)", file=sys.stderr)
 
 
 def _is_ready(url: str) -> bool:

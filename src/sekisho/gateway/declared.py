@@ -4,7 +4,7 @@ The stricter wins: the highest class, the intersection of the residencies (an em
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Boundary, Organisation
 from sekisho.gateway.errors import BadRequest
@@ -14,6 +14,11 @@ from sekisho.snapshot.interfaces import Snapshot
 
 CLASS_HEADER = b"x-sekisho-data-class"
 RESIDENCY_HEADER = b"x-sekisho-residency"
+# Who can say something about a request's class and residency.
+BOUNDARY: Final = "boundary"
+ORGANISATION: Final = "organisation"
+KEY: Final = "key"
+REQUEST: Final = "request"
 _KNOWN_MAX = 4096  # a caller that varies its headers must not fill the memory
 
 
@@ -56,21 +61,38 @@ def declared(
     class_ranks: Mapping[str, int],
 ) -> Declared:
     """Pure. Raises BadRequest for a class or a jurisdiction that the boundary does not know."""
-    classes = [organisation.default_class if organisation and organisation.default_class else boundary.default_class]
-    residencies = [boundary.default_residency]
-    if organisation and organisation.default_residency is not None:
-        residencies = [organisation.default_residency]
-    if principal.data_class is not None:
-        classes.append(principal.data_class)
-    if principal.residency is not None:
-        residencies.append(principal.residency)
-    if CLASS_HEADER in headers:
-        classes.append(_class_header(headers[CLASS_HEADER], class_ranks))
-    if RESIDENCY_HEADER in headers:
-        residencies.append(_residency_header(headers[RESIDENCY_HEADER], boundary))
+    classes, residencies = statements(headers, principal, organisation, boundary, class_ranks)
     # A key may name a class that a later boundary dropped: what is unknown ranks above everything.
-    highest = max(classes, key=lambda name: class_ranks.get(name, len(class_ranks)))
-    return Declared(highest, _intersection(residencies, boundary))
+    highest = max((name for _, name in classes), key=lambda name: class_ranks.get(name, len(class_ranks)))
+    return Declared(highest, _intersection([residency for _, residency in residencies], boundary))
+
+
+def statements(
+    headers: Mapping[bytes, bytes],
+    principal: Principal,
+    organisation: Organisation | None,
+    boundary: Boundary,
+    class_ranks: Mapping[str, int],
+) -> tuple[list[tuple[str, str]], list[tuple[str, tuple[str, ...]]]]:
+    """Who says which class, and who says which residency: ("boundary", "organisation", "key" or "request", what).
+
+    The organisation's word stands in the place of the boundary's; the others come beside it.
+    """
+    classes = [(BOUNDARY, boundary.default_class)]
+    if organisation and organisation.default_class:
+        classes = [(ORGANISATION, organisation.default_class)]
+    residencies = [(BOUNDARY, boundary.default_residency)]
+    if organisation and organisation.default_residency is not None:
+        residencies = [(ORGANISATION, organisation.default_residency)]
+    if principal.data_class is not None:
+        classes.append((KEY, principal.data_class))
+    if principal.residency is not None:
+        residencies.append((KEY, principal.residency))
+    if CLASS_HEADER in headers:
+        classes.append((REQUEST, _class_header(headers[CLASS_HEADER], class_ranks)))
+    if RESIDENCY_HEADER in headers:
+        residencies.append((REQUEST, _residency_header(headers[RESIDENCY_HEADER], boundary)))
+    return classes, residencies
 
 
 def _class_header(value: bytes, class_ranks: Mapping[str, int]) -> str:

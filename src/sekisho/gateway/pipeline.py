@@ -9,13 +9,12 @@ G5  from the moment a decision is appended, `Attempt.settle` is reached on every
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from sekisho.catalog.interfaces import ANYWHERE, MODE_MONITOR
+from sekisho.catalog.interfaces import ANYWHERE
 from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
 from sekisho.gateway.authentication import authenticated
-from sekisho.gateway.declared import demands
 from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
 from sekisho.gateway.dialects.operations import ModelRequest, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
@@ -31,10 +30,10 @@ from sekisho.gateway.errors import (
     UpstreamAnswered,
     UpstreamFailed,
     UpstreamRefused,
-    model_not_found,
     upstream_fault,
     upstream_status_code,
 )
+from sekisho.gateway.governing import decision_input, inspected, lifted, require_model
 from sekisho.gateway.halts import Halt, Halts, Passage, stopped
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError
 from sekisho.gateway.http1.interfaces import (
@@ -49,11 +48,11 @@ from sekisho.gateway.interfaces import InForce, Keys, Upstream
 from sekisho.gateway.relay import StreamRelay
 from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import Principal
-from sekisho.inspection.interfaces import BodyInspection, BodyRedaction, Inspector
+from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.errors import SekishoError
 from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
-from sekisho.policy.interfaces import INPUT_VERSION, SEND_RAW, Decision, DecisionInput, PrincipalInput
-from sekisho.policy.monitor import monitored
+from sekisho.policy.interfaces import SEND_RAW, Decision
+from sekisho.policy.monitor import Monitored
 
 ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of an answer that is not streamed: held whole to be checked
@@ -174,46 +173,29 @@ class Pipeline:
         )
         in_force = self._in_force()
         snapshot = in_force.snapshot
-        if asked.model not in snapshot.deployments_by_model:
-            raise model_not_found(asked.model)
+        require_model(snapshot, asked.model)
         stated = in_force.declarations.of(request.headers, principal)
         governed = Governed(request_id, request.body, in_force, principal, call, asked)
         inspection, redaction = (
-            await self._aside.run(_inspected, snapshot.inspector_aside, asked.document)
+            await self._aside.run(inspected, snapshot.inspector_aside, asked.document)
             if is_large
-            else _inspected(snapshot.inspector, asked.document)
+            else inspected(snapshot.inspector, asked.document)
         )
         governed.inspection, governed.redaction = inspection, redaction
-        labels_redacted = inspection.labels if redaction is None else redaction.labels
         governed.decision = snapshot.decider.decide(
-            DecisionInput(
-                INPUT_VERSION,
-                snapshot.digest,
-                snapshot.epoch_from,
-                asked.model,
-                PrincipalInput(principal.id, principal.organisation, principal.roles),
-                stated.data_class,
-                stated.residency,
-                inspection.labels,
-                labels_redacted,
-                inspection.redactable,
-                (),
-            )
+            decision_input(snapshot, principal, asked.model, stated, inspection, redaction)
         )
         governed.choice = governed.decision
-        organisation = snapshot.organisations.get(principal.organisation)
-        if organisation is not None and organisation.mode == MODE_MONITOR and not demands(request.headers, principal):
-            self._monitor(governed)
+        watched = lifted(governed.decision, snapshot, request.headers, principal)
+        if watched is not None:
+            self._let_pass(governed, watched)
         return governed
 
-    def _monitor(self, governed: Governed) -> None:
-        """Let a denial pass that monitor mode lifts, and say so."""
-        lifted = monitored(governed.decision, governed.in_force.snapshot.decider.policies)
-        if lifted is None:
-            return
-        governed.choice, governed.monitored = lifted, True
+    def _let_pass(self, governed: Governed, watched: Monitored) -> None:
+        """Monitor mode lifts the denial: say so."""
+        governed.choice, governed.monitored = watched, True
         self._metrics.monitored += 1
-        rules = ", ".join(lifted.broken) or "no policy permits it"
+        rules = ", ".join(watched.broken) or "no policy permits it"
         log.warning(
             "request %s: monitor mode of %s: sent though policy denies it (%s)",
             governed.request_id,
@@ -538,14 +520,6 @@ class Pipeline:
             *monitored_header,
             *[header for header in head.headers.items() if _passes(header[0])],
         ]
-
-
-def _inspected(inspector: Inspector, document: Any) -> tuple[BodyInspection, BodyRedaction | None]:
-    """What a body holds, and the body without it."""
-    inspection = inspector.inspect(document)
-    if not inspection.labels or not inspection.redactable:
-        return inspection, None
-    return inspection, inspector.redact(document)
 
 
 def _halted(attempt: Attempt, halt: Halt) -> GatewayError:

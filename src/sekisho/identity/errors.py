@@ -18,6 +18,7 @@ IdentityError
 │       └── TokenClaimsRefused       its claims are not those that were declared
 ├── IssuerKeysUnavailable    an issuer's keys have never been read, so its tokens can't be verified yet (HTTP 503)
 ├── KeySetError              bytes that are no key set, or an answer that is no key set or discovery document
+├── SignInRefused            a console token that opens nothing; nothing was changed
 ├── KeyRequestInvalid        what was asked of a new key can't be registered; nothing was written
 ├── KeyNotRegistered         an administrative act names a key that doesn't exist; nothing was written
 ├── StopRequestInvalid       what was asked of a stop can't be registered; nothing was written
@@ -103,6 +104,15 @@ class IssuerKeysUnavailable(IdentityError):
 
 class KeySetError(IdentityError):
     pass
+
+
+class SignInRefused(IdentityError):
+    """By default it says the least: whether a token was unknown, used or too old is nobody's business."""
+
+    def __init__(
+        self, message: str = "the token does not open the console", *, remedy: str = "Ask for a new one"
+    ) -> None:
+        super().__init__(message, remedy=remedy)
 
 
 class KeyRequestInvalid(IdentityError):

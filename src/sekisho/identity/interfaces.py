@@ -4,6 +4,7 @@ from typing import Final, NamedTuple, Protocol
 
 from sekisho.identity.errors import AuthenticationError as AuthenticationError
 from sekisho.identity.errors import IssuerKeysUnavailable as IssuerKeysUnavailable
+from sekisho.identity.errors import SignInRefused as SignInRefused
 
 STOP_KINDS: Final = ("deployment", "organisation", "provider")
 
@@ -12,8 +13,8 @@ class Principal(NamedTuple):
     """Someone who may ask. `id` holds only `[a-z0-9._-]`, never a name.
 
     It is `key-` and the id of an API key, or `oidc-` or `cert-` and a pseudonym of a token's subject or of a client
-    certificate's holder. `standing` says what declaration such a principal hangs on; a key's principal hangs on its
-    key alone.
+    certificate's holder. `standing` says what such a principal hangs on (a declaration, a certificate); a key's
+    principal hangs on its key alone.
     """
 
     id: str
@@ -92,3 +93,25 @@ class Fetches(Protocol):
         `ca_file` (relative to the data directory) is exclusive. Bounded in time. Raises SekishoError, TimeoutError.
         """
         ...
+
+
+class ConsoleSession(NamedTuple):
+    """Someone signed in to the console. `id` names the session in entries and opens nothing."""
+
+    id: str
+    role: str  # "operator" or "auditor"
+    expires_at: int  # µs UTC
+
+
+class ConsoleSignIn(Protocol):
+    """One-time tokens and sessions. Every method blocks."""
+
+    def sign_in(self, token: str) -> tuple[ConsoleSession, str]:
+        """Use a token up: the session, and the secret for its cookie. Raises SignInRefused."""
+        ...
+
+    def session(self, secret: str) -> ConsoleSession | None:
+        """The live session whose cookie this is."""
+        ...
+
+    def sign_out(self, secret: str) -> None: ...

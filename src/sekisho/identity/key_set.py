@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -21,11 +22,7 @@ RSA_BITS_MIN: Final = 2048  # RFC 7518 section 3.3
 RSA_BITS_MAX: Final = 8192  # bounds what verifying one token costs (about 0.3 ms)
 RSA_EXPONENT_MAX: Final = 2**32  # the same; 65537 is what is in use
 _RSA: Final = ("PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
-_CURVES: Final[Mapping[str, tuple[str, ec.EllipticCurve]]] = {
-    "P-256": ("ES256", ec.SECP256R1()),
-    "P-384": ("ES384", ec.SECP384R1()),
-    "P-521": ("ES512", ec.SECP521R1()),
-}
+_CURVES: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _PRIVATE: Final = frozenset({"d", "dp", "dq", "k", "oth", "p", "q", "qi"})  # RFC 7518 section 6
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey
@@ -109,23 +106,31 @@ def _read(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...], PublicKey]:
 
 
 def _key(row: Mapping[str, Any]) -> tuple[tuple[str, ...], PublicKey]:
-    kind = row.get("kty")
+    """What PyJWT makes of a row, once its texts are strict and its numbers bounded: PyJWT sees to neither."""
+    kind, curve = row.get("kty"), row.get("crv")
+    algorithms: tuple[str, ...]
     if kind == "RSA":
-        modulus, exponent = _number(row, "n"), _number(row, "e")
+        modulus, exponent = (int.from_bytes(_octets(row, name), "big") for name in ("n", "e"))
         if not RSA_BITS_MIN <= modulus.bit_length() <= RSA_BITS_MAX or exponent > RSA_EXPONENT_MAX:
             raise ValueError(f"RSA of other than {RSA_BITS_MIN} to {RSA_BITS_MAX} bits, or with a huge exponent")
-        return _RSA, rsa.RSAPublicNumbers(exponent, modulus).public_key()
-    if kind == "EC":
-        curve = row.get("crv")
+        algorithms = _RSA
+    elif kind == "EC":
         if not isinstance(curve, str) or curve not in _CURVES:
             raise ValueError("its curve is not one of P-256, P-384 and P-521")
-        algorithm, parameters = _CURVES[curve]
-        # Raises ValueError for a point that is not on the curve.
-        numbers = ec.EllipticCurvePublicNumbers(_number(row, "x"), _number(row, "y"), parameters)
-        return (algorithm,), numbers.public_key()
-    if kind == "OKP" and row.get("crv") == "Ed25519":
-        return ("EdDSA",), Ed25519PublicKey.from_public_bytes(_octets(row, "x"))
-    raise ValueError("its type is not RSA, EC or OKP with Ed25519")
+        algorithms = (_CURVES[curve],)
+        _octets(row, "x"), _octets(row, "y")
+    elif kind == "OKP" and curve == "Ed25519":
+        algorithms = ("EdDSA",)
+        _octets(row, "x")
+    else:
+        raise ValueError("its type is not RSA, EC or OKP with Ed25519")
+    try:
+        key = jwt.PyJWK(dict(row), algorithms[0]).key
+    except jwt.PyJWTError as error:  # a point that is not on its curve, a coordinate of another length
+        raise ValueError(f"it can't be used: {error}") from None
+    if not isinstance(key, PublicKey):
+        raise AssertionError("a private key that was not refused")
+    return algorithms, key
 
 
 def _octets(row: Mapping[str, Any], name: str) -> bytes:
@@ -133,7 +138,3 @@ def _octets(row: Mapping[str, Any], name: str) -> bytes:
     if not isinstance(text, str) or not text.isascii():
         raise ValueError(f"its {name} is missing")
     return base64url(text.encode())
-
-
-def _number(row: Mapping[str, Any], name: str) -> int:
-    return int.from_bytes(_octets(row, name), "big")

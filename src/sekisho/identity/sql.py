@@ -7,7 +7,7 @@ who has read up to one has missed none below it.
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -253,6 +253,17 @@ class SqlIdentity:
             for start in range(0, len(identifiers), IDENTIFIERS_PER_STATEMENT):
                 some = identifiers[start : start + IDENTIFIERS_PER_STATEMENT]
                 connection.execute(sa.delete(_OUTBOX).where(_OUTBOX.c.id.in_(some)))
+
+    # For what stands beside the keys in the same database
+
+    def transaction(self, *, writes: bool) -> AbstractContextManager[sa.Connection]:
+        """A transaction that commits at the end of the block, or changes nothing. Raises RegisterUnavailable."""
+        return self._transaction(writes=writes)
+
+    def tell(self, connection: sa.Connection, at: int, actor: str, body: bytes) -> None:
+        """Put an administrative act (canonical JSON) into the outbox, within a transaction that writes."""
+        api_keys.require_actor(actor)
+        self._tell(connection, self._next_sequence(connection), at, actor, body)
 
     # Within a transaction
 

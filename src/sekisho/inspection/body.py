@@ -92,7 +92,7 @@ class BodyText:
             if key not in FIXED_KEYS:
                 self.texts.append(key)
                 self.places.append(None)
-            if key in _WATCHED and self._watched(key, value, depth):
+            if key in _WATCHED and self.watch(key, value, depth):
                 continue
             if type(value) is str:  # as `_value` does; most members are strings, and a call each would show
                 if len(value) > FIXED_WORD_MAX or value not in FIXED_WORDS:
@@ -126,7 +126,7 @@ class BodyText:
         self.texts.append(str(int(value)) if value == int(value) else repr(value))
         self.places.append(None)
 
-    def _watched(self, key: str, value: Any, depth: int) -> bool:
+    def watch(self, key: str, value: Any, depth: int) -> bool:
         """Labels that stand without reading; True if the value is not to be read as text."""
         if key in _PAYLOADS:
             if type(value) not in (str, list):

@@ -33,6 +33,20 @@ class BodyRedaction(NamedTuple):
     labels: tuple[str, ...]
 
 
+class Location(NamedTuple):
+    """Where a label stands. `path` is JSONPath, with what a key may hold hidden.
+
+    `kind`: "text", "key" (of an object), "number", "parts" (text that stands in several parts of a message),
+    "structure" (a link, a tool, something unreadable) or "whole" (too much of it everywhere). `excerpt` is the text
+    around it with every labelled value replaced by its mark; empty where there is no text.
+    """
+
+    path: str
+    label: str
+    kind: str
+    excerpt: str
+
+
 class Inspector(Protocol):
     """Reads JSON bodies (plain Python values as a JSON parser gives them). Linear in the input, bounded per rule."""
 
@@ -48,4 +62,8 @@ class Inspector(Protocol):
 
     def redact(self, body: Any) -> BodyRedaction:
         """A copy of a redactable body without its labelled spans, inspected again. `body` is not changed."""
+        ...
+
+    def locate(self, body: Any) -> tuple[Location, ...]:
+        """Where the labels stand, for people; sorted and bounded. Not for the request path."""
         ...

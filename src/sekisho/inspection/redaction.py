@@ -7,10 +7,23 @@ from itertools import accumulate
 from typing import Any, Final
 
 from sekisho.inspection.body import DEPTH_MAX, BodyText
-from sekisho.inspection.interfaces import EGRESS_TOOL, EGRESS_URL, OPAQUE, BodyInspection, BodyRedaction, Span
+from sekisho.inspection.interfaces import EGRESS_TOOL, EGRESS_URL, OPAQUE, BodyInspection, BodyRedaction, Location, Span
+from sekisho.inspection.locate import (
+    PARTS,
+    STRUCTURE,
+    TEXT,
+    WHOLE,
+    BodyPlaces,
+    locate_text,
+    path_text,
+    sorted_locations,
+)
 from sekisho.inspection.normalise import SEPARATOR, fold, fold_with_offsets, folding_table
 from sekisho.inspection.scanner import Found, Scanner, ScanResult
 
+EXCERPT_BEFORE: Final = 24  # characters shown before a mark: enough to find the place again
+EXCERPT_MAX: Final = 120  # characters of an excerpt
+EXCERPT_MARKS_MAX: Final = 8
 ROUNDS_MAX: Final = 4  # taking a value out can bring others into reach; what is left after these is reported
 _CLEAN: Final = BodyInspection((), True)
 _SEPARATOR_BYTE: Final = SEPARATOR.encode()
@@ -52,6 +65,36 @@ class JsonInspector:
     def spans(self, text: str) -> tuple[Span, ...]:
         """The labelled stretches of one text, merged where they overlap, in order."""
         return _ScannedTexts(self, [text]).spans_of(0)
+
+    def locate(self, body: Any) -> tuple[Location, ...]:
+        text = BodyText(body)
+        scanned = _ScannedTexts(self, text.texts)
+        places = BodyPlaces(body)
+        values: dict[int, set[str]] = {}
+        for value in scanned.values:
+            values.setdefault(scanned.index_of(value), set()).add(value.label)
+        hidden = {text.texts[index]: sorted(labels) for index, labels in values.items()}
+
+        def shown(key: str) -> str:
+            return "".join(f"[{label}]" for label in hidden[key]) if key in hidden else self._excerpt(key, ())
+
+        found = {Location(path_text(path, shown), label, STRUCTURE, "") for label, path in places.structural}
+        for index, labels in values.items():
+            kind, path = locate_text(text, places, index)
+            excerpt = self._excerpt(text.texts[index], scanned.spans_of(index)) if kind in (TEXT, PARTS) else ""
+            found |= {Location(path_text(path, shown), label, kind, excerpt) for label in labels}
+        if scanned.flooded is not None:
+            found |= {Location("$", label, WHOLE, "") for label in scanned.flooded | {OPAQUE}}
+        return sorted_locations(found)
+
+    def _excerpt(self, text: str, spans: tuple[Span, ...]) -> str:
+        """The text around its first marks, cut short; only the marks where something would still be readable."""
+        marked = _marked(text, spans)
+        if self.inspect(marked).labels:
+            return " … ".join(f"[{span.label}]" for span in spans[:EXCERPT_MARKS_MAX]) or "[…]"
+        start = max(0, (spans[0].start if spans else 0) - EXCERPT_BEFORE)
+        cut = marked[start : start + EXCERPT_MAX]
+        return f"{'…' if start else ''}{cut}{'…' if start + EXCERPT_MAX < len(marked) else ''}"
 
     def _without_values(self, body: Any) -> tuple[Any, bool]:
         """Replace, in place, what is found; the body, and whether there was anything to replace."""

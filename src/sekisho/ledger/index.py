@@ -7,9 +7,9 @@ transaction, the tree it stands for (size, root) and the watermark.
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sekisho.ledger.errors import LogUnreadable
 from sekisho.ledger.interfaces import Lifecycle
@@ -199,6 +199,9 @@ class RequestRows(NamedTuple):
     watermark_us: int
 
 
+_Read = TypeVar("_Read")
+
+
 class IndexReader:
     """Any process's side, read-only; safe to call from several threads. Follows an index that was rebuilt."""
 
@@ -210,6 +213,14 @@ class IndexReader:
 
     def request(self, request: str) -> RequestRows | None:
         """One consistent reading, or None where there is no index yet. Raises LogUnreadable."""
+        return self._reading(lambda connection: self._read(connection, request))
+
+    def watermark_us(self) -> int | None:
+        """What the index states, or None where there is none yet. Raises LogUnreadable."""
+        row = self._reading(lambda connection: connection.execute("SELECT watermark_us FROM state").fetchone())
+        return row[0] if row else None
+
+    def _reading(self, read: Callable[[sqlite3.Connection], _Read]) -> _Read | None:
         with self._lock:
             try:
                 connection = self._current()
@@ -217,7 +228,7 @@ class IndexReader:
                     return None
                 connection.execute("BEGIN")
                 try:
-                    return self._read(connection, request)
+                    return read(connection)
                 finally:
                     connection.execute("COMMIT")
             except sqlite3.Error as error:

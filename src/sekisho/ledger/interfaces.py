@@ -7,7 +7,7 @@ write-ahead log. The bytes in the write-ahead log are the leaf's bytes: nobody e
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -132,3 +132,30 @@ class ProvenEntry:
     entry: bytes
     index: int
     proof: str
+
+
+class PublishedEntry(NamedTuple):
+    """An entry's exact bytes and its index in the log."""
+
+    leaf: int
+    entry: bytes
+
+
+class PublishedLog(Protocol):
+    """The published log as one looks back through it. Blocking. Raises LogUnreadable for files missing or damaged."""
+
+    def size(self) -> int:
+        """How many entries the checkpoint covers."""
+        ...
+
+    def back_from(self, leaf: int, bundles_max: int) -> Iterator[PublishedEntry]:
+        """The entries below `leaf`, newest first, out of at most `bundles_max` bundles of up to 256 entries."""
+        ...
+
+    def of_requests(self, requests: list[str], entries_max: int) -> dict[str, list[PublishedEntry]]:
+        """The published entries of each request, in the log's order, at most `entries_max` of each."""
+        ...
+
+    def watermark_us(self) -> int | None:
+        """Everything that was written before this instant (µs UTC) is in the log. None: nothing is known yet."""
+        ...

@@ -31,11 +31,13 @@ from sekisho.policy.interfaces import (
     Decision,
     DecisionInput,
     PolicyParts,
+    PolicyReads,
     PolicyTitle,
     PrincipalInput,
     Verdict,
 )
 from sekisho.policy.memo import DecisionMemo
+from sekisho.policy.reads import policy_reads
 
 ERRORS_MAX: Final = 4  # of one verdict; one is enough to deny, the entry has to stay small
 ERROR_LENGTH_MAX: Final = 160
@@ -68,7 +70,8 @@ class CedarDecider:
                 PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"], "enforce" in row)
                 for row in rows
             )
-            text = "\n".join(row["text"] for row in rows)
+            self._texts = tuple(row["text"] for row in rows)
+            text = "\n".join(self._texts)
             self._schema = cedarpy.Schema.from_str(parts.schema.decode())
             self._policy_set = cedarpy.PolicySet.from_str(text)
             self._class_ranks = {name: rank for rank, name in enumerate(entities["classes"])}
@@ -119,6 +122,9 @@ class CedarDecider:
             input_bytes=input_bytes,
             candidates_bytes=candidates_bytes(verdicts),
         )
+
+    def reads(self, index: int) -> PolicyReads:
+        return policy_reads(self._texts[index])
 
     def _verdicts(self, value: DecisionInput, action: str, labels: tuple[str, ...]) -> tuple[Verdict, ...]:
         candidates = self._models.get(value.model)

@@ -87,6 +87,13 @@ class PolicyTitle:
     always: bool = False
 
 
+class PolicyReads(NamedTuple):
+    """The attributes that a policy's conditions name, sorted: of the deployment (facts), and of the request."""
+
+    deployment: tuple[str, ...]
+    request: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyParts:
     """What a decider is made of, as it stands in a snapshot.
@@ -125,4 +132,8 @@ class Decider(Protocol):
         `sendRedacted` is decided only where the input is `redactable` and its two label sets differ.
         Memoised by the input; bounded.
         """
+        ...
+
+    def reads(self, index: int) -> PolicyReads:
+        """What the policy with this index looks at. For people; not for the request path."""
         ...

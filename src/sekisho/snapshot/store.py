@@ -6,10 +6,10 @@ Nothing read from here is trusted: every manifest and part is held against the d
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,7 @@ from sekisho.inspection.interfaces import Inspector
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
 from sekisho.kernel.files import sync_directory, write_durable
-from sekisho.policy.interfaces import DeciderFactory, PolicyParts
+from sekisho.policy.interfaces import DeciderFactory, PolicyParts, PolicyTitle
 from sekisho.snapshot.build import CATALOGUE, ENTITIES, INSPECTION, POLICIES, SCHEMA, BuiltSnapshot
 from sekisho.snapshot.epochs import catalogue_at, epoch_bounds
 from sekisho.snapshot.errors import SnapshotDamaged, SnapshotMissing
@@ -94,9 +94,27 @@ class SnapshotStore:
         Raises SnapshotMissing, SnapshotDamaged, SnapshotTooNew, or PolicyPartsError. Nothing on disk changes.
         """
         manifest = self._manifest(digest)
-        parts = {part.name: self._part(part) for part in manifest.parts if part.layer == "authority"}
         for name in (CATALOGUE, ENTITIES, INSPECTION, POLICIES, SCHEMA):
             manifest.part(name)  # raises if it isn't there
+        return self._assemble(
+            digest, {part.name: self._part(part) for part in manifest.parts if part.layer == "authority"}, now_us
+        )
+
+    def assemble(self, built: BuiltSnapshot, now_us: int) -> Snapshot:
+        """The same of a snapshot that was built and not stored. Nothing on disk is read or changed."""
+        parts = {name: data for (layer, name), data in built.parts.items() if layer == "authority"}
+        return self._assemble(built.digest, parts, now_us)
+
+    def policy_titles(self, digest: str) -> tuple[PolicyTitle, ...]:
+        """The policies of a stored snapshot as people know them, by index; raises as `load`."""
+        part = self._part(self._manifest(digest).part(POLICIES))
+        try:
+            rows = canonical.decode(part)["policies"]
+            return tuple(_policy_title(row) for row in rows)
+        except (CanonicalError, KeyError, TypeError) as error:
+            raise SnapshotDamaged(f"the policies can't be read: {error}", remedy=_REBUILD) from None
+
+    def _assemble(self, digest: str, parts: Mapping[str, bytes], now_us: int) -> Snapshot:
         declared = _catalogue(parts[CATALOGUE])
         epoch_from, epoch_until = epoch_bounds(declared, now_us)
         policy_parts = PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])
@@ -160,3 +178,7 @@ def _catalogue(data: bytes) -> Catalogue:
         return msgspec.convert(canonical.decode(data), Catalogue)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise SnapshotDamaged(f"the catalogue part can't be read: {error}", remedy=_REBUILD) from None
+
+
+def _policy_title(row: Mapping[str, Any]) -> PolicyTitle:
+    return PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"], "enforce" in row)

@@ -9,6 +9,7 @@ import pytest
 from sekisho.cli import keys
 from sekisho.cli.keys import DeclaredNames
 from sekisho.identity.api_keys import text_digest
+from sekisho.identity.interfaces import Principal
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import SystemClock
 
@@ -52,7 +53,7 @@ def test_create_takes_roles_class_and_residency(installation):
     words = ("--name", "x", "--role", "ops", "--role", "caller", "--class", "internal", "--residency", "US, JP")
     assert run("create", "--dir", installation, *words) == 0
     (key,) = registered(installation)
-    assert key.principal[2:] == (("caller", "ops"), "internal", ("JP", "US"))
+    assert key.principal == Principal(f"key-{key.id}", "default", ("caller", "ops"), "internal", ("JP", "US"))
 
 
 def test_the_actor_told_is_an_office_not_a_person(installation):

@@ -15,7 +15,7 @@ SOURCE = str(Path(verify.__file__).parents[2])
 # Every import of a package that the base install does not bring fails, as if it were not there.
 BLOCK = """
 import sys
-SERVER = "cedarpy fastapi hyperscan msgspec orjson sqlalchemy uvicorn uvloop".split()
+SERVER = "cedarpy fastapi hyperscan jwt msgspec orjson sqlalchemy uvicorn uvloop".split()
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in SERVER:
@@ -68,7 +68,17 @@ def test_init_begins_on_loopback_only_and_leaves_nothing_behind(words, tmp_path,
 
 @pytest.mark.parametrize(
     "words",
-    [["up", "."], ["gateway", "."], ["control", "."], ["check", "."], ["init", "new"], ["demo"], ["keys", "list"]],
+    [
+        ["up", "."],
+        ["gateway", "."],
+        ["control", "."],
+        ["check", "."],
+        ["init", "new"],
+        ["demo"],
+        ["keys", "list"],
+        ["console", "token", "."],
+        ["explain", "."],
+    ],
 )
 def test_without_the_servers_dependencies_a_command_says_what_to_install(words, tmp_path):
     (tmp_path / "sekisho.toml").touch()

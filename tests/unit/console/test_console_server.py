@@ -1,11 +1,61 @@
 """The control server's pages, called without a socket."""
 
 import httpx
+import orjson
 import pytest
+from console_fakes import COOKIE, HOST, ORIGIN, RECEIPT, REQUEST, SECURE, SERVED, World
 
-from sekisho.console.server import Status, control_app
+from sekisho.console.interfaces import Panel
+from sekisho.console.security import GUESSES_MAX, GUESSES_WINDOW_US
+from sekisho.console.server import control_app
+from sekisho.ledger.errors import LogUnreadable
+from sekisho.ledger.interfaces import PublishedEntry
 
-CHECKPOINT = "a.internal/local/b\n1\nhash=\n\n\u2014 a sig=\n"
+CHECKPOINT = "a.internal/local/b\n1\nhash=\n\n— a sig=\n"
+DECISION = {
+    "at": 1_790_000_000_000_000,
+    "body": {
+        "attempt": 1,
+        "candidates": [
+            {"action": "sendRaw", "deployments": ["<i>far</i>"], "errors": [], "permitted": False, "reasons": [0]},
+            {"action": "sendRaw", "deployments": ["near"], "errors": ["<broken>"], "permitted": False, "reasons": []},
+        ],
+        "chosen": None,
+        "input": {
+            "class": "internal",
+            "labels_raw": ["jp.my_number"],
+            "model": "<script>alert(1)</script>",
+            "principal": {"id": "key-1", "organisation": "default", "roles": ["caller"]},
+            "residency": ["JP"],
+            "snapshot": "2" * 64,
+        },
+        "policies": {"0": "r.one"},
+    },
+    "id": "e1",
+    "kind": "decision",
+    "request": REQUEST,
+}
+
+
+class OneRequest:
+    """A log with one denied request in it."""
+
+    broken = False
+
+    def size(self):
+        return 1
+
+    def back_from(self, leaf, bundles_max):
+        if self.broken:
+            raise LogUnreadable("a tile is missing")
+        yield PublishedEntry(0, orjson.dumps(DECISION))
+
+    def of_requests(self, wanted, entries_max):
+        entry = PublishedEntry(0, orjson.dumps(DECISION))
+        return {one: [entry] if one == REQUEST else [] for one in wanted}
+
+    def watermark_us(self):
+        return 1
 
 
 @pytest.fixture
@@ -21,11 +71,23 @@ def ledger(tmp_path):
 
 
 @pytest.fixture
-async def client(ledger):
-    status = Status("<b>origin</b>", 7, "2" * 64, "http://127.0.0.1:8400")
-    transport = httpx.ASGITransport(control_app(ledger, lambda: status))
-    async with httpx.AsyncClient(transport=transport, base_url="http://control") as made:
+def world():
+    return World(OneRequest())
+
+
+@pytest.fixture
+async def client(ledger, world):
+    transport = httpx.ASGITransport(control_app(ledger, world.ports, SERVED))
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as made:
         yield made
+
+
+async def post(client, path, data=None, **headers):
+    return await client.post(path, data=data or {}, headers={"origin": ORIGIN, **headers})
+
+
+async def signed_in(client, token="operator-token"):
+    assert (await post(client, "/sign-in", {"token": token})).status_code == 303
 
 
 async def test_health_and_status(client):
@@ -43,7 +105,7 @@ async def test_the_checkpoint_is_not_there_before_the_first_is_published(client,
 
 @pytest.mark.parametrize(("tile", "body"), [("0/000.p/3", b"partial"), ("0/x001/234", b"whole")])
 async def test_hash_tiles_are_public_and_never_change(client, tile, body):
-    answer = await client.get(f"/ledger/tile/{tile}")
+    answer = await client.get(f"/ledger/tile/{tile}", headers={"host": "log.example.jp"})
     assert answer.content == body
     assert "immutable" in answer.headers["cache-control"]
 
@@ -56,12 +118,201 @@ async def test_nothing_else_of_the_ledger_is_served(client, path):
     assert (await client.get(f"/ledger/tile/{path}")).status_code == 404
 
 
-async def test_the_page_escapes_what_it_shows(client):
-    page = (await client.get("/")).text
-    assert "&lt;b&gt;origin" in page
-    assert "<b>" not in page
-
-
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc"])
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc", "/static/x", "/static/..%2fserver.py"])
 async def test_there_is_nothing_beside_what_is_documented(client, path):
     assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/", f"/requests/{REQUEST}", f"/requests/{REQUEST}/receipt.json", "/verify", "/explain"]
+)
+async def test_nobody_sees_a_page_without_signing_in(client, path):
+    for cookie in ({}, {"cookie": f"{COOKIE}=wrong"}):
+        answer = await client.get(path, headers=cookie)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+        assert b"default" not in answer.content
+    for method in ("/explain", "/api/explain"):
+        assert (await post(client, method)).status_code in (303, 401)
+
+
+async def test_a_token_signs_in_once(client, world):
+    await signed_in(client)
+    assert REQUEST in (await client.get("/")).text
+    client.cookies.clear()
+    again = await post(client, "/sign-in", {"token": "operator-token"})
+    assert again.status_code == 403
+    assert COOKIE not in again.cookies
+    assert (await client.get("/")).status_code == 303
+
+
+@pytest.mark.parametrize(("served", "host"), [(SERVED, HOST), (SECURE, "console.example.jp")])
+async def test_the_cookie_is_kept_from_scripts_and_other_sites(ledger, world, served, host):
+    scheme = "https" if served.secure else "http"
+    transport = httpx.ASGITransport(control_app(ledger, world.ports, served))
+    async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://{host}") as client:
+        answer = await client.post(
+            "/sign-in", data={"token": "operator-token"}, headers={"origin": f"{scheme}://{host}"}
+        )
+        cookie = answer.headers["set-cookie"].lower()
+        assert cookie.startswith(served.cookie.lower())
+        assert all(word in cookie for word in ("httponly", "samesite=strict", "path=/", "max-age=3600"))
+        assert ("secure" in cookie.split("; ")) == served.secure
+        assert ("strict-transport-security" in answer.headers) == served.secure
+
+
+async def test_signing_out_ends_it(client, world):
+    await signed_in(client)
+    assert (await post(client, "/sign-out")).status_code == 303
+    assert world.sign_in.sessions == {}
+    assert (await client.get("/")).status_code == 303
+
+
+async def test_nothing_changes_by_get(client, world):
+    await signed_in(client)
+    assert (await client.get("/sign-out")).status_code == 405
+    assert world.sign_in.sessions
+
+
+@pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://127.0.0.1:9999", "http://localhost"])
+async def test_a_post_needs_our_own_origin(client, world, origin):
+    await signed_in(client)
+    for path in ("/sign-in", "/sign-out", "/explain", "/api/explain"):
+        answer = await client.post(path, data={}, headers={} if origin is None else {"origin": origin})
+        assert answer.status_code == 403
+    assert world.sign_in.sessions
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8401", "127.0.0.1", "127.0.0.1:80", ""])
+async def test_a_foreign_host_gets_nothing(client, host):
+    await signed_in(client)
+    for path in ("/", "/sign-in", "/api/status", "/static/verify.js"):
+        answer = await client.get(path, headers={"host": host})
+        assert answer.status_code == 403
+        assert "content-security-policy" in answer.headers
+
+
+async def test_guessing_is_braked_for_a_while(client, world):
+    for _ in range(GUESSES_MAX):
+        assert (await post(client, "/sign-in", {"token": "guess"})).status_code == 403
+    held = await post(client, "/sign-in", {"token": "operator-token"})
+    assert held.status_code == 429
+    assert int(held.headers["retry-after"]) > 0
+    world.now_us += GUESSES_WINDOW_US
+    await signed_in(client)
+
+
+async def test_every_answer_carries_the_security_headers(client):
+    await signed_in(client)
+    for path in ("/", "/sign-in", "/static/verify.js", "/nothing", "/healthz", "/api/status"):
+        headers = (await client.get(path)).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+    assert (await client.get("/")).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", f"/requests/{REQUEST}"])
+async def test_pages_escape_what_they_show(client, world, path):
+    world.panel = Panel("not ready", ("<u>full</u>",), None, ("a.toml: <x>: y",))
+    await signed_in(client)
+    page = (await client.get(path)).text
+    assert "&lt;script&gt;" in page
+    assert not any(f"<{name}>" in page for name in ("b", "i", "u", "x", "broken", "one"))
+    assert "<script>" not in page
+
+
+async def test_a_request_is_shown_in_the_words_of_its_policies(client, world):
+    await signed_in(client)
+    english = (await client.get(f"/requests/{REQUEST}?lang=en")).text
+    assert "Title &lt;one&gt;" in english
+    assert "r.cedar" in english
+    assert "It could not be decided" in english
+    japanese = (await client.get(f"/requests/{REQUEST}?lang=ja")).text
+    assert "題名" in japanese
+    assert '<html lang="ja">' in (await client.get("/")).text  # kept
+    world.titles = ()
+    assert "r.one" in (await client.get(f"/requests/{REQUEST}")).text
+
+
+async def test_a_receipt_is_given_out_once_it_is_complete(client, world):
+    await signed_in(client)
+    link = f"/requests/{REQUEST}/receipt.json"
+    assert (await client.get(link)).content == RECEIPT
+    assert f'data-receipt="{link}"' in (await client.get(f"/requests/{REQUEST}")).text
+    world.receipts.state = "pending"
+    assert (await client.get(link)).status_code == 404
+    assert "data-receipt" not in (await client.get(f"/requests/{REQUEST}")).text
+
+
+@pytest.mark.parametrize("identifier", ["x", "..%2f..", "01a21113-e2b0-72ac-a15a-ba5ff5ee0d74"])
+async def test_an_unknown_request_is_not_there(client, identifier):
+    await signed_in(client)
+    assert (await client.get(f"/requests/{identifier}")).status_code == 404
+
+
+async def test_a_log_that_cannot_be_read_says_so(client, world):
+    await signed_in(client)
+    world.log.broken = True
+    answer = await client.get("/")
+    assert answer.status_code == 503
+    assert "a tile is missing" in answer.text
+
+
+@pytest.mark.parametrize(
+    "query", ["before=x", "before=-1", "before=99999999999999999999", "decision=%3Cx%3E", "lang=xx"]
+)
+async def test_odd_queries_change_nothing(client, query):
+    await signed_in(client)
+    assert REQUEST in (await client.get(f"/?{query}")).text
+
+
+async def test_the_api_explains_the_very_bytes_of_the_request(client, world):
+    await signed_in(client)
+    request = b'{ "model" : "m", "messages": [], "model": "m" }'
+    body = b'{"request": ' + request + b', "class": "internal", "roles": ["caller"], "declarations": true}'
+    answer = await client.post("/api/explain", content=body, headers={"origin": ORIGIN})
+    assert answer.json()["words"]["en"] == ["Because."]
+    (asked,) = world.asked
+    assert (asked.body, asked.data_class, asked.roles, asked.declarations) == (request, "internal", ("caller",), True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"{}", 400),
+        (b'{"request": {}, "role": "x"}', 400),
+        (b"\xff", 400),
+        (b'{"request": {"model": "no-such"}}', 404),
+        (b"x" * (4 * 1024 * 1024 + 1), 413),
+    ],
+)
+async def test_the_api_says_what_is_wrong(client, body, status):
+    await signed_in(client)
+    answer = await client.post("/api/explain", content=body, headers={"origin": ORIGIN})
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
+
+
+async def test_the_explain_page_asks_what_was_typed(client, world):
+    await signed_in(client)
+    page = await post(client, "/explain", {"text": "a\r\nb</textarea>", "model": "m", "role": "x y", "residency": ""})
+    (asked,) = world.asked
+    assert orjson.loads(asked.body) == {"model": "m", "messages": [{"role": "user", "content": "a\nb</textarea>"}]}
+    assert (asked.roles, asked.residency) == (("x", "y"), None)
+    assert "Because." in page.text
+    assert "b&lt;/textarea&gt;" in page.text
+    refused = await post(client, "/explain", {"text": "x", "model": "no-such"})
+    assert "404" in refused.text
+
+
+async def test_auditors_read_and_do_not_explain(client, world):
+    await signed_in(client, "auditor-token")
+    front = await client.get("/")
+    assert REQUEST in front.text
+    assert 'href="/explain"' not in front.text
+    assert (await client.get(f"/requests/{REQUEST}/receipt.json")).status_code == 200
+    assert (await client.get("/explain")).status_code == 403
+    assert (await post(client, "/explain", {"text": "x", "model": "m"})).status_code == 403
+    assert world.asked == []

@@ -185,3 +185,14 @@ CHAT: Final = Operation("chat", "/chat/completions", _chat, chat_text_bytes)
 COMPLETIONS: Final = Operation("completions", "/completions", _completions, completion_text_bytes)
 EMBEDDINGS: Final = Operation("embeddings", "/embeddings", _embeddings, no_text_bytes, streams=False)
 OPERATIONS: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
+
+
+def operation_of(body: bytes) -> Operation:
+    """The operation that a body without a path is for: what only one of them has decides, else it is read as chat."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return CHAT
+    if type(document) is not dict or "messages" in document:
+        return CHAT
+    return EMBEDDINGS if "input" in document else COMPLETIONS if "prompt" in document else CHAT

@@ -1,0 +1,132 @@
+"""Explaining requests over a data directory: which snapshot, and who asks."""
+
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from sekisho.app.installation import build_declared, snapshot_store
+from sekisho.gateway.declared import CLASS_HEADER, RESIDENCY_HEADER
+from sekisho.gateway.explanation import Question, explain_request
+from sekisho.identity.interfaces import KeyChanges, Principal
+from sekisho.identity.sql import SqlIdentity
+from sekisho.identity.stops import Stops
+from sekisho.kernel.clock import Clock
+from sekisho.kernel.errors import SekishoError, UsageError
+from sekisho.kernel.words import alternatives
+from sekisho.policy.explain import explain
+from sekisho.policy.interfaces import CALLER
+from sekisho.settings import DataDirectory
+from sekisho.snapshot.interfaces import Snapshot
+
+REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024  # of one that is explained: it is read and inspected while others wait
+NOBODY: Final = "explain"  # the principal's id where a role is asked about and no key
+
+
+class Asked(NamedTuple):
+    """What to explain: a body, and how it would come. With `key_id` the key's own principal; else `organisation` and
+    `roles` (None: the only organisation declared, and the role `caller`)."""
+
+    body: bytes
+    key_id: str | None = None
+    organisation: str | None = None
+    roles: tuple[str, ...] = ()
+    data_class: str | None = None
+    residency: str | None = None
+
+
+def chat_body(model: str, text: str) -> bytes:
+    """A chat request with one message."""
+    return orjson.dumps({"messages": [{"content": text, "role": "user"}], "model": model})
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """`body` for another model; what is no JSON object stays as it is, to be explained as such."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    return orjson.dumps({**document, "model": model}) if isinstance(document, dict) else body
+
+
+class Explainer:
+    """Explains with the snapshot in force, or with the declarations as they stand. Safe to call from any thread.
+
+    What is loaded is kept until another snapshot or epoch is in force. Blocking.
+    """
+
+    def __init__(self, directory: DataDirectory, clock: Clock) -> None:
+        self._directory = directory
+        self._store = snapshot_store(directory)
+        self._clock = clock
+        self._lock = threading.Lock()  # a decider and an inspector belong to one thread at a time
+        self._snapshot: Snapshot | None = None
+
+    def explain(self, asked: Asked, *, declarations: bool = False) -> dict[str, Any]:
+        """See `gateway.explanation`. Raises GatewayError for what a gateway would answer before deciding, UsageError
+        for a key, organisation or role that can't be, DeclarationsRefused for declarations with mistakes."""
+        if len(asked.body) > REQUEST_BYTES_MAX:
+            raise UsageError(f"a request of more than {REQUEST_BYTES_MAX >> 20} MiB is not explained")
+        with self._lock:
+            now_us = self._clock.now_us()
+            snapshot = self._declared(now_us) if declarations else self._in_force(now_us)
+            principal = self._principal(asked, snapshot)
+            return explain_request(Question(_headers(asked), asked.body, principal), snapshot, self._stops(), explain)
+
+    def organisations(self) -> tuple[str, ...]:
+        """Those declared in the snapshot in force."""
+        with self._lock:
+            return tuple(self._in_force(self._clock.now_us()).organisations)
+
+    def _declared(self, now_us: int) -> Snapshot:
+        return self._store.assemble(build_declared(self._directory)[1], now_us)
+
+    def _in_force(self, now_us: int) -> Snapshot:
+        digest = self._store.current()
+        if digest is None:
+            raise SekishoError("no snapshot is in force", remedy="Run `sekisho check`, then start control")
+        kept = self._snapshot
+        if kept is None or kept.digest != digest or (kept.epoch_until is not None and now_us >= kept.epoch_until):
+            kept = self._snapshot = self._store.load(digest, now_us)
+        return kept
+
+    def _principal(self, asked: Asked, snapshot: Snapshot) -> Principal:
+        if asked.key_id is not None:
+            if asked.organisation is not None or asked.roles:
+                raise UsageError("a key brings its organisation and roles", remedy="Name a key, or these two")
+            return self._of_key(asked.key_id)
+        organisation = asked.organisation
+        if organisation is None:
+            if len(snapshot.organisations) != 1:
+                known = alternatives("", snapshot.organisations)
+                raise UsageError("it is not clear who asks", remedy=f"Name a key, or an organisation: {known}")
+            organisation = next(iter(snapshot.organisations))
+        elif organisation not in snapshot.organisations:
+            known = alternatives(organisation, snapshot.organisations)
+            raise UsageError(f"no organisation {organisation!r} is declared", remedy=f"There is: {known}")
+        return Principal(NOBODY, organisation, tuple(sorted(set(asked.roles or (CALLER,)))), None, None)
+
+    def _stops(self) -> Stops:
+        stops = Stops()
+        with closing(SqlIdentity(self._directory.state, self._clock)) as register:
+            stops.apply(KeyChanges(0, (), register.list_stops()))
+        return stops
+
+    def _of_key(self, key_id: str) -> Principal:
+        with closing(SqlIdentity(self._directory.state, self._clock)) as register:
+            key = next((key for key in register.list_keys() if key.id == key_id), None)
+        if key is None:
+            raise UsageError(f"there is no key {key_id!r}", remedy="`sekisho keys list` shows the ids of all keys")
+        if key.revoked_at is not None:
+            raise UsageError(f"the key {key_id} is revoked: its requests are answered 401")
+        return key.principal
+
+
+def _headers(asked: Asked) -> Mapping[bytes, bytes]:
+    headers = {b"content-type": b"application/json"}
+    for name, value in ((CLASS_HEADER, asked.data_class), (RESIDENCY_HEADER, asked.residency)):
+        if value is not None:
+            headers[name] = value.encode("latin-1", "replace")
+    return headers

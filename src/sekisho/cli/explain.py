@@ -1,0 +1,212 @@
+"""`sekisho explain`: what would happen to a request, without sending it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from sekisho.kernel.errors import UsageError
+from sekisho.settings import DataDirectory, load_settings
+
+ENGLISH: Final = "en"
+JAPANESE: Final = "ja"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "monitored": (
+        "though policy denies it: the organisation is in monitor mode",
+        "ポリシーでは拒否。組織が監視モードのため通過",
+    ),
+    "stopped": ("stopped by the operator", "運用者が停止中"),
+    "would_stop": (
+        "WOULD BE REFUSED: all that policy permits is stopped",
+        "拒否されます（許可される送信先はすべて停止中）",
+    ),
+    "would_send": ("WOULD BE SENT", "送信されます"),
+    "would_deny": ("WOULD BE DENIED: nothing would leave", "拒否されます：何も送信されません"),
+    "sendRaw": ("as it is", "原文のまま"),
+    "sendRedacted": ("with sensitive values masked", "機微な値を伏せて"),
+    "to": ("to", "送信先"),
+    "one_of": ("to one of (load decides)", "送信先の候補（負荷で決定）"),
+    "model": ("model", "モデル"),
+    "asked_by": ("asked by", "利用者"),
+    "class": ("class", "データ区分"),
+    "residency": ("residency", "処理できる国・地域"),
+    "nowhere": ("nowhere", "なし"),
+    "labels": ("labels", "ラベル"),
+    "none": ("none", "なし"),
+    "not_redactable": ("can't be masked where they stand", "伏せることができない場所にあります"),
+    "left": ("left when masked", "伏せた後に残るもの"),
+    "snapshot": ("snapshot", "構成"),
+    "boundary": ("boundary", "境界"),
+    "organisation": ("organisation", "組織"),
+    "key": ("key", "キー"),
+    "request": ("request", "リクエスト"),
+    "structure": ("by what it is", "項目の種類から"),
+    "object_key": ("in an object's key", "項目名の中"),
+    "number": ("in a number", "数値の中"),
+    "parts": ("across parts read as one text", "続けて読まれる複数の部分にまたがる"),
+    "whole": ("all over the request", "リクエスト全体"),
+    "raw": ("as it is", "原文のまま"),
+    "redacted": ("masked", "伏せた場合"),
+    "permitted": ("permitted", "許可"),
+    "denied": ("denied", "拒否"),
+    "default": ("no policy permits it", "許可する規則がありません"),
+    "facts": ("facts looked at", "参照された事実"),
+    "expires": ("until", "期限"),
+    "error": ("could not be decided", "判定できません"),
+}
+_KINDS: Final = {"key": "object_key", "number": "number", "parts": "parts", "structure": "structure", "whole": "whole"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Say what would happen to a request, candidate by candidate and policy by policy. Nothing is sent, nothing is\n"
+        "recorded and nothing needs to run: the snapshot in force is read from the directory."
+    )
+    parser.epilog = "exit status: 0 explained, whatever the answer; 1 it could not be; 2 wrong usage"
+    parser.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", default=Path(), help="the installation (default: here)"
+    )
+    parser.add_argument("--request", metavar="FILE", help="the request's JSON body; - reads standard input")
+    parser.add_argument("--model", help="the model asked for (default: the request's)")
+    parser.add_argument("--text", help="in place of --request: one message with this text")
+    parser.add_argument("--key-id", metavar="ID", help="as this API key would ask; see `sekisho keys list`")
+    parser.add_argument("--organisation", help="who asks, where no key is named (default: the only one)")
+    parser.add_argument(
+        "--role", action="append", default=[], dest="roles", help="repeat for several (default: caller)"
+    )
+    parser.add_argument("--class", dest="data_class", metavar="CLASS", help="the x-sekisho-data-class header")
+    parser.add_argument("--residency", help="the x-sekisho-residency header, such as JP,US")
+    parser.add_argument(
+        "--declarations", action="store_true", help="with declarations/ as it stands, not what is in force"
+    )
+    parser.add_argument("--json", action="store_true", help="print the explanation as JSON")
+    parser.add_argument("--language", choices=(ENGLISH, JAPANESE), help="of the text; default: from the environment")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from sekisho.app.explanation import Asked, Explainer  # the server's dependencies, loaded when they are needed
+    from sekisho.gateway.explanation import explanation_bytes
+    from sekisho.kernel.clock import SystemClock
+
+    load_settings(arguments.directory)
+    explainer = Explainer(DataDirectory(arguments.directory.resolve()), SystemClock())
+    asked = Asked(
+        _body(arguments),
+        arguments.key_id,
+        arguments.organisation,
+        tuple(arguments.roles),
+        arguments.data_class,
+        arguments.residency,
+    )
+    explanation = explainer.explain(asked, declarations=arguments.declarations)
+    if arguments.json:
+        print(explanation_bytes(explanation).decode(), end="")
+    else:
+        print(describe_explanation(explanation, arguments.language or _language()))
+    return 0
+
+
+def _body(arguments: argparse.Namespace) -> bytes:
+    from sekisho.app.explanation import REQUEST_BYTES_MAX, chat_body, with_model
+
+    if (arguments.request is None) == (arguments.text is None):
+        raise UsageError("there is no request to explain, or two", remedy="Give either --request FILE or --text TEXT")
+    if arguments.text is not None:
+        if arguments.model is None:
+            raise UsageError("--text needs a model", remedy="Add --model NAME")
+        return chat_body(arguments.model, arguments.text)
+    if arguments.request == "-":
+        body = sys.stdin.buffer.read(REQUEST_BYTES_MAX + 1)
+    else:
+        with Path(arguments.request).open("rb") as file:
+            body = file.read(REQUEST_BYTES_MAX + 1)
+    return body if arguments.model is None else with_model(body, arguments.model)
+
+
+def describe_explanation(explanation: Mapping[str, Any], language: str) -> str:
+    """An explanation in words."""
+    words = {name: pair[1 if language == JAPANESE else 0] for name, pair in _WORDS.items()}
+    outcome, principal = explanation["outcome"], explanation["principal"]
+    residency = ", ".join(explanation["residency"]["value"]) or words["nowhere"]
+    lines = []
+    if outcome["deployments"]:
+        several = len(outcome["deployments"]) > 1
+        where = f"{words['one_of' if several else 'to']}: {', '.join(outcome['deployments'])}"
+        lines.append(f"{words['would_send']}, {words[outcome['action']]}, {where}")
+        if outcome["monitored"]:
+            lines.append(f"  {words['monitored']}")
+    elif outcome["stopped"]:
+        lines.append(words["would_stop"])
+    else:
+        lines.append(words["would_deny"])
+    lines += [
+        f"  {words['model']}: {explanation['model']}",
+        f"  {words['asked_by']}: {principal['id']} ({principal['organisation']}; {', '.join(principal['roles'])})",
+        f"  {words['class']}: {explanation['class']['value']} ({_sources(explanation['class'], words)})",
+        f"  {words['residency']}: {residency} ({_sources(explanation['residency'], words)})",
+        f"  {words['snapshot']}: {explanation['snapshot'][:16]}",
+        *_label_lines(explanation["labels"], words),
+    ]
+    if outcome["stopped"]:
+        lines.append(f"  {words['stopped']}: {', '.join(outcome['stopped'])}")
+    for deployment in explanation["deployments"]:
+        lines += ["", f"{deployment['name']}  ({deployment['provider']}, {deployment['type']})"]
+        for form in ("raw", "redacted"):
+            if deployment[form] is not None:
+                lines += _verdict_lines(form, deployment[form], words, language)
+        if deployment["facts"]:
+            lines.append(f"  {words['facts']}:")
+            lines += [f"    {_fact(fact, words)}" for fact in deployment["facts"]]
+    if not explanation["deployments"]:
+        lines += ["", *explanation["words"][language]]
+    return "\n".join(lines)
+
+
+def _sources(stated: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    said = []
+    for item in stated["from"]:
+        value = item["value"] if isinstance(item["value"], str) else ",".join(item["value"])
+        said.append(f"{words[item['by']]}: {value}")
+    return "; ".join(said)
+
+
+def _label_lines(labels: Mapping[str, Any], words: Mapping[str, str]) -> list[str]:
+    if not labels["raw"]:
+        return [f"  {words['labels']}: {words['none']}"]
+    lines = [f"  {words['labels']}: {', '.join(labels['raw'])}"]
+    if not labels["redactable"]:
+        lines[0] += f" ({words['not_redactable']})"
+    else:
+        lines[0] += f" ({words['left']}: {', '.join(labels['redacted']) or words['none']})"
+    for found in labels["found"]:
+        where = words[_KINDS[found["kind"]]] if found["kind"] in _KINDS else found["excerpt"]
+        lines.append(f"    {found['label']}  {found['path']}  {where}")
+    return lines
+
+
+def _verdict_lines(form: str, verdict: Mapping[str, Any], words: Mapping[str, str], language: str) -> list[str]:
+    lines = [f"  {words[form]}: {words['permitted' if verdict['permitted'] else 'denied']}"]
+    lines += [f"    {words['error']}: {error}" for error in verdict["errors"]]
+    for policy in verdict["policies"]:
+        title = policy["title_ja"] if language == JAPANESE else policy["title"]
+        lines.append(f"    {title} [{policy['id']}, {policy['file']}]")
+    if not verdict["policies"] and not verdict["errors"]:
+        lines.append(f"    {words['default']}")
+    return lines
+
+
+def _fact(fact: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    notes = [note for note in (fact["grade"], fact["source"]) if note]
+    if fact["expires"] is not None:
+        ends = (_EPOCH + timedelta(microseconds=fact["expires"])).strftime("%Y-%m-%d %H:%M UTC")
+        notes.append(f"{words['expires']} {ends}")
+    return f"{fact['name']} = {', '.join(fact['value'])}" + (f"  ({', '.join(notes)})" if notes else "")
+
+
+def _language() -> str:
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return JAPANESE if locale.startswith("ja") else ENGLISH

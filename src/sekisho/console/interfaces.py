@@ -1,0 +1,80 @@
+"""What the console needs of the world, as ports; `app` joins them to the adapters. It rules nothing itself."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from sekisho.identity.interfaces import ConsoleSignIn
+from sekisho.ledger.interfaces import PublishedLog
+from sekisho.policy.interfaces import PolicyTitle
+
+
+class Status(NamedTuple):
+    """What control tells of itself to anybody; nothing secret, nothing of any request."""
+
+    origin: str
+    log_size: int
+    snapshot: str
+    gateway: str
+    declarations: str  # what became of the tree on disk, as `app.reload` names it
+    mistakes: int  # how many keep it from being in force; which ones is for who is signed in
+
+
+class Panel(NamedTuple):
+    """The state of the installation, for who is signed in.
+
+    `gateway` is "ready", "not ready" or "unknown" (it could not be asked), with its own reasons. `lag_us`: how long
+    ago everything written was merged; None: nothing was yet. `mistakes`: what is wrong in the declarations, one line
+    each; empty when they are in force as they stand.
+    """
+
+    gateway: str
+    reasons: tuple[str, ...]
+    lag_us: int | None
+    mistakes: tuple[str, ...]
+
+
+class ExplainAsked(NamedTuple):
+    """What is to be explained: the body's bytes and how the request would come; see `sekisho explain --help`."""
+
+    body: bytes
+    key_id: str | None = None
+    organisation: str | None = None
+    roles: tuple[str, ...] = ()
+    data_class: str | None = None
+    residency: str | None = None
+    declarations: bool = False
+
+
+class Receipts(Protocol):
+    def of_any(self, request_id: str) -> tuple[str, bytes]:
+        """("complete", the file), ("pending", b"") or ("unknown", b""). Blocking."""
+        ...
+
+
+class Explain(Protocol):
+    def __call__(self, asked: ExplainAsked) -> dict[str, Any]:
+        """The explanation (docs/explain.md). Blocking. Raises ExplainRefused."""
+        ...
+
+
+class Ports(NamedTuple):
+    """Everything that the console's pages ask for. All of them block and are called in threads."""
+
+    status: Callable[[], Status]
+    panel: Callable[[], Panel]
+    log: PublishedLog
+    receipts: Receipts
+    titles: Callable[[str], tuple[PolicyTitle, ...]]  # of a snapshot's policies, by index; raises SekishoError
+    explain: Explain
+    sign_in: ConsoleSignIn
+    site_key: Callable[[], str]  # the vkey that auditors pin
+    organisations: Callable[[], tuple[str, ...]]  # declared and in force
+    now_us: Callable[[], int]
+
+
+class Served(NamedTuple):
+    """Where browsers find the console: the only hosts it answers to, and whether they come by TLS."""
+
+    hosts: frozenset[str]  # as in the Host header
+    secure: bool
+    cookie: str  # the session cookie's name; browsers keep cookies of one host together whatever the port

@@ -1,0 +1,251 @@
+"""The console's words in English and Japanese. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+ENGLISH: Final = "en"
+JAPANESE: Final = "ja"
+LANGUAGES: Final = (ENGLISH, JAPANESE)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    # the frame
+    "lead": (
+        "A request crosses only where your rules allow, and leaves a receipt that anyone can check.",
+        "規則の許すところだけを通し、誰でも検証できる受領証を残します。",
+    ),
+    "requests": ("Requests", "リクエスト"),
+    "explain": ("Explain", "判定の説明"),
+    "verify": ("Verify a receipt", "受領証の検証"),
+    "sign_out": ("Sign out", "サインアウト"),
+    "sign_in": ("Sign in", "サインイン"),
+    "other_language": ("日本語", "English"),
+    "operator": ("operator", "運用者"),
+    "auditor": ("auditor", "監査人"),
+    "skip": ("Skip to the content", "本文へ移動"),
+    # signing in
+    "token": ("One-time token", "使い捨てトークン"),
+    "token_help": (
+        "sekisho up prints one when it starts, sekisho console token DIR at any time. Good once, for 15 minutes.",
+        "sekisho up の起動時か、sekisho console token DIR で発行されます。有効期間は15分、一度だけ使えます。",
+    ),
+    "refused": (
+        "This token does not open the console: it is wrong, used or too old.",
+        "このトークンではサインインできません。誤っているか、使用済みか、期限切れです。",
+    ),
+    "too_many": (
+        "Too many wrong tokens. Try again in {seconds} s.",
+        "誤ったトークンが続きました。{seconds}秒後にもう一度お試しください。",
+    ),
+    # the panel
+    "gateway": ("Gateway", "ゲートウェイ"),
+    "ready": ("ready", "稼働中"),
+    "not ready": ("not ready", "受付停止"),
+    "unknown": ("can't be asked", "状態不明"),
+    "log": ("Log", "台帳"),
+    "entries": ("{count} entries", "{count}件"),
+    "snapshot": ("Snapshot in force", "適用中の構成"),
+    "snapshot_of": ("Snapshot", "構成"),
+    "lag": ("Published up to", "公開の遅れ"),
+    "lag_ago": ("{seconds} s ago", "{seconds}秒"),
+    "never": ("nothing yet", "まだありません"),
+    "declarations": ("Declarations", "宣言"),
+    "in_force": ("in force", "適用済み"),
+    "mistakes": ("{count} mistakes: the snapshot in force stays", "誤り{count}件：適用中の構成を維持しています"),
+    # the list
+    "all": ("All", "すべて"),
+    "permitted": ("Permitted", "許可"),
+    "denied": ("Denied", "拒否"),
+    "monitored": ("Monitored", "監視のみ"),
+    "filter": ("Show", "表示"),
+    "time": ("Time", "時刻"),
+    "organisation": ("Organisation", "組織"),
+    "model": ("Model", "モデル"),
+    "deployment": ("Deployment", "配備先"),
+    "decision": ("Decision", "判定"),
+    "labels": ("Labels", "ラベル"),
+    "ended": ("Ended", "結果"),
+    "tokens": ("Tokens", "トークン"),
+    "tokens_help": ("prompt + completion", "入力＋出力"),
+    "no_requests": ("No requests yet.", "リクエストはまだありません。"),
+    "none_such": ("None found.", "該当するものはありません。"),
+    "call_it": ("Point an OpenAI client at the gateway:", "OpenAIクライアントの接続先をゲートウェイに向けてください。"),
+    "older": ("Older", "前の記録"),
+    "newest": ("Newest", "最新"),
+    "searched": ("Searched back to {time}.", "{time}まで検索しました。"),
+    "search_on": ("Search further back", "さらに前を検索"),
+    "masked": ("masked", "伏せて送信"),
+    "running": ("running", "処理中"),
+    # one request
+    "request": ("Request", "リクエスト"),
+    "back": ("All requests", "リクエスト一覧へ"),
+    "denied_words": (
+        "Denied. Nothing of this request left the installation.",
+        "拒否されました。このリクエストの内容は一切送信されていません。",
+    ),
+    "permitted_words": ("Permitted, and sent to {deployment}.", "許可され、{deployment} に送信されました。"),
+    "permitted_masked": (
+        "Permitted with sensitive values masked, and sent to {deployment}.",
+        "機微な値を伏せることを条件に許可され、{deployment} に送信されました。",
+    ),
+    "monitored_words": (
+        "Denied by policy. Monitor mode let it pass, and it was sent to {deployment}.",
+        "ポリシーでは拒否ですが、監視モードのため {deployment} に送信されました。",
+    ),
+    "asked": ("What was asked", "リクエストの内容"),
+    "principal": ("Asked by", "利用者"),
+    "roles": ("Roles", "役割"),
+    "class": ("Data class", "データ区分"),
+    "residency": ("May be processed in", "処理できる国・地域"),
+    "nowhere": ("nowhere", "なし"),
+    "none": ("none", "なし"),
+    "why": ("Why", "判定の理由"),
+    "sendRaw": ("as it is", "原文のまま"),
+    "sendRedacted": ("with sensitive values masked", "機微な値を伏せて"),
+    "default_deny": (
+        "No policy permits it. What is not permitted is denied.",
+        "許可する規則がありません。許可されていないものはすべて拒否されます。",
+    ),
+    "undecidable": ("It could not be decided, so it is denied", "判定できなかったため、拒否されました"),
+    "attempts": ("Attempts", "試行"),
+    "attempt": ("Attempt {number}", "試行{number}"),
+    "status": ("Status", "ステータス"),
+    "error": ("Error", "エラー"),
+    "peer": ("Peer", "接続先"),
+    "sent": ("Sent", "送信量"),
+    "answer": ("Answer", "応答量"),
+    "bytes": ("{count} bytes", "{count}バイト"),
+    "first_byte": ("First byte after", "最初の応答まで"),
+    "total": ("Whole time", "全体の時間"),
+    "ms": ("{count} ms", "{count}ミリ秒"),
+    "receipt": ("Receipt", "受領証"),
+    "download": ("Download the receipt", "受領証をダウンロード"),
+    "receipt_pending": (
+        "The receipt is not complete yet: it is there about a second after the request has ended.",
+        "受領証はまだ完成していません。リクエストの終了から約1秒後に用意されます。",
+    ),
+    "reload": ("Look again", "再読み込み"),
+    "verified_here": (
+        "Verified in this page by your browser, from the file alone:",
+        "この画面の中で、ブラウザーが受領証ファイルだけから検証します。",
+    ),
+    "needs_script": (
+        "No scripts run here. Download the receipt and run: sekisho verify receipt.json --trust site.vkey",
+        "スクリプトが無効です。受領証を保存し、sekisho verify receipt.json --trust site.vkey を実行してください。",
+    ),
+    "site_key": ("Site key to pin", "固定する拠点の鍵"),
+    "site_key_help": (
+        "This is the key as this installation states it. Who audits it puts the key here that came from elsewhere.",
+        "この設備自身が示す鍵です。監査する人は、別の経路で入手した鍵に置き換えてください。",
+    ),
+    "verify_help": (
+        "Choose a receipt file or drop it here. It is read by your browser alone and sent nowhere.",
+        "受領証ファイルを選ぶか、ここにドロップしてください。読み取るのはブラウザーだけで、どこにも送信されません。",
+    ),
+    "file": ("Receipt file", "受領証ファイル"),
+    # explaining
+    "explain_help": (
+        "What would happen to a request, without sending it. Nothing you type here is kept.",
+        "リクエストを送らずに、どう判定されるかを示します。ここに入力した内容は保存されません。",
+    ),
+    "text": ("Text of the message", "メッセージ本文"),
+    "role": ("Role", "役割"),
+    "by_default": ("(default)", "（既定）"),
+    "ask": ("Explain", "説明する"),
+    "let_pass": (
+        "Policy denies it; the organisation is in monitor mode.",
+        "ポリシーでは拒否ですが、組織が監視モードです。",
+    ),
+    "would_stop": (
+        "It would be refused: what policy permits is stopped ({where}).",
+        "拒否されます。許可される送信先（{where}）は停止中です。",
+    ),
+    "would_send": ("It would be sent, {how}, to {where}.", "{how}、{where} に送信されます。"),
+    "would_send_one_of": ("It would be sent, {how}, to one of {where}.", "{how}、{where} のいずれかに送信されます。"),
+    "would_deny": ("It would be denied. Nothing would leave.", "拒否されます。何も送信されません。"),
+    "refused_before": ("It would be answered {status} before anything is decided", "判定の前に {status} が返されます"),
+    "facts": ("Facts looked at", "参照された事実"),
+    "until": ("until {time}", "{time}まで"),
+    "found": ("Found", "検出箇所"),
+    "raw": ("As it is", "原文のまま"),
+    "redacted": ("With sensitive values masked", "機微な値を伏せた場合"),
+    "boundary": ("boundary", "境界"),
+    "key": ("key", "キー"),
+    # errors
+    "not_there": ("There is nothing here.", "ページがありません。"),
+    "no_such_request": (
+        "The log has no request of this id. It may not be published yet, which takes about a second.",
+        "このIDのリクエストは台帳にありません。公開までに約1秒かかります。",
+    ),
+    "auditors_read": ("Auditors read; this is for operators.", "監査人は閲覧のみです。この操作は運用者に限られます。"),
+}
+
+# How an attempt ended, as outcomes say it.
+_ENDED: Final[Mapping[str, tuple[str, str]]] = {
+    "complete": ("complete", "完了"),
+    "caller_left": ("the caller left", "利用者が切断"),
+    "upstream_failed": ("the deployment failed", "配備先の障害"),
+    "upstream_refused": ("the deployment refused", "配備先が拒否"),
+    "revoked": ("the key was revoked", "キーの失効"),
+    "not_sent": ("not sent", "未送信"),
+    "interrupted": ("interrupted", "中断"),
+}
+_SOURCES: Final[Mapping[str, tuple[str, str]]] = {
+    "upstream": ("as the deployment reports", "配備先の報告"),
+    "estimated": ("estimated", "推定"),
+    "upper_bound": ("upper bound", "上限"),
+}
+
+
+class Words:
+    """One language's words. `words("key")` raises KeyError for a key that is not there: a bug of a page."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._column = LANGUAGES.index(language)
+
+    def __call__(self, key: str, **values: object) -> str:
+        return _WORDS[key][self._column].format(**values) if values else _WORDS[key][self._column]
+
+    def ended(self, ended: object) -> str:
+        return self._of(_ENDED, ended)
+
+    def source(self, source: object) -> str:
+        return self._of(_SOURCES, source)
+
+    def _of(self, table: Mapping[str, tuple[str, str]], key: object) -> str:
+        """What a newer version wrote is shown as it stands."""
+        return table[key][self._column] if isinstance(key, str) and key in table else str(key)
+
+    @property
+    def other(self) -> str:
+        return LANGUAGES[1 - self._column]
+
+
+def choose_language(asked: str | None, kept: str | None, accepted: str) -> str:
+    """The language of a page: what the address asks for, what a cookie keeps, what the browser would like."""
+    for choice in (asked, kept):
+        if choice in LANGUAGES:
+            return str(choice)
+    ranked = [part.split(";")[0].strip().lower()[:2] for part in accepted.split(",")]
+    return next((language for language in ranked if language in LANGUAGES), ENGLISH)
+
+
+def time_text(at_us: int) -> str:
+    """Whole seconds, UTC; beyond what a calendar holds, the number."""
+    try:
+        return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except OverflowError:
+        return f"{at_us} µs"
+
+
+def iso_time(at_us: int) -> str:
+    try:
+        return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except OverflowError:
+        return ""
+
+
+def listed(items: Sequence[str], empty: str) -> str:
+    return ", ".join(items) or empty

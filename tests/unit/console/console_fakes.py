@@ -1,0 +1,89 @@
+"""The console's ports, in memory."""
+
+import secrets
+
+from sekisho.console.errors import ExplainRefused
+from sekisho.console.interfaces import Panel, Ports, Served, Status
+from sekisho.identity.errors import SignInRefused
+from sekisho.identity.interfaces import ConsoleSession
+from sekisho.policy.interfaces import PolicyTitle
+
+HOST = "127.0.0.1:8401"
+ORIGIN = f"http://{HOST}"
+COOKIE = "sekisho_session_8401"
+NOW_US = 1_790_000_000_000_000
+REQUEST = "01a21113-e2b0-72ac-a15a-ba5ff5ee0d73"
+RECEIPT = b'{"format":"sekisho.receipt/1"}'
+
+
+class FakeSignIn:
+    """`tokens` maps those that may be used to their roles."""
+
+    def __init__(self):
+        self.tokens = {"operator-token": "operator", "auditor-token": "auditor"}
+        self.sessions = {}
+
+    def sign_in(self, token):
+        if token not in self.tokens:
+            raise SignInRefused
+        session = ConsoleSession("s1", self.tokens.pop(token), NOW_US + 3_600_000_000)
+        secret = secrets.token_urlsafe(32)
+        self.sessions[secret] = session
+        return session, secret
+
+    def session(self, secret):
+        return self.sessions.get(secret)
+
+    def sign_out(self, secret):
+        self.sessions.pop(secret, None)
+
+
+class FakeReceipts:
+    state = "complete"
+
+    def of_any(self, request_id):
+        complete = request_id == REQUEST and self.state == "complete"
+        return (self.state, RECEIPT) if complete else (self.state if request_id == REQUEST else "unknown", b"")
+
+
+class World:
+    """`ports` and what they were asked: `now_us` can be moved, `asked` is what was to be explained."""
+
+    def __init__(self, log):
+        self.now_us = NOW_US
+        self.log = log
+        self.sign_in = FakeSignIn()
+        self.receipts = FakeReceipts()
+        self.asked = []
+        self.panel = Panel("ready", (), 1_000_000, ())
+        self.titles = (PolicyTitle("r.one", "Title <one>", "題名", "forbid", "r.cedar"),)
+        self.ports = Ports(
+            status=lambda: Status("<b>origin</b>", 7, "2" * 64, "http://127.0.0.1:8400", "in force", 0),
+            panel=lambda: self.panel,
+            log=log,
+            receipts=self.receipts,
+            titles=lambda digest: self.titles,
+            explain=self.explain,
+            sign_in=self.sign_in,
+            site_key=lambda: "site+00000000+AQ==",
+            organisations=lambda: ("default",),
+            now_us=lambda: self.now_us,
+        )
+
+    def explain(self, asked):
+        self.asked.append(asked)
+        if b'"no-such"' in asked.body:
+            raise ExplainRefused(404, "the model does not exist here", remedy="GET /v1/models lists the models")
+        return {
+            "class": {"from": [{"by": "key", "value": "internal"}], "value": "internal"},
+            "deployments": [],
+            "labels": {"found": [], "raw": [], "redactable": True, "redacted": []},
+            "outcome": {"action": None, "deployments": [], "monitored": False, "permitted": False, "stopped": []},
+            "residency": {"from": [{"by": "request", "value": ["JP"]}], "value": ["JP"]},
+            "snapshot": "2" * 64,
+            "words": {"en": ["Because."], "ja": ["理由。"]},
+        }
+
+
+SERVED = Served(frozenset({HOST, "localhost:8401"}), False, COOKIE)
+SECURE = Served(frozenset({"console.example.jp"}), True, "__Host-sekisho_session")

@@ -73,6 +73,10 @@ def error_body(message: str, *, type: str, param: str | None = None, code: str |
     return orjson.dumps({"error": {"message": message, "type": type, "param": param, "code": code}})
 
 
+def gateway_failed() -> GatewayError:
+    return GatewayError("the gateway failed; its log tells more under this request's id", code="internal")
+
+
 class BadRequest(GatewayError):
     status = 400
     type = _INVALID
@@ -85,10 +89,18 @@ class Unauthenticated(GatewayError):
     code = "invalid_api_key"
 
 
+def key_revoked() -> Unauthenticated:
+    return Unauthenticated("the API key was revoked", remedy="Ask for a new key", code="key_revoked")
+
+
 class NotPermitted(GatewayError):
     status = 403
     type = "permission_error"
     code = "not_permitted"
+
+
+def entry_too_large(reason: str) -> NotPermitted:
+    return NotPermitted(f"the decision does not fit an entry, so nothing was sent: {reason}", code="entry_too_large")
 
 
 class OrganisationStopped(GatewayError):
@@ -136,6 +148,16 @@ class UpstreamFailed(GatewayError):
     status = 502
 
 
+def deployment_unusable() -> UpstreamFailed:
+    remedy = "The operator of this gateway must mend it"
+    return UpstreamFailed("the deployment is not set up", code="deployment_unusable", remedy=remedy)
+
+
+def upstream_invalid(said: str) -> UpstreamFailed:
+    """An answer that is HTTP, but not what was asked for: `said` goes on from "the deployment"."""
+    return UpstreamFailed(f"the deployment {said}", code="upstream_invalid", remedy=_SEE_LOG)
+
+
 class UpstreamAnswered(UpstreamFailed):
     """The deployment answered with `upstream_status`, which says nothing that its caller could act on."""
 
@@ -170,6 +192,15 @@ class UpstreamRefused(GatewayError):
 class Unavailable(GatewayError):
     status = 503
     code = "unavailable"
+
+
+def ledger_full(reason: str) -> Unavailable:
+    return Unavailable(
+        f"the ledger can't record, so nothing was sent: {reason}",
+        code="ledger_full",
+        remedy="The operator must free disk space; the gateway recovers by itself",
+        retry_after_s=1,  # a full disk is tried again each second
+    )
 
 
 class Stopped(Unavailable):
@@ -247,7 +278,6 @@ CODES: Final = {
     "invalid_api_key": "no key, an unknown key or a revoked one",
     "credentials_conflict": "two credentials that don't belong together",
     "certificate_refused": "a client certificate that no organisation declares, or more than one does",
-    "invalid_token": "a token that does not count",
     "token_malformed": "not a signed token as they are read here",
     "token_unknown_issuer": "no organisation declares the token's issuer",
     "token_wrong_audience": "the token was issued for something else",
@@ -272,7 +302,6 @@ CODES: Final = {
     "stopped": "the operator has stopped what could answer",
     "snapshot_superseded": "the rules it was decided under were replaced too long ago",
     "epoch_over": "a declared fact has ended, and the rules without it can't be read",
-    "unavailable": "the gateway can't serve now",
     "internal": "a fault of the gateway; its log tells more",
     "deployment_unusable": "the deployment is not set up: its credential or its URL can't be used",
     "upstream_connect": "no connection: refused, timed out, or the name does not resolve",

@@ -26,11 +26,15 @@ from sekisho.gateway.errors import (
     NotServed,
     Stopped,
     Unauthenticated,
-    Unavailable,
     UpstreamAnswered,
     UpstreamFailed,
     UpstreamRefused,
+    deployment_unusable,
+    entry_too_large,
+    key_revoked,
+    ledger_full,
     upstream_fault,
+    upstream_invalid,
     upstream_status_code,
 )
 from sekisho.gateway.governing import decision_input, inspected, lifted, require_model
@@ -265,9 +269,9 @@ class Pipeline:
         try:
             await self._writer.append(draft)
         except LedgerFull as full:
-            raise _ledger_full(full) from None
+            raise ledger_full(full.message) from None
         except EntryTooLarge as large:
-            raise _entry_too_large(large) from None
+            raise entry_too_large(large.message) from None
         self._metrics.denied += 1
         reasons = " ".join(self._explain(governed.in_force, governed.decision))
         return NotPermitted(f"No deployment is permitted to receive this request. {reasons}")
@@ -299,18 +303,14 @@ class Pipeline:
             await durable  # G1: not a byte, not even a connection, before this
             if not self._keys.is_live(governed.principal):
                 attempt.settle(Ended.REVOKED, error="key_revoked")
-                raise Unauthenticated("the API key was revoked", remedy="Ask for a new key", code="key_revoked")
+                raise key_revoked()
             halt = attempt.halt or self._halts.why(passage)
             if halt is not None:
                 raise _halted(attempt, halt)
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
                 attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
-                raise UpstreamFailed(
-                    "the deployment is not set up",
-                    code="deployment_unusable",
-                    remedy="The operator of this gateway must mend it",
-                )
+                raise deployment_unusable()
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
             head = await exchange.send("POST", upstream.targets[governed.call.operation.name], headers, body)
@@ -354,14 +354,14 @@ class Pipeline:
         try:
             reservation = self._writer.reserve(len(body) + ENVELOPE_BYTES_MAX + OUTCOME_BYTES_MAX)
         except LedgerFull as full:
-            raise _ledger_full(full) from None
+            raise ledger_full(full.message) from None
         try:
             if governed.attempt is not None:
                 governed.attempt.write_held(with_next=True)
             durable = self._writer.append(draft, reservation)
         except (LedgerFull, EntryTooLarge) as error:
             reservation.release()
-            raise _ledger_full(error) if isinstance(error, LedgerFull) else _entry_too_large(error) from None
+            raise (ledger_full if isinstance(error, LedgerFull) else entry_too_large)(error.message) from None
         attempt = governed.attempt = Attempt(self._recorder, draft, number, len(sent), reservation)
         return attempt, durable
 
@@ -393,7 +393,7 @@ class Pipeline:
                 exchange.abort()
                 attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
                 unasked = "streamed although it was not asked to" if streams else "did not stream as it was asked to"
-                raise UpstreamFailed(f"the deployment {unasked}", code="upstream_invalid")
+                raise upstream_invalid(unasked)
             headers = self._answer_headers(governed, route, head)
             answer = self._relay if streams else self._whole
             await answer(governed, attempt, route, headers, responder)
@@ -427,7 +427,7 @@ class Pipeline:
             watch = self._keys.watch(governed.principal, relay.revoke)
         except SekishoError as error:
             attempt.settle(Ended.REVOKED, error="key_revoked")
-            raise Unauthenticated(error.message, remedy=error.remedy) from None
+            raise Unauthenticated(error.message, remedy=error.remedy, code="key_revoked") from None
         if attempt.halt is not None:
             raise _halted(attempt, attempt.halt)
         governed.passage.end = relay.halt
@@ -456,7 +456,7 @@ class Pipeline:
         )
         if whole is None:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
-            raise UpstreamFailed("the deployment's answer is not a JSON object", code="upstream_invalid")
+            raise upstream_invalid("answered with what is not a JSON object")
         if whole.reports_error:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_error_answer", usage=whole.usage, hold=True)
             raise UpstreamFailed("the deployment reported an error with status 200", code="upstream_error_answer")
@@ -549,18 +549,3 @@ def _passes(name: bytes) -> bool:
 
 def _media_type(head: ResponseHead) -> bytes:
     return head.headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
-
-
-def _ledger_full(error: LedgerFull) -> Unavailable:
-    return Unavailable(
-        f"the ledger can't record, so nothing was sent: {error.message}",
-        code="ledger_full",
-        remedy="The operator must free disk space; the gateway recovers by itself",
-        retry_after_s=_RETRY_AFTER_S,
-    )
-
-
-def _entry_too_large(error: EntryTooLarge) -> NotPermitted:
-    return NotPermitted(
-        f"the decision does not fit an entry, so nothing was sent: {error.message}", code="entry_too_large"
-    )

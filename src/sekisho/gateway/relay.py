@@ -16,7 +16,15 @@ from sekisho.gateway.attempt import Attempt
 from sekisho.gateway.dialects.answers import Usage, read_usage
 from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import Ended
-from sekisho.gateway.errors import GatewayError, Stopped, Unauthenticated, UpstreamFailed, upstream_fault
+from sekisho.gateway.errors import (
+    GatewayError,
+    Stopped,
+    UpstreamFailed,
+    gateway_failed,
+    key_revoked,
+    upstream_fault,
+    upstream_invalid,
+)
 from sekisho.gateway.halts import Halt
 from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import Header, Responder
@@ -94,7 +102,7 @@ class StreamRelay:
             return
         if not isinstance(error, UpstreamError):
             log.error("request %s: a fault of the gateway", self._attempt.request_id, exc_info=error)
-            self._break(UpstreamFailed("the gateway failed; its log tells more", code="internal"))
+            self._break(gateway_failed())
             return
         log.warning("request %s: attempt %d: %s", self._attempt.request_id, self._attempt.number, error)
         self._break(upstream_fault(error))
@@ -104,7 +112,7 @@ class StreamRelay:
     def revoke(self, _principal_id: str) -> None:
         """The caller's key was revoked: end the stream at once."""
         if not self._closed:
-            self._break(Unauthenticated("the API key was revoked", code="key_revoked"), Ended.REVOKED)
+            self._break(key_revoked(), Ended.REVOKED)
             self._exchange.abort()
 
     def halt(self, halt: Halt) -> None:
@@ -155,9 +163,9 @@ class StreamRelay:
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
-            raise UpstreamFailed("an event of the answer is not JSON", code="upstream_invalid") from None
+            raise upstream_invalid("streamed an event that is not JSON") from None
         if type(event) is not dict:
-            raise UpstreamFailed("an event of the answer is not a JSON object", code="upstream_invalid")
+            raise upstream_invalid("streamed an event that is not a JSON object")
         if event.get("error"):
             return True
         usage = event.get("usage")

@@ -186,7 +186,7 @@ CASES: dict[str, Case] = {
     "takes-nothing": alike([{"sleep": 60}], failed("upstream_timeout", 504), "takes no more", extra=QUICK, large=True),
     "resets-while-taking": alike([RESET], failed("upstream_write"), "was lost", large=True),
     "refuses-while-taking": alike(
-        [send(answer("413 Content Too Large", ERROR, JSON)), WAIT], callers(413), "", large=True
+        [send(answer("413 Content Too Large", ERROR, JSON)), READ, AGAIN], callers(413), "", large=True
     ),
     # The head.
     "silent": alike([READ, WAIT], failed("upstream_timeout", 504), "did not answer in time", extra=QUICK),

@@ -217,10 +217,12 @@ async def ask_all(running) -> dict[tuple[str, str, bool], Came]:
         case = name.removesuffix("-or-good")
         is_large = case in CASES and CASES[case].large
         model = name.replace(case, f"{case}-stream") if streamed and case in CASES else name
-        async with large if is_large else small, asyncio.timeout(ANSWER_S_MAX):
-            return await ask_and_ask_again(
-                running, dialect, model, streamed, "x" * LARGE_BYTES if is_large else "hello"
-            )
+        content = "x" * LARGE_BYTES if is_large else "hello"
+        try:
+            async with large if is_large else small, asyncio.timeout(ANSWER_S_MAX):
+                return await ask_and_ask_again(running, dialect, model, streamed, content)
+        except (OSError, EOFError) as error:
+            raise AssertionError(f"{dialect.name}, {name}, {streamed}: no answer") from error
 
     answers = await asyncio.gather(*(one(*which) for which in wanted))
     until(lambda: b"sekisho_requests_in_flight 0" in get(f"{running.base}/metrics")[1], what="the end of all requests")

@@ -19,6 +19,8 @@ GatewayError
 │   └── Superseded               the rules it was decided under were replaced too long ago
 └── TransportRefused        400, 408, 413, 415, 417, 431, 500, 503: it never became a request
 
+CantSignIn                  a deployment can't be used for want of a credential; see `deployment_without_token`
+
 `CODES` says what each code means; docs/faults.md says who sees what. `upstream_fault` turns what the HTTP client met
 into the answer, in the same words and code for the caller, the receipt and the metrics.
 """
@@ -153,6 +155,13 @@ def deployment_unusable() -> UpstreamFailed:
     return UpstreamFailed("the deployment is not set up", code="deployment_unusable", remedy=remedy)
 
 
+def deployment_without_token(message: str) -> UpstreamFailed:
+    """`message` as a CantSignIn has it."""
+    return UpstreamFailed(
+        message, code="deployment_without_token", remedy="The operator of this gateway finds the reason in its log"
+    )
+
+
 def upstream_invalid(said: str) -> UpstreamFailed:
     """An answer that is HTTP, but not what was asked for: `said` goes on from "the deployment"."""
     return UpstreamFailed(f"the deployment {said}", code="upstream_invalid", remedy=_SEE_LOG)
@@ -211,6 +220,21 @@ class Superseded(Unavailable):
     code = "snapshot_superseded"
 
 
+class CantSignIn(SekishoError):
+    """There is nothing valid to present at a deployment. `message` may be told to callers, `detail` to operators.
+
+    `retry_after_s`: what a token endpoint asks us to wait before it is asked again.
+    """
+
+    def __init__(self, message: str, *, detail: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.detail}"
+
+
 class TransportRefused(GatewayError):
     """What the HTTP core refused before there was a request, or in place of a handler that failed."""
 
@@ -246,6 +270,7 @@ _UPSTREAM_KINDS: Final = (
 )
 _BROKE: Final = {
     "connect": "no connection to the deployment could be made",
+    "proxy": "the egress proxy on the way to the deployment let nothing through",
     "write": "the connection to the deployment broke while the request was being sent",
     "head": "the connection to the deployment broke before it answered",
     "body": "the deployment's answer broke off",
@@ -304,6 +329,8 @@ CODES: Final = {
     "epoch_over": "a declared fact has ended, and the rules without it can't be read",
     "internal": "a fault of the gateway; its log tells more",
     "deployment_unusable": "the deployment is not set up: its credential or its URL can't be used",
+    "deployment_without_token": "there is no valid token to present at the deployment",
+    "upstream_proxy": "the egress proxy was not reached, or opened no tunnel",
     "upstream_connect": "no connection: refused, timed out, or the name does not resolve",
     "upstream_address": "the name leads to an address outside the declared networks; nothing was connected",
     "upstream_tls": "the TLS handshake or the certificate failed",

@@ -21,6 +21,7 @@ from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
 from sekisho.gateway.errors import (
     Busy,
+    CantSignIn,
     GatewayError,
     NotPermitted,
     NotServed,
@@ -30,6 +31,7 @@ from sekisho.gateway.errors import (
     UpstreamFailed,
     UpstreamRefused,
     deployment_unusable,
+    deployment_without_token,
     entry_too_large,
     key_revoked,
     ledger_full,
@@ -309,12 +311,18 @@ class Pipeline:
                 raise _halted(attempt, halt)
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
-                attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
-                raise deployment_unusable()
+                if isinstance(upstream, CantSignIn):
+                    unusable = deployment_without_token(upstream.message)
+                else:
+                    unusable = deployment_unusable()
+                attempt.settle(Ended.NOT_SENT, error=unusable.code, hold=True)
+                raise unusable
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
             head = await exchange.send("POST", upstream.targets[governed.call.operation.name], headers, body)
             attempt.status = head.status
+            if head.status == 401:
+                upstream.refused()
             return await self._answer(governed, attempt, route, head, responder)
         except UpstreamError as error:
             if attempt.halt is not None:

@@ -1,7 +1,7 @@
 """Tries the deployments of a provider, each after an entry in the ledger that says so."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,6 +13,8 @@ from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.interfaces import Upstream
 from sekisho.gateway.trials import FAILURE, Learned, Plan, try_deployment
 from sekisho.gateway.upstreams import upstream_of
+from sekisho.identity.interfaces import Stop
+from sekisho.identity.register_look import look_at_register
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
@@ -25,6 +27,7 @@ from sekisho.settings import DataDirectory, Settings
 ACTOR: Final = "operator"  # who has the data directory; a user's name must not get into the ledger (G6)
 CHANGE: Final = "change"
 TEST_ACT: Final = "provider.test"
+_LIFT: Final = "`sekisho stop list` says since when and why; test it after `sekisho stop lift`"
 _SEGMENT_BYTES: Final = 256 * 1024  # a test writes a few hundred bytes; the gateway's segments would be a waste
 
 
@@ -46,9 +49,11 @@ async def try_provider(
 ) -> list[Tried]:
     """Try the deployments of a provider, one after the other, each after a durable entry that says so.
 
-    Raises UsageError for names that aren't declared, SekishoError if the entry can't be written: then nothing is sent.
+    What is stopped gets nothing, an operator's test neither. Raises UsageError for names that aren't declared,
+    SekishoError if all of them are stopped or the entry can't be written: then nothing is sent.
     """
     chosen = _chosen(declared_catalogue(directory), name, options.deployment)
+    _require_one_not_stopped(directory, chosen)
     credentials = Credentials(directory.root, environment)
     upstreams = [(one, _upstream(one, directory, credentials)) for one in chosen]
     if all(isinstance(upstream, SekishoError) for _, upstream in upstreams):
@@ -67,6 +72,9 @@ async def try_provider(
         for deployment, upstream in upstreams:
             if isinstance(upstream, SekishoError):
                 tried.append(_unsent(deployment, upstream))
+                continue
+            if is_stopped(look_at_register(directory.state).stops, deployment):  # asked anew: it may be set meanwhile
+                tried.append(_stopped(deployment))
                 continue
             entry = await _record(writer, clock, ids, deployment)
             plan = _plan(deployment, upstream, entry, options)
@@ -89,6 +97,25 @@ def _upstream(deployment: Deployment, directory: DataDirectory, credentials: Cre
 def _unsent(deployment: Deployment, error: SekishoError) -> Tried:
     learned = Learned()
     learned.note(FAILURE, "credential", error.message, error.remedy)
+    return Tried(deployment, None, learned)
+
+
+def is_stopped(stops: Iterable[Stop], deployment: Deployment) -> bool:
+    """Whether nothing may be sent there: a stop of the deployment or of its provider is set."""
+    there = {("deployment", deployment.name), ("provider", deployment.provider)}
+    return any((stop.kind, stop.name) in there for stop in stops)
+
+
+def _require_one_not_stopped(directory: DataDirectory, chosen: list[Deployment]) -> None:
+    stops = look_at_register(directory.state).stops
+    if all(is_stopped(stops, deployment) for deployment in chosen):
+        names = ", ".join(deployment.name for deployment in chosen)
+        raise SekishoError(f"stopped by an operator: {names}; nothing was sent", remedy=_LIFT)
+
+
+def _stopped(deployment: Deployment) -> Tried:
+    learned = Learned()
+    learned.note(FAILURE, "stopped", "an operator has stopped it", _LIFT)
     return Tried(deployment, None, learned)
 
 

@@ -186,8 +186,8 @@ WORDS: Final[Mapping[str, Words]] = {
     "key.organisation": Words(
         "the organisation {organisation} has no key: its requests fail",
         "組織 {organisation} の鍵がなく、リクエストが失敗します",
-        "Restore keys/organisations/; for a new organisation control makes it when it takes the declarations over",
-        "keys/organisations/ を復元してください。新しい組織の鍵は、宣言の適用時に作られます",
+        "Restore keys/organisations/{organisation}.key from your backup of keys/",
+        "keys/ の控えから keys/organisations/{organisation}.key を復元してください",
     ),
     "key.organisations_more": Words("{count} more organisations' keys", "ほかに {count} 件の組織の鍵"),
     "register.keys": Words("API keys that may call: {count}", "有効な API キー: {count} 件"),

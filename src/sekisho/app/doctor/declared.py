@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from sekisho.app.doctor.findings import Finding, bounded, ok, problem, warning
 from sekisho.app.installation import DeclarationsRefused, build_declared, snapshot_store
@@ -84,13 +84,16 @@ def _facts(catalogue: Catalogue) -> Iterable[tuple[str, dict[str, Fact]]]:
 # -- looking
 
 
-def look_at_declarations(
-    directory: DataDirectory, now_us: int, *, control_runs: bool
-) -> tuple[list[Finding], Catalogue | None]:
-    """The findings, and the catalogue: as declared; where that has mistakes, as it is in force; None if there is none.
+class Looked(NamedTuple):
+    """`declared`: the catalogue on disk; None where that holds mistakes. `in_force`: the one that is."""
 
-    Nothing is stored. Raises SnapshotError if what is in force can't be used, OSError.
-    """
+    findings: list[Finding]
+    declared: Catalogue | None
+    in_force: Catalogue | None
+
+
+def look_at_declarations(directory: DataDirectory, now_us: int, *, control_runs: bool) -> Looked:
+    """Nothing is stored. Raises SnapshotError if what is in force can't be used, OSError."""
     store = snapshot_store(directory)
     current = store.current()
     found: list[Finding] = []
@@ -101,10 +104,10 @@ def look_at_declarations(
         found += judge_mistakes(refused.mistakes)
         if current is None:
             found.append(problem("declared.nothing_in_force"))
-        return found, in_force
+        return Looked(found, None, in_force)
     found.append(judge_in_force(built.digest, current, control_runs=control_runs))
     lock = git_lock(directory.declarations)
     found += judge_git_lock(lock, 0.0 if lock is None else time.time() - lock.stat().st_mtime)
     found += judge_monitoring(catalogue, now_us)
     found += judge_ends(catalogue, now_us)
-    return found, catalogue
+    return Looked(found, catalogue, in_force)

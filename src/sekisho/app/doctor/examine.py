@@ -51,7 +51,7 @@ class Running(NamedTuple):
 def judge_answers(held: Held, running: Running) -> list[Finding]:
     """What runs must also answer, and say that it is ready."""
     found: list[Finding] = []
-    if held.publisher is not None and running.control_answers is False:
+    if held.control_runs and running.control_answers is False:
         found.append(problem("process.control_silent"))
     if running.gateway == "not ready":
         found += [problem("process.not_ready", reason=reason) for reason in running.reasons]
@@ -72,6 +72,7 @@ class Doctor:
         self._held = Held(None, None)
         self._register: RegisterLook | None = None
         self._catalogue: Catalogue | None = None
+        self._in_force: Catalogue | None = None
 
     def examine(self, *, connect: bool) -> list[Theme]:
         """Every theme. Never raises for what is wrong with the installation: that is a finding."""
@@ -113,7 +114,7 @@ class Doctor:
     def _ask(self, settings: Settings) -> Running:
         control: bool | None = None
         version: str | None = None
-        if self._held.publisher is not None:
+        if self._held.control_runs:
             said = _asked(f"http://{settings.control.listen}/api/status")
             control = said is not None
             version = None if said is None else str(said.get("version") or "") or None
@@ -130,17 +131,17 @@ class Doctor:
             stops = judge_stops(self._register.stops)
         except SekishoError as error:
             stops = [problem("register.unreadable", detail=error.message, remedy=error.remedy)]
-        found, self._catalogue = look_at_declarations(
-            self._directory, self._clock.now_us(), control_runs=self._held.publisher is not None
-        )
-        return found + stops
+        looked = look_at_declarations(self._directory, self._clock.now_us(), control_runs=self._held.control_runs)
+        self._catalogue, self._in_force = looked.declared or looked.in_force, looked.in_force
+        return looked.findings + stops
 
     def _keys(self, settings: Settings) -> list[Finding]:
-        organisations = () if self._catalogue is None else self._catalogue.organisations
+        # Of what is in force: a new organisation gets its key when it is taken over.
+        organisations = () if self._in_force is None else self._in_force.organisations
         found = look_at_keys(self._directory, settings.installation.origin, [one.name for one in organisations])
         if self._register is not None:
             others = any(one.issuers or one.certificates for one in organisations)
-            control_runs = self._held.publisher is not None
+            control_runs = self._held.control_runs
             now_us = self._clock.now_us()
             found += judge_register(self._register, now_us, control_runs=control_runs, others_may_call=others)
         return found
@@ -167,7 +168,9 @@ class Doctor:
         seen: list[Seen] = []
         log = LogBrowser(self._directory.ledger)
         try:
-            entry, merged = newest_at(log), log.watermark_us()
+            entry = newest_at(log)
+            # The index makes files beside it when it is opened: only where control has it open already.
+            merged = log.watermark_us() if self._held.control_runs else None
         finally:
             log.close()
         checkpoint = _changed_at(self._directory.ledger / CHECKPOINT)

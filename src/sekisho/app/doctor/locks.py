@@ -31,6 +31,10 @@ class Held(NamedTuple):
         """Whether anything of the installation runs, as far as the locks tell."""
         return self.up is not None or self.publisher is not None
 
+    @property
+    def control_runs(self) -> bool:
+        return self.publisher is not None and _is(self.publisher, "control")
+
 
 def judge_locks(held: Held) -> list[Finding]:
     found: list[Finding] = []
@@ -52,9 +56,14 @@ def _judge_holder(name: str, command: str, holder: Holder) -> Finding:
         return warning("lock.unseen", lock=name)
     if holder.state in ("T", "t"):
         return problem("lock.stopped", **values)
-    if f" {command} " not in f" {holder.command} ":
+    if not _is(holder, command):
         return problem("lock.foreign", **values)
     return ok("lock.held", **values)
+
+
+def _is(holder: Holder, command: str) -> bool:
+    """Whether it is a process of ours; one that can't be seen is taken for one."""
+    return holder.process == UNKNOWN_PROCESS or f" {command} " in f" {holder.command} "
 
 
 def holder_in(locks: str, inode: int, device: tuple[int, int]) -> int | None:

@@ -210,8 +210,12 @@ def test_a_stopped_organisation_is_refused_with_control_down(running):
         until(lambda: [question(running).status for _ in range(6)] == [403] * 6, what="the refusal by both workers")
         lift_all(running)
         until(lambda: [question(running).status for _ in range(6)] == [200] * 6, what="the lifting")
+        told = {"kind": "organisation", "name": "default"}
+        assert {"act": "stop.set", **told} not in entries(running, "stop.set")  # nobody could publish it
     finally:
         os.kill(control, signal.SIGCONT)
+    until(lambda: {"act": "stop.set", **told} in entries(running, "stop.set"), what="the entry of the stop")
+    until(lambda: {"act": "stop.lift", **told} in entries(running, "stop.lift"), what="the entry of the lifting")
 
 
 def test_a_stop_needs_a_name_that_is_declared(running):

@@ -242,6 +242,27 @@ def test_without_its_credential_nothing_is_sent(root, upstream):
     assert len(upstream.seen) == before
 
 
+def test_what_is_stopped_is_not_tried(root, upstream):
+    before = len(upstream.seen)
+    for kind, name in (("provider", "good"), ("deployment", "good-m")):
+        sekisho("stop", kind, name, "--dir", root)
+        done = sekisho("providers", "test", "good", "--dir", root, check=False)
+        assert done.returncode == 1
+        assert "stopped by an operator: good-m; nothing was sent" in done.stderr
+        assert "sekisho stop list" in done.stderr
+        sekisho("stop", "lift", kind, name, "--dir", root)
+    # One of several: the others are tried.
+    sekisho("stop", "deployment", "many-good", "--dir", root)
+    tried = trial(root, "many", "--no-stream", "--timeout", "5", code=3)
+    assert codes(tried["many-good"]) == {"stopped": "failure"}
+    assert tried["many-good"]["entry"] is None
+    assert tried["many-other"]["entry"] is not None
+    assert len(upstream.seen) > before
+    assert not upstream.of("good")[before:] or all(one["entry"] for one in tried.values() if one["calls"])
+    sekisho("stop", "lift", "deployment", "many-good", "--dir", root)
+    assert trial(root, "good", "--no-stream", code=0)["good-m"]["answers"] is True
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

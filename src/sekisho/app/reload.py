@@ -113,9 +113,11 @@ class Reloader:
                 look, cost_s = await asyncio.to_thread(self._look)
                 seconds = max(WATCH_S, cost_s / WATCH_SHARE_MAX)
                 await self._consider(look)
-            except Exception:
+            except Exception as error:
                 # Whatever it was: were this to end, declarations would silently be taken over no more.
-                log.exception("looking at the declarations failed; trying again")
+                log.exception("looking at the declarations failed; trying again in %.0f s", RETRY_S)
+                self._trouble, self._state = f"a fault of the program: {error!r}", FAILED
+                self._retry_at = time.monotonic() + RETRY_S
             try:
                 async with asyncio.timeout(seconds):
                     await self._hurry.wait()

@@ -251,16 +251,18 @@ def test_what_is_stopped_is_not_tried(root, upstream):
         assert "stopped by an operator: good-m; nothing was sent" in done.stderr
         assert "sekisho stop list" in done.stderr
         sekisho("stop", "lift", kind, name, "--dir", root)
+    assert len(upstream.seen) == before
     # One of several: the others are tried.
-    sekisho("stop", "deployment", "many-good", "--dir", root)
-    tried = trial(root, "many", "--no-stream", "--timeout", "5", code=3)
-    assert codes(tried["many-good"]) == {"stopped": "failure"}
-    assert tried["many-good"]["entry"] is None
-    assert tried["many-other"]["entry"] is not None
-    assert len(upstream.seen) > before
-    assert not upstream.of("good")[before:] or all(one["entry"] for one in tried.values() if one["calls"])
-    sekisho("stop", "lift", "deployment", "many-good", "--dir", root)
-    assert trial(root, "good", "--no-stream", code=0)["good-m"]["answers"] is True
+    url = f"http://127.0.0.1:{upstream.port}/good/v1"
+    declare(root, "pair", url, "--upstream-model", "m", "--model", "left")
+    declare(root, "pair", url, "--upstream-model", "m", "--model", "right", "--to-existing")
+    write_key(root, "pair")
+    sekisho("stop", "deployment", "pair-left", "--dir", root)
+    tried = trial(root, "pair", "--no-stream", code=3)
+    assert codes(tried["pair-left"]) == {"stopped": "failure"}
+    assert tried["pair-left"]["entry"] is None
+    assert tried["pair-right"]["answers"] is True
+    assert {headers["x-request-id"] for _, _, _, headers in upstream.seen[before:]} == {tried["pair-right"]["entry"]}
 
 
 @pytest.mark.parametrize(

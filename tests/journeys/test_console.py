@@ -72,7 +72,9 @@ def token_url(running, *arguments):
 
 
 def sign_in(running, browser):
+    browser.open(f"{running.control}/sign-in")  # where somebody without a session is: the address is pasted there
     browser.open(token_url(running))
+    until(lambda: browser.run("return document.getElementById('token').value"), what="the token in the form")
     browser.click("form.card button")
     until(lambda: browser.url == f"{running.control}/", what="the sign-in")
 

@@ -40,7 +40,7 @@ def steps(page: str) -> list[Step]:
                 found[-1] = Step(found[-1].command, found[-1].output + line + "\n")
                 continue
             command = line[2:]
-            while command.endswith(("\\", "&&")):
+            while command.endswith(("\\", "&&", "|")):
                 command += "\n" + next(lines)
             if "<<'EOF'" in command:
                 command += "\n" + "\n".join(takewhile(lambda typed: typed != "EOF", lines)) + "\nEOF"

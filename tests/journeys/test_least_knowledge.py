@@ -165,6 +165,6 @@ def test_the_register_holds_names_of_keys_and_no_more(site):
 
 
 def test_nothing_else_is_kept_anywhere_in_the_installation(site):
-    known = {"declarations", "ledger", "snapshots", "keys", "run", "sekisho.toml", "site.vkey"}
+    known = {"declarations", "format", "ledger", "snapshots", "keys", "run", "sekisho.toml", "site.vkey"}
     rest = {path.name for path in site.root.iterdir()} - known
     assert {name for name in rest if not name.startswith("state.sqlite")} == set()

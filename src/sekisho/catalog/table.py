@@ -55,7 +55,9 @@ class Table:
         self._known: set[str] = set()
 
     def mistake(self, key: str, problem: str, remedy: str) -> None:
-        self.mistakes.append(Mistake(self.file, f"{self.prefix}{key}", problem, remedy))
+        """Note one about a key of this table, or, with an empty key, about the table itself."""
+        place = f"{self.prefix}{key}" if key else self.prefix.removesuffix(".")
+        self.mistakes.append(Mistake(self.file, place, problem, remedy))
 
     def take(self, key: str) -> Any:
         """The raw value, or None where the key is absent (TOML has no null)."""

@@ -4,14 +4,18 @@ import asyncio
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
 
 import pytest
+import trustme
 
 from journeys.installation import Installation, free_port, get, sekisho, until
+from journeys.provider_upstream import PARTS, ProviderUpstream
 from sekisho.app.keys import create_signing_key
+from sekisho.cli import main as program
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
@@ -152,6 +156,52 @@ def test_other_ways_to_be_broken(root):
     assert of("problem", examined(root, code=1)) == {"settings.wrong"}
 
 
+def test_endpoints_are_connected_to_as_a_gateway_would_and_sent_nothing(root):
+    authority, stranger = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(root / "keys" / "authority.pem")
+    stranger.cert_pem.write_to_path(root / "keys" / "stranger.pem")
+    (root / "keys" / "garbage.pem").write_text("no certificate")
+    nobody = free_port()
+    with ProviderUpstream(PARTS, tls=context) as upstream:
+        declare = Declarer(root, upstream.port)
+        declare("good", ca_file="keys/authority.pem")
+        declare("foreign", ca_file="keys/stranger.pem")
+        declare("garbage", ca_file="keys/garbage.pem")
+        declare("elsewhere", ca_file="keys/authority.pem", more='networks = ["192.0.2.0/24"]\n')
+        declare("nobody", ca_file="keys/authority.pem", port=nobody)
+        found = examined(root, "--connect", code=1)
+        assert upstream.seen == []
+    by_deployment = {}
+    for one in found:
+        if one["code"].startswith(("connect.", "credential.")):
+            values = one["values"]
+            by_deployment.setdefault(values.get("deployment") or values["deployments"], []).append(one)
+    assert {name: sorted(one["code"] for one in ones) for name, ones in by_deployment.items()} == {
+        "good": ["connect.ok"],
+        "foreign": ["connect.failed"],
+        "garbage": ["connect.failed", "credential.tls"],
+        "elsewhere": ["connect.failed"],
+        "nobody": ["connect.failed"],
+        "manual-local": ["connect.engine"],
+    }
+    assert "certificate" in by_deployment["foreign"][0]["values"]["detail"]
+    assert "outside its declared networks" in by_deployment["elsewhere"][0]["values"]["detail"]
+
+
+class Declarer:
+    def __init__(self, root, port):
+        self.declarations, self.port = root / "declarations", port
+
+    def __call__(self, name, *, ca_file, more="", port=None):
+        (self.declarations / "models" / f"{name}.toml").write_text('title = "X"\n')
+        (self.declarations / "deployments" / f"{name}.toml").write_text(
+            f'model = "{name}"\nprovider = "local"\nsite = "local"\ntype = "engine"\n{more}'
+            f'url = "https://127.0.0.1:{port or self.port}/good/v1"\n[tls]\nca_file = "{ca_file}"\n'
+        )
+
+
 def test_what_is_no_installation_is_a_matter_of_usage(tmp_path):
     done = sekisho("doctor", tmp_path, check=False)
     assert done.returncode == 2
@@ -181,12 +231,16 @@ def test_what_is_no_installation_is_a_matter_of_usage(tmp_path):
     ],
     ids=" ".join,
 )
-def test_an_older_program_touches_nothing_of_a_newer_directory(root, words):
+def test_an_older_program_touches_nothing_of_a_newer_directory(root, words, capsys):
     (root / "format").write_text(f"{FORMAT + 1}\n")
     before = looks(root)
-    done = sekisho(*words, root, check=False)
-    assert done.returncode == 1
-    assert f"data format {FORMAT + 1}" in done.stderr
+    if words[0] in ("up", "gateway", "control"):  # were they to start, they would not end
+        done = sekisho(*words, root, check=False)
+        code, said = done.returncode, done.stderr
+    else:
+        code, said = program.main([*words, str(root)]), capsys.readouterr().err
+    assert code == 1
+    assert f"data format {FORMAT + 1}" in said
     assert looks(root) == before
 
 

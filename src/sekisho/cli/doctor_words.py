@@ -429,6 +429,18 @@ WORDS: Final[Mapping[str, Words]] = {
         "{remedy}",
         "{remedy}",
     ),
+    "look.denied": Words(
+        "{theme}: {path} may not be read by you",
+        "{theme}: {path} を読む権限がありません",
+        "Ask as the user that runs the installation",
+        "この環境を動かしているユーザーで実行してください",
+    ),
+    "look.broken": Words(
+        "{theme}: this could not be looked at: {detail}",
+        "{theme}: 確認できませんでした: {detail}",
+        "Look at the file that it names, or restore it from a backup",
+        "示されたファイルを確認するか、控えから復元してください",
+    ),
     "look.no_catalogue": Words(
         "what the deployments need could not be looked at: no catalogue can be read",
         "カタログを読めないため、デプロイメントは確認できませんでした",
@@ -458,7 +470,7 @@ def _shown(name: str, value: str | int, *, japanese: bool) -> str:
             return (_EPOCH + timedelta(microseconds=value)).strftime("%Y-%m-%d %H:%M UTC")
         if name.endswith("_s") and name not in ("drain_s", "idle_s"):
             return _span(value, japanese=japanese)
-    return str(value)
+    return "".join(c if c.isprintable() else "?" for c in str(value))  # names of files may hold anything
 
 
 def _size(count: int) -> str:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import string
 import struct
 from pathlib import Path
@@ -27,6 +28,7 @@ from sekisho.catalog.interfaces import (
 )
 from sekisho.cli.doctor import as_lines, as_objects
 from sekisho.cli.doctor_words import WORDS, told
+from sekisho.cli.explain import language_of
 from sekisho.identity.interfaces import Stop
 from sekisho.identity.register_look import RegisterLook
 from sekisho.ledger.interfaces import PublishedEntry
@@ -85,6 +87,24 @@ def test_values_with_units_are_put_in_words():
     assert "12.5 ms" in told(ok("disk.sync", p50_us=12_500, worst_us=1), "en")[0]
     behind = problem("clock.behind", what="entry", newest_at=NOW_US, ahead_s=90)
     assert "2026-09-21" in told(behind, "en")[0]
+
+
+def test_what_it_quotes_is_shown_and_not_obeyed():
+    assert "\x1b" not in told(problem("key.missing", path="\x1b[2Jx"), "en")[0]
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "ja_JP.UTF-8"}, "ja"),
+        ({"LANG": "ja_JP.UTF-8", "LC_ALL": "C"}, "en"),
+        ({"LANG": "en_US", "LC_MESSAGES": "ja_JP"}, "ja"),
+        ({"LANG": "ja", "LC_ALL": ""}, "ja"),
+    ],
+)
+def test_the_language_is_that_of_the_locale(environment, language):
+    assert language_of(environment) == language
 
 
 def test_people_read_lines_and_programs_read_objects():
@@ -321,6 +341,12 @@ def test_what_runs_must_answer(running, expected):
 
 def test_control_alone_owes_no_gateway():
     assert judge_answers(locks.Held(None, CONTROL), Running("unknown", (), True, None)) == []
+
+
+def test_a_process_says_what_it_was_started_with():
+    found = locks.environment_of(os.getpid())
+    assert found.get("PATH") == os.environ.get("PATH")
+    assert locks.environment_of(2**22 + 1) is None  # above every process id
 
 
 # -- keys

@@ -100,9 +100,11 @@ class Doctor:
             return look()
         except SekishoError as error:
             return [problem("look.failed", theme=name, detail=error.message, remedy=error.remedy)]
+        except PermissionError as error:
+            return [problem("look.denied", theme=name, path=str(error.filename))]
         except (OSError, ValueError, KeyError) as error:
             # Files of ours that are damaged in ways nobody thought of: what a doctor is for.
-            return [problem("look.failed", theme=name, detail=str(error) or type(error).__name__, remedy="")]
+            return [problem("look.broken", theme=name, detail=f"{type(error).__name__}: {error}")]
 
     def _processes(self, settings: Settings) -> list[Finding]:
         directory = self._directory

@@ -1,6 +1,7 @@
 """Deployments: what they are signed in with and their TLS files; with `--connect`, whether their addresses answer."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
@@ -169,22 +170,30 @@ async def _reach_all(chosen: Sequence[tuple[Reach, list[str]]]) -> list[Reached]
 
 
 async def _failure(reach: Reach) -> str | None:
-    """What stands in the way of a connection, checked as the gateway does; None: nothing."""
+    """What stands in the way of a connection, by the gateway's own checks; None: nothing."""
     try:
         async with asyncio.timeout(CONNECT_S_MAX):
             addresses = await resolve(reach.host, reach.port)
             require_inside(addresses, reach.networks, reach.host)
             context = None if reach.tls is None else client_tls_context(reach.tls)
-            name = None if reach.tls is None else reach.tls.server_name
-            _, writer = await asyncio.open_connection(str(addresses[0]), reach.port, ssl=context, server_hostname=name)
-            writer.transport.abort()  # nothing was sent and nothing is waited for
+            for address in addresses[:-1]:
+                with contextlib.suppress(OSError, TimeoutError):  # the last one's failure is told
+                    async with asyncio.timeout(CONNECT_S_MAX / len(addresses)):
+                        await _connect(str(address), reach, context)
+                        return None
+            await _connect(str(addresses[-1]), reach, context)
     except TimeoutError:
         return f"no answer within {CONNECT_S_MAX:g} s"
     except SekishoError as error:
         return error.message
     except OSError as error:
         return _why(error)
-    return None
+
+
+async def _connect(address: str, reach: Reach, context: ssl.SSLContext | None) -> None:
+    name = None if reach.tls is None else reach.tls.server_name
+    _, writer = await asyncio.open_connection(address, reach.port, ssl=context, server_hostname=name)
+    writer.transport.abort()  # nothing was sent and nothing is waited for
 
 
 def _why(error: OSError) -> str:

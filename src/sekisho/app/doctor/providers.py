@@ -188,6 +188,7 @@ async def _failure(reach: Reach) -> str | None:
         return error.message
     except OSError as error:
         return _why(error)
+    return None
 
 
 async def _connect(address: str, reach: Reach, context: ssl.SSLContext | None) -> None:

@@ -25,6 +25,12 @@ WORDS: Final[Mapping[str, Words]] = {
     "lock.held": Words(
         "{lock} lock: held by process {process} ({command})", "{lock} ロック: プロセス {process}（{command}）が保持"
     ),
+    "lock.unknown": Words(
+        "this system does not tell who holds locks: what is said below takes nothing for running",
+        "このシステムではロックの保持者が分かりません。以下は停止中とみなした結果です",
+        "Ask where /proc/locks is there, such as on the host",
+        "/proc/locks のある場所（ホストなど）で実行してください",
+    ),
     "lock.unseen": Words(
         "{lock} lock: held by a process that can't be seen from here",
         "{lock} ロック: ここからは見えないプロセスが保持",
@@ -298,6 +304,10 @@ WORDS: Final[Mapping[str, Words]] = {
         "台帳は新しい判定を受け付けません。空き {free_bytes} に対し、予約は {reserve_bytes} です",
         "Free space, or lower [ledger] free_reserve_bytes; a running gateway recovers by itself",
         "空きを増やすか、[ledger] free_reserve_bytes を下げてください。ゲートウェイは自動で復旧します",
+    ),
+    "disk.uncounted": Words(
+        "the ledger takes more than that: it could not be counted within {counting_s}",
+        "台帳の実際の使用量はこれより多く、{counting_s}では数え切れませんでした",
     ),
     "disk.sync": Words(
         "the ledger's disk makes a write durable in {p50_us} (median), {worst_us} at worst",

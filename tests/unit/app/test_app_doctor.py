@@ -146,20 +146,20 @@ def test_many_alike_are_counted_and_keep_their_weight():
     ],
 )
 def test_room(free, rate, expected):
-    found = disk.judge_room(disk.Room(5, True, free, 1000, 0), rate)
+    found = disk.judge_room(disk.Room(5, free, 1000, 0), rate)
     assert codes([found]) == [expected]
 
 
 def test_room_counts_what_is_not_merged_twice():
     """As the write-ahead log does before it takes a decision."""
-    assert disk.judge_room(disk.Room(0, True, 4 * GIB, 0, 2 * GIB), None).code == "disk.low"
-    assert disk.judge_room(disk.Room(0, True, 4 * GIB, 0, GIB), None).code == "disk.room"
+    assert disk.judge_room(disk.Room(0, 4 * GIB, 0, 2 * GIB), None).code == "disk.low"
+    assert disk.judge_room(disk.Room(0, 4 * GIB, 0, GIB), None).code == "disk.room"
 
 
 @given(st.integers(0, 1 << 50), st.integers(0, 1 << 50), st.floats(1e-6, 1e12))
 def test_room_never_lasts_longer_with_less(free, less, rate):
     def lasts(bytes_free):
-        return disk.judge_room(disk.Room(0, True, bytes_free, 0, 0), rate).values.get("lasts_s", 0)
+        return disk.judge_room(disk.Room(0, bytes_free, 0, 0), rate).values.get("lasts_s", 0)
 
     assert lasts(max(0, free - less)) <= lasts(free)
 

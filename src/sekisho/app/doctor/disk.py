@@ -30,10 +30,9 @@ NETWORK: Final = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "glusterf
 
 
 class Room(NamedTuple):
-    """Bytes. `whole` is False where the ledger was too large to be counted in time."""
+    """Bytes."""
 
     used: int
-    whole: bool
     free: int
     reserve: int
     allocated: int  # write-ahead segments: the most that can be unmerged
@@ -103,7 +102,9 @@ def look_at_disk(ledger: Path, write_ahead: Path, reserve: int, now_us: int) -> 
     finally:
         browser.close()
     found = [judge_filesystem(filesystem_of(mounts, str(ledger.resolve())))]
-    found.append(judge_room(Room(used, whole, free, reserve, allocated), rate))
+    found.append(judge_room(Room(used, free, reserve, allocated), rate))
+    if not whole:
+        found.append(ok("disk.uncounted", counting_s=int(WALK_S_MAX)))
     if free > reserve:
         found.append(judge_sync(measure_syncs(ledger)))
     return found

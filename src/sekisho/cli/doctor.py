@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     directory = DataDirectory(arguments.directory.resolve())
     if not directory.settings.is_file():
         raise UsageError(f"{arguments.directory} is not an installation", remedy="Name its directory")
+    # What the parts that we ask would log is among the findings.
+    logging.getLogger("sekisho").addHandler(logging.NullHandler())
     language = arguments.language or language_of(os.environ)
     themes = Doctor(directory, os.environ, SystemClock()).examine(connect=arguments.connect)
     if arguments.json:

@@ -232,6 +232,12 @@ WORDS: Final[Mapping[str, Words]] = {
         'Use a file of mode 600: credential = {{ file = "keys/providers/…" }}',
         'モード 600 のファイルを使ってください: credential = {{ file = "keys/providers/…" }}',
     ),
+    "credential.group": Words(
+        "{deployment}: the credential file {path} can be read by its group (mode {mode})",
+        "{deployment}: 認証情報のファイル {path} をグループが読めます（モード {mode}）",
+        "chmod 600 {path}, unless an orchestrator mounts it so",
+        "chmod 600 {path}（オーケストレーターがそうマウントしている場合を除く）",
+    ),
     "credential.tls": Words(
         "{deployment}: the TLS files ({files}) can't be used: {detail}",
         "{deployment}: TLS ファイル（{files}）を使えません: {detail}",

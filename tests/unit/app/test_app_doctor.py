@@ -17,9 +17,12 @@ from sekisho.app.doctor.examine import Running, Theme, judge_answers
 from sekisho.app.doctor.findings import OK, PROBLEM, WARNING, bounded, ok, problem, warning
 from sekisho.catalog.errors import CredentialError
 from sekisho.catalog.interfaces import (
+    BasicSignIn,
     Catalogue,
     CredentialReference,
     Deployment,
+    EgressProxy,
+    EntraSignIn,
     Fact,
     Grade,
     Mistake,
@@ -29,6 +32,7 @@ from sekisho.catalog.interfaces import (
 from sekisho.cli.doctor import as_lines, as_objects
 from sekisho.cli.doctor_words import WORDS, told
 from sekisho.cli.explain import language_of
+from sekisho.gateway.http1.interfaces import ClientTls
 from sekisho.identity.interfaces import Stop
 from sekisho.identity.register_look import RegisterLook
 from sekisho.ledger.interfaces import PublishedEntry
@@ -403,7 +407,13 @@ MISSING = CredentialError("it is not there", remedy="Put it there")
     ],
 )
 def test_credentials(reference, error, seen, expected):
-    assert codes(providers.judge_credential("d", reference, error, seen=seen)) == expected
+    mode = 0o600 if reference is FILE else None
+    assert codes(providers.judge_credential("d", reference, error, seen=seen, mode=mode)) == expected
+
+
+def test_a_credential_that_its_group_may_read_is_used_with_a_warning():
+    found = providers.judge_credential("d", FILE, None, seen=True, mode=0o640)
+    assert codes(found) == [(WARNING, "credential.group")]
 
 
 def deployment(**changes):
@@ -423,6 +433,24 @@ def deployment(**changes):
 def test_references_to_secrets_are_found_wherever_they_stand():
     assert list(providers.references_of(deployment())) == []
     assert list(providers.references_of(deployment(credential=FILE))) == [FILE]
+    proxied = deployment(
+        sign_in=BasicSignIn("u", FILE), egress_proxy=EgressProxy("http://proxy.example:3128", None, "u", VARIABLE)
+    )
+    assert list(providers.references_of(proxied)) == [FILE, VARIABLE]
+
+
+def test_what_is_connected_to():
+    def addresses(one):
+        return [(reach.host, reach.port, reach.proxied) for reach in providers._reaches(Path("/srv"), one)]
+
+    entra = EntraSignIn("t", "c", "s", "https://login.example", FILE)
+    proxy = EgressProxy("https://proxy.example:3128", "keys/proxy.pem")
+    assert addresses(deployment()) == [("host.example", 443, False)]
+    assert addresses(deployment(url="http://127.0.0.1:8402/v1")) == [("127.0.0.1", 8402, False)]
+    assert addresses(deployment(sign_in=entra)) == [("host.example", 443, False), ("login.example", 443, False)]
+    assert addresses(deployment(sign_in=entra, egress_proxy=proxy)) == [("proxy.example", 3128, True)]
+    (reach,) = providers._reaches(Path("/srv"), deployment(egress_proxy=proxy))
+    assert reach.tls == ClientTls("proxy.example", "/srv/keys/proxy.pem")
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,20 @@ async def test_asked_to_look_it_builds_again_what_it_refused(world):
     await world.comes(lambda: world.reloader.state == reload.IN_FORCE)
 
 
+async def test_what_is_asked_during_a_build_is_not_lost(world):
+    world.answer = Built(None, (Mistake("a", "", "b", "c"),))
+
+    def mended_and_asked():
+        world.during_build = lambda: None
+        world.answer = None
+        world.loop.call_soon_threadsafe(world.reloader.look_now)
+
+    world.loop = asyncio.get_running_loop()
+    world.during_build = mended_and_asked
+    world.declare("x")
+    await world.comes(lambda: world.reloader.state == reload.IN_FORCE and world.recorded)
+
+
 @pytest.mark.parametrize(
     "failure", [SekishoError("it hangs"), OSError(28, "No space left on device"), ValueError("odd")]
 )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,7 +15,8 @@ import msgspec
 from sekisho.app.doctor.findings import Finding, bounded, ok, problem, warning
 from sekisho.catalog.credentials import Credentials
 from sekisho.catalog.errors import CredentialError
-from sekisho.catalog.interfaces import CredentialReference, Deployment
+from sekisho.catalog.interfaces import CredentialReference, Deployment, EntraSignIn
+from sekisho.gateway.assertions import signing_key
 from sekisho.gateway.http1.addresses import Network, require_inside, resolve
 from sekisho.gateway.http1.interfaces import ClientTls
 from sekisho.gateway.http1.tls import client_tls_context
@@ -54,15 +56,17 @@ def references_of(value: object) -> Iterator[CredentialReference]:
 
 
 def judge_credential(
-    deployment: str, reference: CredentialReference, error: CredentialError | None, *, seen: bool
+    deployment: str, reference: CredentialReference, error: CredentialError | None, *, seen: bool, mode: int | None
 ) -> list[Finding]:
-    """`seen`: the gateway's own environment was looked at, or the secret is in a file."""
+    """`seen`: the gateway's own environment was looked at, or the secret is in a file. `mode`: that file's."""
     if error is not None:
         if reference.kind == "env" and not seen:
             return [warning("credential.unseen", deployment=deployment, variable=reference.name)]
         return [problem("credential.missing", deployment=deployment, detail=error.message, remedy=error.remedy)]
     if reference.kind == "env":
         return [warning("credential.environment", deployment=deployment, variable=reference.name)]
+    if mode is not None and mode & 0o070:
+        return [warning("credential.group", deployment=deployment, path=reference.name, mode=f"{mode:04o}")]
     return []
 
 
@@ -99,8 +103,9 @@ def look_at_credentials(
                 credentials.secret(reference)
             except CredentialError as raised:
                 error = raised
-            found += judge_credential(deployment.name, reference, error, seen=seen or reference.kind != "env")
-        found += _look_at_tls_files(root, deployment)
+            mode = _mode(root / reference.name) if reference.kind == "file" else None
+            found += judge_credential(deployment.name, reference, error, seen=seen or mode is not None, mode=mode)
+        found += _look_at_files(root, deployment, credentials)
     if not found:
         return [ok("credential.all", count=count)]
     return bounded(found, SHOWN_MAX, "credential.more")
@@ -112,7 +117,8 @@ def look_at_endpoints(
     """Connect to each endpoint and close it: a TLS greeting leaves, and no byte of a request."""
     by_reach: dict[Reach, list[str]] = {}
     for deployment in deployments:
-        by_reach.setdefault(_reach(root, deployment), []).append(deployment.name)
+        for reach in _reaches(root, deployment):
+            by_reach.setdefault(reach, []).append(deployment.name)
     chosen = list(by_reach.items())[:ENDPOINTS_MAX]
     reached = asyncio.run(_reach_all(chosen))
     found = judge_reached(reached, runs=runs, engines=engines)
@@ -121,17 +127,40 @@ def look_at_endpoints(
     return found
 
 
-def _look_at_tls_files(root: Path, deployment: Deployment) -> list[Finding]:
-    if not deployment.url.startswith("https:"):
-        return []
+def _mode(path: Path) -> int:
+    """0 where it can't be seen: then reading it has failed, too."""
     try:
-        client_tls_context(_tls(root, deployment, ""))
-    except OSError as error:  # ssl.SSLError is one
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0
+
+
+def _look_at_files(root: Path, deployment: Deployment, credentials: Credentials) -> list[Finding]:
+    """Whether its certificates and keys can be used: TLS towards it, its proxy and its token endpoint, and to sign."""
+    sign_in, proxy = deployment.sign_in, deployment.egress_proxy
+    used: list[tuple[ClientTls, tuple[str | None, ...]]] = []
+    if deployment.url.startswith("https:"):
         files = deployment.tls
         named = (files.ca_file, files.client_certificate_file, files.client_key_file)
-        shown = ", ".join(name for name in named if name)
-        return [problem("credential.tls", deployment=deployment.name, files=shown, detail=_why(error))]
-    return []
+        used.append((_tls(root, deployment, ""), named))
+    if proxy is not None and proxy.ca_file is not None:
+        used.append((ClientTls("", str(root / proxy.ca_file)), (proxy.ca_file,)))
+    if isinstance(sign_in, EntraSignIn) and sign_in.ca_file is not None:
+        used.append((ClientTls("", str(root / sign_in.ca_file)), (sign_in.ca_file,)))
+    found = []
+    for tls, names in used:
+        try:
+            client_tls_context(tls)
+        except OSError as error:  # ssl.SSLError is one
+            shown = ", ".join(name for name in names if name)
+            found.append(problem("credential.tls", deployment=deployment.name, files=shown, detail=_why(error)))
+    if isinstance(sign_in, EntraSignIn) and sign_in.certificate_file is not None and sign_in.key_file is not None:
+        try:
+            signing_key(credentials.pem(sign_in.certificate_file), credentials.pem(sign_in.key_file))
+        except SekishoError as error:
+            values = {"deployment": deployment.name, "detail": error.message, "remedy": error.remedy}
+            found.append(problem("credential.missing", **values))
+    return found
 
 
 def _tls(root: Path, deployment: Deployment, host: str) -> ClientTls:
@@ -148,15 +177,34 @@ def _tls(root: Path, deployment: Deployment, host: str) -> ClientTls:
     )
 
 
-def _reach(root: Path, deployment: Deployment) -> Reach:
-    proxy = getattr(deployment, "egress_proxy", None)
-    url = urlsplit(deployment.url if proxy is None else proxy.url)
-    host, https = url.hostname or "", url.scheme == "https"
-    port = url.port or (443 if https else 80)
+def _reaches(root: Path, deployment: Deployment) -> list[Reach]:
+    """What a worker connects to for it: the deployment and its token endpoint, or the proxy that leads to both."""
+    proxy, sign_in = deployment.egress_proxy, deployment.sign_in
     if proxy is not None:
-        return Reach(host, port, None, (), True)
+        tls = _other_tls(root, proxy.url, proxy.ca_file)
+        return [Reach(*_address(proxy.url), tls, (), True)]
+    host, port = _address(deployment.url)
     networks = tuple(ip_network(network) for network in deployment.networks)
-    return Reach(host, port, _tls(root, deployment, host) if https else None, networks, False)
+    found = [
+        Reach(
+            host, port, _tls(root, deployment, host) if deployment.url.startswith("https:") else None, networks, False
+        )
+    ]
+    if isinstance(sign_in, EntraSignIn):
+        tls = _other_tls(root, sign_in.authority, sign_in.ca_file)
+        found.append(Reach(*_address(sign_in.authority), tls, (), False))
+    return found
+
+
+def _other_tls(root: Path, url: str, ca_file: str | None) -> ClientTls | None:
+    if not url.startswith("https:"):
+        return None
+    return ClientTls(_address(url)[0], None if ca_file is None else str(root / ca_file))
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 async def _reach_all(chosen: Sequence[tuple[Reach, list[str]]]) -> list[Reached]:

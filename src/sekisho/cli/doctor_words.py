@@ -238,6 +238,12 @@ WORDS: Final[Mapping[str, Words]] = {
         "chmod 600 {path}, unless an orchestrator mounts it so",
         "chmod 600 {path}（オーケストレーターがそうマウントしている場合を除く）",
     ),
+    "credential.signing": Words(
+        "{deployment}: {detail}",
+        "{deployment}: {detail}",
+        "Put the certificate and its own unencrypted RSA key there, as docs/sign-in.md says",
+        "証明書と、対応する暗号化なしの RSA 秘密鍵を置いてください（docs/sign-in.ja.md）",
+    ),
     "credential.tls": Words(
         "{deployment}: the TLS files ({files}) can't be used: {detail}",
         "{deployment}: TLS ファイル（{files}）を使えません: {detail}",

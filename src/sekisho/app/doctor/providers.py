@@ -17,6 +17,7 @@ from sekisho.catalog.credentials import Credentials
 from sekisho.catalog.errors import CredentialError
 from sekisho.catalog.interfaces import CredentialReference, Deployment, EntraSignIn
 from sekisho.gateway.assertions import signing_key
+from sekisho.gateway.errors import CantSignIn
 from sekisho.gateway.http1.addresses import Network, require_inside, resolve
 from sekisho.gateway.http1.interfaces import ClientTls
 from sekisho.gateway.http1.tls import client_tls_context
@@ -157,9 +158,12 @@ def _look_at_files(root: Path, deployment: Deployment, credentials: Credentials)
     if isinstance(sign_in, EntraSignIn) and sign_in.certificate_file is not None and sign_in.key_file is not None:
         try:
             signing_key(credentials.pem(sign_in.certificate_file), credentials.pem(sign_in.key_file))
-        except SekishoError as error:
-            values = {"deployment": deployment.name, "detail": error.message, "remedy": error.remedy}
-            found.append(problem("credential.missing", **values))
+        except CredentialError as error:
+            found.append(
+                problem("credential.missing", deployment=deployment.name, detail=error.message, remedy=error.remedy)
+            )
+        except CantSignIn as error:
+            found.append(problem("credential.signing", deployment=deployment.name, detail=error.detail))
     return found
 
 
@@ -185,11 +189,8 @@ def _reaches(root: Path, deployment: Deployment) -> list[Reach]:
         return [Reach(*_address(proxy.url), tls, (), True)]
     host, port = _address(deployment.url)
     networks = tuple(ip_network(network) for network in deployment.networks)
-    found = [
-        Reach(
-            host, port, _tls(root, deployment, host) if deployment.url.startswith("https:") else None, networks, False
-        )
-    ]
+    tls = _tls(root, deployment, host) if deployment.url.startswith("https:") else None
+    found = [Reach(host, port, tls, networks, False)]
     if isinstance(sign_in, EntraSignIn):
         tls = _other_tls(root, sign_in.authority, sign_in.ca_file)
         found.append(Reach(*_address(sign_in.authority), tls, (), False))

@@ -67,7 +67,18 @@ def question(running, model="chat", headers="", key=None, **more):
 
 
 def entries(running, act: str) -> list[dict]:
-    found = (entry["body"] for entry in require_log_holds(running.root) if entry["kind"] == "change")
+    """The bodies of the published entries of an act, from a log that grows meanwhile."""
+
+    def held() -> list[dict] | None:
+        try:
+            return require_log_holds(running.root)
+        except outsider.Rejected as rejected:
+            # Between a look at the checkpoint and one at a partial tile, the full one may have replaced it.
+            if "missing: tile/" not in str(rejected) or ".p/" not in str(rejected):
+                raise
+            return None
+
+    found = (entry["body"] for entry in until(held) if entry["kind"] == "change")
     return [body for body in found if body["act"] == act]
 
 

@@ -205,9 +205,12 @@ class ScriptedProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._process.stdout.close()
+
+    def stop(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._process.stdout.close()
 
     def seen(self) -> list[dict]:
         return [json.loads(line) for line in self._told.read_text().splitlines(keepends=True) if line.endswith("\n")]

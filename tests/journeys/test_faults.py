@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import datetime
 import json
+import os
 import socket
 import subprocess
 from collections import Counter
@@ -180,7 +181,17 @@ def running(tmp_path_factory, upstream, authorities, names):
         inside = 'networks = ["127.0.0.0/8"]\n' + tls_of(("engines", "engine.test"))
         installation.deployment(MOVING, upstream.ports["tls"], path="/moves", origin="https://moves.test", extra=inside)
         installation.start(within=names.within)
+        installation.sockets_at_rest = sockets(installation)
         yield installation
+
+
+def sockets(installation) -> int:
+    """How many sockets the gateway has open."""
+    found = 0
+    for descriptor in Path(f"/proc/{installation.children()['gateway']}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += os.readlink(descriptor).startswith("socket:")
+    return found
 
 
 def declare(installation, model: str, script: str, case: Case, number: int, origin: str | None, port: int) -> None:
@@ -453,6 +464,13 @@ def test_a_name_that_moves_is_followed_only_within_the_declared_networks(came, r
     assert answered("") == (502, "upstream_connect", None)
     status, error, peer = answered("127.0.0.1 moves.test\n")
     assert (status, error, peer["address"]) == (200, None, "127.0.0.1")
+
+
+def test_with_the_deployments_gone_no_connection_is_left(came, running, upstream):
+    assert came
+    assert sockets(running) > running.sockets_at_rest  # those that are kept for the next request
+    upstream.stop()
+    until(lambda: sockets(running) <= running.sockets_at_rest, what="the end of the gateway's connections")
 
 
 def test_each_decision_has_one_outcome_and_the_log_verifies(came, running):

@@ -47,7 +47,7 @@ def get(url: str, key: str = "", timeout: float = 10) -> tuple[int, bytes, dict]
         return 0, b"", {}
 
 
-def until(condition, seconds: float = 20, what: str = "the condition"):
+def until(condition, seconds: float = 60, what: str = "the condition"):
     """The first true value of `condition()`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

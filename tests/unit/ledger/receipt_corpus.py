@@ -165,6 +165,10 @@ def policy_cases(data, world):
             yield cosigned(data, "a"), policy(*logs, quorum="a")
     yield strays(data, "a"), policy(log, quorum="none")
     yield strays(cosigned(data, "a"), "b"), policy(log, quorum="a")
+    yield strays(cosigned(data, "a"), "a"), policy(log, quorum="a")  # one that holds, and one that does not
+    both = with_note(data, lambda note: note + world.site_key.sign(note.rpartition("\n\n")[0] + "\n").split("\n\n")[-1])
+    yield both, policy(world.site_key.verifier, quorum="none")  # a log of the policy signed, and it is not its origin
+    yield both, policy(world.site_key.verifier, log, quorum="none")
     yield strays(cosigned(data, "a"), "d"), policy(log, quorum="a", names="ab")  # d is nobody that we know
     yield cosigned(cosigned(data, "a"), "a", time=COSIGNED_AT + 1), policy(log, quorum="a")
     for cut in (0, 1, 72, 75):  # a signature line that is too short or too long
@@ -177,12 +181,13 @@ def policy_cases(data, world):
         good.replace(b"witness a", b"witness none"), good.replace(b"group abc 2", b"group abc 4"),
         good.replace(b"group abc 2", b"group abc 02"), good.replace(b"abc d", b"abc a"), good.replace(b"+B", b"+A"),
         good.replace(b"quorum a", b"quorum \xe9"), b"log " + b"\xe9" + log.vkey.encode() + b"\nquorum none",
-        b"witness a " + other.vkey.encode() + b"\nquorum a", b"#" * (256 * 1024 + 1),
+        good.replace(b"abc 2 a ", b"abc 2 none "), b"witness a " + other.vkey.encode() + b"\nquorum a", b"#" * (256 * 1024 + 1),
     ):  # fmt: skip
         yield cosigned(data, "a"), malformed
     spaced = good.replace(b"witness a ", b"\t witness\ta  ").replace(b"quorum", b"# \xff\n\n  quorum") + b" \t"
     yield cosigned(data, "a"), spaced
-    yield cosigned(data, "a"), good.replace(b" a", b" \xe9").rstrip()
+    named = good.replace(b"witness a ", b"witness \xe9 ").replace(b"abc 2 a ", b"abc 2 \xe9 ")
+    yield cosigned(data, "a"), named.replace(b"quorum a\n", b"quorum \xe9")  # a name that is no UTF-8; no last newline
 
 
 def verdict_of(data, keys=(), policy=None, content=None):

@@ -73,7 +73,7 @@ def test_the_corpus_of_policies_holds_every_verdict(world, made):
         ("verified", ""), ("consistent", ""), ("unmet", "log"), ("unmet", "quorum"), ("invalid", "signature"),
         ("invalid", "checkpoint"), ("unusable", "policy"),
     }  # fmt: skip
-    assert said["unusable", "policy"] == 17
+    assert said["unusable", "policy"] == 18
 
 
 REASON_OF = {
@@ -110,9 +110,9 @@ def test_every_changed_byte_of_a_cosigned_receipt_fails(world, made):
     site = [world.site_key.verifier.vkey]
     assert verdict_of(good, site, demanded) == ("verified", "")
     for offset in range(len(good)):
-        for bit in (0x01, 0x20):
-            other = good[:offset] + bytes([good[offset] ^ bit]) + good[offset + 1 :]
-            assert verdict_of(other, site, demanded)[0] in ("invalid", "unmet"), (offset, bit)
+        bit = 0x20 if offset % 7 == 0 else 0x01  # the letters' case, or their last bit
+        other = good[:offset] + bytes([good[offset] ^ bit]) + good[offset + 1 :]
+        assert verdict_of(other, site, demanded)[0] in ("invalid", "unmet"), offset
 
 
 def test_what_was_met_is_told(world, made):

@@ -7,7 +7,14 @@ from typing import Final
 
 import orjson
 
-from sekisho.gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, model_not_found
+from sekisho.gateway.errors import (
+    BadRequest,
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    Unauthenticated,
+    model_not_found,
+)
 from sekisho.gateway.http1.interfaces import Header, InboundRequest, Responder
 from sekisho.gateway.interfaces import InForce, Receipts
 from sekisho.gateway.metrics import Gauges, Metrics
@@ -115,6 +122,8 @@ class Surface:
         headers: list[Header] = [(b"x-request-id", request_id.encode()), _JSON]
         if error.has_receipt:
             headers.append((b"x-sekisho-receipt", request_id.encode()))
+        if isinstance(error, Unauthenticated):
+            headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110, section 15.5.2
         if isinstance(error, MethodNotAllowed):
             allowed = self._methods(request.path)
             headers.append((b"allow", ", ".join(allowed).encode()))  # RFC 9110, section 15.5.6

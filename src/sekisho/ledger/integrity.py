@@ -54,7 +54,7 @@ class _EdgeTile(NamedTuple):
 
 
 class IntegrityWalk:
-    """`pieces` reads the whole log once and adds to `findings` what does not hold; `tiles` counts the files that were read."""
+    """`pieces` reads the whole log once, and adds to `findings` what does not hold; `tiles` counts the files read."""
 
     def __init__(self, files: PublishedFiles, checkpoint: Checkpoint, findings: Findings) -> None:
         self._files = files
@@ -81,7 +81,7 @@ class IntegrityWalk:
             self._settle_edge(edge)
 
     def require_extends(self, earlier: Checkpoint) -> None:
-        """A checkpoint seen before must be of a beginning of this log (RFC 9162 section 2.1.4: proved, not believed)."""
+        """A checkpoint seen before must be of a beginning of this log: proved, not believed (RFC 9162 section 2.1.4)."""
         checkpoint = self._checkpoint
         if earlier.origin != checkpoint.origin or earlier.size > checkpoint.size:
             detail = f"the log of {checkpoint.size} entries does not extend the one seen before, of {earlier.size}"

@@ -16,6 +16,7 @@ Calls are matched by `x-request-id`, which is the request's id. The rules:
 
 import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -63,7 +64,8 @@ class Call(NamedTuple):
     completion: int
 
 
-class Totals(NamedTuple):
+@dataclass(slots=True)
+class Totals:
     """What was compared: calls on both sides, and the tokens of matched ones where both count them."""
 
     attempts: int = 0
@@ -159,11 +161,11 @@ class Reconciliation:
         for call in self._calls:
             first = call.at if first is None else min(first, call.at)
             last = max(last, call.at)
-            self._count(calls=1)
+            self.totals.calls += 1
             if call.request in self._tests:
-                self._count(tests=1)
+                self.totals.tests += 1
             elif self._first_at is None or not self._first_at - clock_us <= call.at <= self._last_at + clock_us:
-                self._count(outside=1)
+                self.totals.outside += 1
             elif not is_uuid7(call.request):
                 self._tell(EGRESS_UNRECEIPTED, f"call {call.place}, id {call.request[:80]!r}", None, None)
             else:
@@ -180,7 +182,7 @@ class Reconciliation:
         calls.sort(key=lambda call: call.at)
         must = [one for one in attempts if one.fate == _MUST]
         may = [one for one in attempts if one.fate == _MAY]
-        self._count(attempts=len(must) + len(may))
+        self.totals.attempts += len(must) + len(may)
         for call in calls[len(must) + len(may) :]:
             known = f"the ledger has {len(must) + len(may)} of it" if attempts else "the ledger has none"
             detail = f"call {call.place}, id {_uuid(request)}: {known}"
@@ -193,10 +195,10 @@ class Reconciliation:
             if self._period[0] <= attempt.began and (attempt.ended or attempt.began) <= self._period[1]:
                 self._tell(MISSING_AT_PROVIDER, f"{self._provider} has {len(calls)} of it", attempt, request)
             else:
-                self._count(outside=1)
+                self.totals.outside += 1
 
     def _compare_one(self, request: bytes, attempt: Attempt, call: Call) -> None:
-        self._count(matched=1)
+        self.totals.matched += 1
         clock_us = self._tolerances.clock_us
         ended = self._last_at if attempt.ended is None else attempt.ended
         early_us, late_us = attempt.began - clock_us - call.at, call.at - ended - clock_us
@@ -209,15 +211,12 @@ class Reconciliation:
         ):
             if _NONE in (ours, theirs) or attempt.source == _ESTIMATED:
                 continue
-            self._count(tokens_ledger=ours, tokens_provider=theirs)
+            self.totals.tokens_ledger += ours
+            self.totals.tokens_provider += theirs
             allowed = max(self._tolerances.tokens, ours * self._tolerances.tokens_permille // 1000)
             if theirs > ours + allowed or (attempt.source == _COUNTED and theirs < ours - allowed):
                 detail = f"call {call.place}: {theirs} {name} tokens, the ledger has {ours}"
                 self._tell(TOKENS_DIFFER, detail, attempt, request)
-
-    def _count(self, **more: int) -> None:
-        now = self.totals._asdict()
-        self.totals = self.totals._replace(**{name: now[name] + number for name, number in more.items()})
 
     def _tell(self, kind: Kind, detail: str, attempt: Attempt | None, request: bytes | None) -> None:
         self._findings.add(

@@ -1,6 +1,7 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
-decision body: {attempt, [caller_request: the caller's own x-request-id, where it is a UUIDv7,] candidates, chosen: {action, deployment} | null, completion_tokens_max, engine, input,
+decision body: {attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
+  chosen: {action, deployment} | null, completion_tokens_max, engine, input,
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
   received: commitment, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,

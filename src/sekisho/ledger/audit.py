@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from sekisho.kernel.notes import NoteVerifier
+from sekisho.kernel.errors import NoteError
+from sekisho.kernel.notes import NoteVerifier, SignedNote
 from sekisho.ledger import envelope as envelopes
-from sekisho.ledger.audit_kinds import CHECKPOINT_INVALID, ENTRY_MALFORMED
+from sekisho.ledger.audit_kinds import CHECKPOINT_INVALID, COSIGNATURE_INVALID, ENTRY_MALFORMED, QUORUM_NOT_MET
 from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint
 from sekisho.ledger.completeness import Completeness
-from sekisho.ledger.errors import AuditFinding, CheckpointInvalid, EnvelopeInvalid, LogUnreadable
+from sekisho.ledger.errors import AuditFinding, CheckpointInvalid, EnvelopeInvalid, LogUnreadable, TlogPolicyUnmet
 from sekisho.ledger.findings import Finding, Findings
 from sekisho.ledger.integrity import IntegrityWalk
 from sekisho.ledger.log_files import LogFiles, PublishedFiles
+from sekisho.ledger.tlog_policy import TlogPolicy
 
 
 class SignedCheckpoint(NamedTuple):
@@ -43,6 +45,7 @@ class AuditOptions:
     spool: Path | None = None
     now_us: int = 0
     observers: tuple[Observer, ...] = ()
+    with_entries: bool = True  # False: the source has none for us, and hash tiles are all that can be looked at
     progress: Callable[[int, int], None] = field(default=lambda done, size: None)
 
 
@@ -78,7 +81,7 @@ def audit_log(files: PublishedFiles, checkpoint: Checkpoint, findings: Findings,
     3. With `options.spool`: the entries are complete and fit together (`Completeness`).
     4. Each of `options.observers` sees each entry.
     """
-    walk = IntegrityWalk(files, checkpoint, findings)
+    walk = IntegrityWalk(files, checkpoint, findings, with_entries=options.with_entries)
     audit = LogAudit(checkpoint)
     completeness = None if options.spool is None else Completeness(findings, options.spool, options.now_us)
     observers: list[Observer] = [*options.observers] if completeness is None else [completeness, *options.observers]
@@ -112,6 +115,17 @@ def _observe(first: int, entries: Iterable[bytes], observers: Iterable[Observer]
         for observer in observers:
             observer.see(index, envelope)
     return unreadable
+
+
+def audit_cosignatures(note: str, policy: TlogPolicy, findings: Findings) -> tuple[str, ...]:
+    """Hold a checkpoint's cosignatures against what the auditor demands; the names of the witnesses whose hold."""
+    try:
+        return tuple(sorted(policy.evaluate(SignedNote.parse(note)).cosignatures))
+    except TlogPolicyUnmet as error:
+        findings.add(QUORUM_NOT_MET, error.message)
+    except (CheckpointInvalid, NoteError) as error:
+        findings.add(COSIGNATURE_INVALID, error.message)
+    return ()
 
 
 @dataclass(frozen=True, slots=True)

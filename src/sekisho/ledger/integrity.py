@@ -56,7 +56,11 @@ class _EdgeTile(NamedTuple):
 class IntegrityWalk:
     """`pieces` reads the whole log once, and adds to `findings` what does not hold; `tiles` counts the files read."""
 
-    def __init__(self, files: PublishedFiles, checkpoint: Checkpoint, findings: Findings) -> None:
+    def __init__(
+        self, files: PublishedFiles, checkpoint: Checkpoint, findings: Findings, *, with_entries: bool = True
+    ) -> None:
+        """Without entries the hash tiles alone are looked at, and no piece is given."""
+        self._with_entries = with_entries
         self._files = files
         self._checkpoint = checkpoint
         self._findings = findings
@@ -81,7 +85,7 @@ class IntegrityWalk:
             self._settle_edge(edge)
 
     def require_extends(self, earlier: Checkpoint) -> None:
-        """A checkpoint seen before must be of a beginning of this log: proved, not believed (RFC 9162 section 2.1.4)."""
+        """A checkpoint seen before must be of a beginning of this log: proved (RFC 9162 section 2.1.4)."""
         checkpoint = self._checkpoint
         if earlier.origin != checkpoint.origin or earlier.size > checkpoint.size:
             detail = f"the log of {checkpoint.size} entries does not extend the one seen before, of {earlier.size}"
@@ -131,6 +135,8 @@ class IntegrityWalk:
         return found if len(found) == len(below) else None
 
     def _bundle(self, tile: TileName, authentic: Hashes | None) -> Generator[Piece, None, Hashes | None]:
+        if not self._with_entries:
+            return None
         name = TileName(ENTRIES, tile.number, tile.width)
         first = _first(tile)
         try:

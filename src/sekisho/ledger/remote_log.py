@@ -16,7 +16,7 @@ from typing import Final
 
 from sekisho import __version__
 from sekisho.kernel.errors import UsageError
-from sekisho.ledger.errors import LogUnreadable
+from sekisho.ledger.errors import SourceRefused, SourceUnavailable
 from sekisho.ledger.log_files import CHECKPOINT, PublishedFiles
 
 TIMEOUT_S: Final = 30.0  # of a connection, and of each read
@@ -64,15 +64,18 @@ class RemoteLog(PublishedFiles):
         self.url = url
 
     def find(self) -> None:
-        """Find out under which prefix the log stands. Raises LogUnreadable if there is none."""
+        """Find out under which prefix the log stands. Raises SourceUnavailable if there is none."""
         base = self._base
         for prefix in PREFIXES:
             self._base = base + prefix
             if self.read(CHECKPOINT, 1) is not None:
                 return
-        raise LogUnreadable(f"{self.url} has no checkpoint", remedy="Give the address that `checkpoint` stands under")
+        raise SourceUnavailable(
+            f"{self.url} has no checkpoint", remedy="Give the address that `checkpoint` stands under"
+        )
 
     def read(self, path: str, bytes_max: int) -> bytes | None:
+        """As `PublishedFiles` says; raises SourceUnavailable (SourceRefused) where it stays unanswered."""
         kept = self._kept(path)
         if kept is not None and kept.exists():
             return kept.read_bytes()[: bytes_max + 1]
@@ -99,7 +102,7 @@ class RemoteLog(PublishedFiles):
                 status, headers, data = self._get(path, bytes_max)
             except ssl.SSLCertVerificationError as error:
                 problem = f"{self.url}: {error.verify_message}"
-                raise LogUnreadable(problem, remedy="Name its authority: --ca FILE") from None
+                raise SourceUnavailable(problem, remedy="Name its authority: --ca FILE") from None
             except _GONE as error:
                 self.close()
                 problem = str(error) or type(error).__name__
@@ -112,7 +115,8 @@ class RemoteLog(PublishedFiles):
             if status != 429 and status < 500:
                 break
             self._wait_as_told(headers.get("retry-after", ""))
-        raise LogUnreadable(f"{self.url}: {path}: {problem}", remedy=_remedy(problem))
+        kind = SourceRefused if problem in _REFUSED else SourceUnavailable
+        raise kind(f"{self.url}: {path}: {problem}", remedy=_remedy(problem))
 
     def _get(self, path: str, bytes_max: int) -> tuple[int, http.client.HTTPMessage, bytes]:
         if self._connection is None:
@@ -135,6 +139,9 @@ class RemoteLog(PublishedFiles):
     def _wait_as_told(self, retry_after: str) -> None:
         if retry_after.isascii() and retry_after.isdigit():
             self._sleep(min(float(retry_after), RETRY_AFTER_S_MAX))
+
+
+_REFUSED: Final = ("status 401", "status 403")
 
 
 def _remedy(problem: str) -> str:

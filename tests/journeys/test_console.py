@@ -200,8 +200,8 @@ def test_the_browser_and_the_program_agree_on_every_altered_receipt(running, bro
     refused = 0
     for data in cases:
         said = browser.run(VERIFY, base64.b64encode(data).decode(), [site.vkey], "/static/verify.js")
-        expected = verdict_of_program(data, site)
-        assert said["verdict"] == expected, (said, data[:200])
+        expected, reason = verdict_of_program(data, site)
+        assert (said["verdict"], said["reason"]) == (expected, reason), (said, data[:200])
         assert said["held"].count(False) == (expected == "invalid"), said
         refused += expected == "invalid"
     # What stands: the receipts themselves, and each with a signature of somebody whom nobody pinned (signed-note).
@@ -210,9 +210,9 @@ def test_the_browser_and_the_program_agree_on_every_altered_receipt(running, bro
 
 def verdict_of_program(data, site):
     try:
-        return verify_receipt(data, trusted=[site]).verdict
-    except ReceiptInvalid:
-        return "invalid"
+        return verify_receipt(data, trusted=[site]).verdict, ""
+    except ReceiptInvalid as error:
+        return "invalid", error.reason
 
 
 def altered_receipts(receipt):

@@ -151,6 +151,9 @@ def _verifier(words: Words, site_key: str, content: Html, receipt: str | None = 
         tag("input", id="site-key", class_="site-key", value=site_key, spellcheck="false", autocomplete="off",
             aria_describedby="site-key-help"),
         tag("p", words("site_key_help"), id="site-key-help", class_="help"),
+        tag("details", tag("summary", words("tlog_policy")),
+            tag("textarea", id="policy", class_="policy", rows=8, spellcheck="false", autocomplete="off", wrap="off",
+                aria_label=words("tlog_policy"))),
         tag("div", class_="verification", aria_live="polite"),
         class_="verifier", data_receipt=receipt,
     )  # fmt: skip

@@ -139,6 +139,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "This is the key as this installation states it. Who audits it puts the key here that came from elsewhere.",
         "この設備自身が示す鍵です。監査する人は、別の経路で入手した鍵に置き換えてください。",
     ),
+    "tlog_policy": (
+        "Policy: which logs, how many witnesses (C2SP tlog-policy)",
+        "ポリシー：台帳と証人の条件（C2SP tlog-policy）",
+    ),
     "verify_help": (
         "Choose a receipt file or drop it here. It is read by your browser alone and sent nowhere.",
         "受領証ファイルを選ぶか、ここにドロップしてください。読み取るのはブラウザーだけで、どこにも送信されません。",

@@ -62,7 +62,8 @@ class Checked(NamedTuple):
 class Reperformance:
     """`see` each entry in the log's order, then `finish`."""
 
-    def __init__(self, findings: Findings, book: RuleBook) -> None:
+    def __init__(self, findings: Findings, book: RuleBook, *, checked_max: int = CHECKED_MAX) -> None:
+        self._checked_max = checked_max
         self._findings = findings
         self._book = book
         self._in_force = SnapshotsInForce(findings)
@@ -107,7 +108,7 @@ class Reperformance:
             checked = self._old.get(key)
             if checked is None:
                 checked = self._check(body)
-            if len(self._young) >= CHECKED_MAX // 2:
+            if len(self._young) >= self._checked_max // 2:
                 self._old, self._young = self._young, {}
             self._young[key] = checked
         return checked

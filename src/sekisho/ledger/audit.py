@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 from sekisho.kernel.errors import NoteError
 from sekisho.kernel.notes import NoteVerifier, SignedNote
-from sekisho.ledger import envelope as envelopes
 from sekisho.ledger.audit_kinds import CHECKPOINT_INVALID, COSIGNATURE_INVALID, ENTRY_MALFORMED, QUORUM_NOT_MET
 from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint
 from sekisho.ledger.completeness import Completeness
@@ -15,6 +14,7 @@ from sekisho.ledger.errors import AuditFinding, CheckpointInvalid, EnvelopeInval
 from sekisho.ledger.findings import Finding, Findings
 from sekisho.ledger.integrity import IntegrityWalk
 from sekisho.ledger.log_files import LogFiles, PublishedFiles
+from sekisho.ledger.reading import entry_id, read
 from sekisho.ledger.tlog_policy import TlogPolicy
 
 
@@ -107,9 +107,9 @@ def _observe(first: int, entries: Iterable[bytes], observers: Iterable[Observer]
     unreadable = 0
     for index, entry in enumerate(entries, first):
         try:
-            envelope = envelopes.read(entry)
+            envelope = read(entry)
         except EnvelopeInvalid as error:
-            findings.add(ENTRY_MALFORMED, error.message, index, envelopes.entry_id(entry))
+            findings.add(ENTRY_MALFORMED, error.message, index, entry_id(entry))
             unreadable += 1
             continue
         for observer in observers:
@@ -163,6 +163,6 @@ def entries_of(
     for piece in IntegrityWalk(files, checkpoint, findings).pieces():
         for index, entry in enumerate(piece.entries or (), piece.first):
             try:
-                yield index, envelopes.read(entry)
+                yield index, read(entry)
             except EnvelopeInvalid as error:
-                findings.add(ENTRY_MALFORMED, error.message, index, envelopes.entry_id(entry))
+                findings.add(ENTRY_MALFORMED, error.message, index, entry_id(entry))

@@ -74,7 +74,7 @@ class Completeness:
         self.kinds: dict[str, int] = {}
 
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
-        """An entry that `envelope.read` took."""
+        """An entry that `reading.read` took."""
         identifier, at, kind = envelope["id"], envelope["at"], envelope["kind"]
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         key = bytes.fromhex(identifier.replace("-", ""))

@@ -4,8 +4,6 @@
 what its own write-ahead logs wrote.
 """
 
-import json
-import re
 from typing import Any, Final
 
 from sekisho.kernel import canonical
@@ -13,11 +11,6 @@ from sekisho.kernel.errors import CanonicalError
 from sekisho.kernel.ids import is_uuid7
 from sekisho.ledger.errors import EnvelopeInvalid
 from sekisho.ledger.interfaces import ENTRY_BYTES_MAX, ENVELOPE_VERSION
-
-try:
-    import orjson
-except ModuleNotFoundError:  # what verifies needs `cryptography` alone; reading is then four times slower
-    orjson = None  # type: ignore[assignment]
 
 _REQUIRED: Final = frozenset({"actor", "at", "body", "id", "kind", "seq", "site", "v", "writer"})
 _WITH_REQUEST: Final = _REQUIRED | {"request"}
@@ -33,42 +26,6 @@ def parse(entry: bytes) -> dict[str, Any]:
         raise EnvelopeInvalid(f"an entry is not canonical: {error.message}") from None
     require(envelope)
     return envelope  # type: ignore[no-any-return]  # `require` has shown that it is an object
-
-
-# In canonical JSON a number stands after one of these. Floats, and integers that might exceed 53 bits, are left to
-# `parse`; so is what merely looks like one within a string.
-_ODD_NUMBER: Final = re.compile(rb"[:\[,]-?(?:[0-9]+[.eE]|9[0-9]{15}|[0-9]{17})")
-_BRACKETS_MAX: Final = canonical.DEPTH_MAX  # with no more of them, nothing nests deeper
-
-
-def read(entry: bytes) -> dict[str, Any]:
-    """As `parse`, an order of magnitude faster where orjson is there. The same entries are taken and refused."""
-    if (
-        orjson is None
-        or len(entry) > ENTRY_BYTES_MAX
-        or not entry.isascii()
-        or entry.count(b"{") + entry.count(b"[") > _BRACKETS_MAX
-        or _ODD_NUMBER.search(entry)
-    ):
-        return parse(entry)
-    try:
-        envelope = orjson.loads(entry)
-    except orjson.JSONDecodeError as error:
-        raise EnvelopeInvalid(f"an entry is not canonical: not JSON: {error}") from None
-    # ASCII, no odd number, not deep, and written again it is the same: that is the canonical form (RFC 8785).
-    if orjson.dumps(envelope, option=orjson.OPT_SORT_KEYS) != entry:
-        return parse(entry)
-    require(envelope)
-    return envelope  # type: ignore[no-any-return]  # as in `parse`
-
-
-def entry_id(entry: bytes) -> str | None:
-    """The id in what may be anything, None where there is none that can be read."""
-    try:
-        identifier = json.loads(entry)["id"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return identifier if isinstance(identifier, str) and is_uuid7(identifier) else None
 
 
 def require(envelope: object) -> None:

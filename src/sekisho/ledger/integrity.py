@@ -18,11 +18,11 @@ from sekisho.ledger.audit_kinds import (
     TILE_DAMAGED,
 )
 from sekisho.ledger.checkpoint import Checkpoint
-from sekisho.ledger.envelope import entry_id
 from sekisho.ledger.errors import LogUnreadable, ProofInvalid
 from sekisho.ledger.findings import ERROR, Findings
 from sekisho.ledger.log_files import PublishedFiles
 from sekisho.ledger.merkle import HASH_BYTES, complete_root, consistency_proof, leaf_hash, verify_consistency
+from sekisho.ledger.reading import entry_id
 from sekisho.ledger.tiles import (
     ENTRIES,
     TILE_WIDTH,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sekisho.kernel.clock import Clock
-from sekisho.kernel.errors import NoteError, SekishoError, UsageError
+from sekisho.kernel.errors import NoteError, UsageError
 from sekisho.kernel.files import write_durable
 from sekisho.kernel.notes import NoteVerifier, SignedNote
 from sekisho.ledger import audit_kinds
@@ -28,7 +28,7 @@ from sekisho.ledger.audit import (
     signed_checkpoint,
 )
 from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint, open_enrolment
-from sekisho.ledger.errors import CheckpointInvalid, SourceRefused
+from sekisho.ledger.errors import CheckpointInvalid, LogUnreadable, SourceRefused
 from sekisho.ledger.findings import ERROR, Finding, Findings, Words
 from sekisho.ledger.log_files import CHECKPOINT, ENROLMENT, LogFiles, PublishedFiles
 from sekisho.ledger.remote_log import RemoteLog
@@ -320,8 +320,8 @@ def _has_entries(asked: AuditAsked, source: _Source, checkpoint: Checkpoint, rep
             raise
         report.gaps.append(NO_ENTRIES)
         return False
-    except SekishoError:
-        return True  # whatever it is, the audit finds it
+    except LogUnreadable:
+        return True  # the audit finds it
     return True
 
 

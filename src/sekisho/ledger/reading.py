@@ -22,7 +22,7 @@ _BRACKETS_MAX: Final = canonical.DEPTH_MAX  # with no more of them, nothing nest
 
 
 def read(entry: bytes) -> dict[str, Any]:
-    """As `envelope.parse`, an order of magnitude faster where orjson is there. The same entries are taken and refused."""
+    """As `envelope.parse`, several times as fast where orjson is there. The same entries are taken and refused."""
     if (
         orjson is None
         or len(entry) > ENTRY_BYTES_MAX

@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
-from audited_log import AuditedLog, ready
 
+from audited_log import AuditedLog, ready
 from sekisho.app.audit import AuditAsked, Auditor
 from sekisho.assurance import kinds as assurance_kinds
 from sekisho.cli.audit_report import SHOWN_PER_KIND_MAX, describe_report, report_json
-from sekisho.cli.main import main
+from sekisho.cli.main import build_parser, main
 from sekisho.ledger import audit_kinds
 from sekisho.ledger.findings import KEPT_PER_KIND_MAX, Findings, by_code
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +203,16 @@ def test_a_key_does_not_stand_on_the_command_line(capsys, whole):
     key.write_text("sk-secret\n")
     status, _, err = run(capsys, "http://log.example.jp", *trust, "--key", key)
     assert (status, "in the clear" in err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["audit.md", "audit.ja.md"])
+def test_every_kind_of_finding_and_every_option_is_in_the_documents(name):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for kind in (*audit_kinds.KINDS, *assurance_kinds.KINDS):
+        words = (kind.meaning.ja, kind.remedy.ja) if name.endswith(".ja.md") else (kind.meaning.en, kind.remedy.en)
+        assert f"| `{kind.code}` |" in text
+        assert all(one in text for one in words), kind.code
+    for action in build_parser("audit")._actions:
+        for option in action.option_strings:
+            if option.startswith("--") and option != "--help":
+                assert f"`{option}" in text or f" {option} " in text, option

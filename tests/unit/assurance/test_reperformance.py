@@ -2,12 +2,12 @@
 
 import msgspec
 import pytest
-from audited_log import FARAWAY, START_US, TOKYO, AuditedLog, ready
 
+from audited_log import FARAWAY, START_US, TOKYO, AuditedLog, ready
 from sekisho.app.audit import AuditAsked, Auditor
 from sekisho.assurance.reperformance import Reperformance
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.catalog.interfaces import MODE_MONITOR, Fact, Grade
+from sekisho.catalog.interfaces import MODE_MONITOR, Fact, Grade, Organisation
 from sekisho.gateway.routing import Route
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import UsageError
@@ -179,10 +179,8 @@ def test_requests_under_a_replaced_snapshot_are_found_but_not_those_that_were_un
 
 
 def watching(until):
-    organisations = (dict(name="default", title="Default", mode=MODE_MONITOR, monitor_until=until),)
-    made = catalogue(FARAWAY)
-    kind = type(made.organisations[0])
-    return msgspec.structs.replace(made, organisations=tuple(kind(**one) for one in organisations))
+    watched = Organisation("default", "Default", mode=MODE_MONITOR, monitor_until=until)
+    return msgspec.structs.replace(catalogue(FARAWAY), organisations=(watched,))
 
 
 def test_what_monitor_mode_let_pass_holds_only_where_the_organisation_watches(tmp_path):

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from audited_log import START_US, AuditedLog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audited_log import START_US, AuditedLog
 from sekisho.gateway.entries import Ended
 from sekisho.kernel import canonical
 from sekisho.ledger import envelope as envelopes

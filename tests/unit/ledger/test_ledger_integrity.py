@@ -200,7 +200,7 @@ def test_a_flipped_bit_anywhere_is_found(small, tmp_path_factory):
     root = tmp_path_factory.mktemp("flipped") / "log"
     shutil.copytree(small, root)
     paths = sorted(
-        path for path in root.rglob("*") if path.is_file() and path.parent.name not in ("000.p",) or path.name == "2"
+        path for path in root.rglob("*") if (path.is_file() and path.parent.name not in ("000.p",)) or path.name == "2"
     )
     assert len(paths) == 8  # three bundles, three tiles, the tile above, the checkpoint
     bits = [8 * path.stat().st_size for path in paths]

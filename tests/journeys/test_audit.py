@@ -12,8 +12,10 @@ import pytest
 
 from audited_log import ready
 from journeys.installation import Installation, get, openai_client, sekisho, until
-from journeys.published_log import log_key, require_log_holds
+from journeys.published_log import log_key
+from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.errors import SourceRefused, SourceUnavailable
+from sekisho.ledger.log_files import LogFiles
 from sekisho.ledger.remote_log import TRIES_MAX, RemoteLog
 
 QUESTION = [{"role": "user", "content": "What is a receipt?"}]
@@ -29,7 +31,10 @@ def audit(*words, status=0):
 
 
 def entries_at(site):
-    return require_log_holds(site.root)
+    """What a running site has published, at one checkpoint."""
+    files = LogFiles(site.root / "ledger")
+    size = read_checkpoint(files.checkpoint()).size
+    return [json.loads(entry) for _, bundle in files.entries(0, size) for entry in bundle]
 
 
 class StaticServer:
@@ -163,7 +168,7 @@ def test_two_sekisho_ledgers_agree_on_what_went_between_them(running, trusted):
 def test_a_usage_file_of_the_provider_is_held_against_the_log(running, trusted, tmp_path):
     ours, _ = running
     rows = ["request_id,time,prompt_tokens,completion_tokens"]
-    entries = require_log_holds(ours.root)
+    entries = entries_at(ours)
     far = {
         e["id"] for e in entries if e["kind"] == "decision" and (e["body"]["chosen"] or {}).get("deployment") == "far"
     }
@@ -207,13 +212,23 @@ def test_each_damage_to_a_copy_is_named(copy, trusted, running):
 
 def test_a_mirror_on_any_static_file_server_is_audited_and_an_audit_that_broke_off_goes_on(copy, trusted, tmp_path):
     with StaticServer(copy / "ledger") as server:
-        snapshots = ("--snapshots", copy / "snapshots")
-        assert audit(server.url, *trusted, *snapshots)["depth"] == 3
+        assert audit(server.url, *trusted)["depth"] == 2
+        assert audit(server.url, *trusted, "--snapshots", copy / "snapshots")["depth"] == 3
+        (copy / "snapshots").rename(copy / "ledger" / "snapshots")
+        assert audit(server.url, *trusted)["depth"] == 3
+        parts = (copy / "ledger" / "snapshots" / "parts").iterdir()
+        (part,) = (path for path in parts if path.read_bytes().startswith(b'{"policies"'))
+        whole = part.read_bytes()
+        for data in (whole[:-1], whole + b" ", whole.replace(b"a", b"b")):
+            part.write_bytes(data)
+            report = audit(server.url, *trusted, status=1)
+            assert report["found"]["by_code"] == {"snapshot_unusable": 1}
+        part.write_bytes(whole)
         asked = [path for path in server.requests if path.startswith("/tile/entries")]
         server.failures = {asked[0]: [503, "cut"], "/checkpoint": [500]}
-        assert audit(server.url, *trusted)["depth"] == 2  # tried again until it is whole
+        assert audit(server.url, *trusted)["depth"] == 3  # tried again until it is whole
         assert not any(server.failures.values())
-        assert audit(server.url, *trusted, "--state", tmp_path / "state")["depth"] == 2
+        assert audit(server.url, *trusted, "--state", tmp_path / "state")["depth"] == 3
         assert audit(server.url, *trusted, "--state", tmp_path / "state")["extends"] != []
 
 
@@ -266,7 +281,7 @@ def test_a_sites_address_gives_hash_tiles_to_all_and_entries_to_an_auditors_key(
     key = tmp_path / "auditor.key"
     made = ("keys", "create", ours.root, "--organisation", "default", "--name", "audit 2026", "--role", "auditor")
     key.write_text(sekisho(*made).stdout)
-    report = audit(ours.control, *trusted, "--key", key, "--snapshots", ours.root / "snapshots")
+    report = audit(ours.control, *trusted, "--key", key)
     assert (report["depth"], report["found"]["errors"]) == (3, 0)
     (tmp_path / "caller.key").write_text(ours.key)
     done = sekisho("audit", ours.control, *trusted, "--key", tmp_path / "caller.key", check=False)
@@ -274,7 +289,7 @@ def test_a_sites_address_gives_hash_tiles_to_all_and_entries_to_an_auditors_key(
     assert get(f"{ours.base}/v1/models", key.read_text().strip())[0] == 200  # it is known, and may call nothing
 
     def accesses():
-        return [entry for entry in require_log_holds(ours.root) if entry["kind"] == "access"]
+        return [entry for entry in entries_at(ours) if entry["kind"] == "access"]
 
     (access,) = until(accesses, 20, "the access entry")
     assert access["body"]["act"] == "ledger.read"

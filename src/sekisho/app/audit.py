@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from sekisho import __version__
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import NoteError, UsageError
 from sekisho.kernel.files import write_durable
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # loaded when depth 3 or 4 is asked for
 DEPTHS: Final = (1, 2, 3, 4)
 NOTE_BYTES_MAX: Final = 64 * 1024
 SITE_KEY: Final = "site.vkey"
+SNAPSHOTS: Final = "snapshots"  # where snapshots stand beside a log
+CURRENT: Final = f"{SNAPSHOTS}/current"
 
 # What could not be done, in words; the codes are for machines.
 NO_ENTRIES: Final = (
@@ -142,24 +145,17 @@ class Report:
 
 class _Source(NamedTuple):
     files: PublishedFiles
-    snapshots: Path | None
+    snapshots: Path | None  # a directory; None: those beside a remote log, if it has any
     trust: tuple[NoteVerifier, ...]
     pinned: bool
 
 
 class Auditor:
-    """Runs one audit. `progress` is told (entries read, entries in all); `told` hears of each finding."""
+    """Runs audits. `progress` is told (entries read, entries in all)."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        progress: Callable[[int, int], None] = lambda done, size: None,
-        told: Callable[[Finding], None] | None = None,
-    ) -> None:
+    def __init__(self, clock: Clock, *, progress: Callable[[int, int], None] = lambda done, size: None) -> None:
         self._clock = clock
         self._progress = progress
-        self._told = told
 
     def audit(self, asked: AuditAsked) -> Report:
         """Raises UsageError for what can't be meant, SourceUnavailable where the source does not answer."""
@@ -174,7 +170,7 @@ class Auditor:
         return report
 
     def _audit(self, asked: AuditAsked, source: _Source, scratch: Path, stack: ExitStack) -> Report:
-        findings = Findings(self._told)
+        findings = Findings()
         report = Report(asked.source, 1, findings)
         if not source.pinned:
             report.gaps.append(NOT_PINNED)
@@ -215,7 +211,7 @@ class Auditor:
         if wanted < 2 or not options.with_entries:
             return None, None
         options.spool, report.depth = scratch / "completeness", 2
-        book = _rule_book(asked, source, report) if wanted >= 3 else None
+        book = _rule_book(asked, source, report, scratch) if wanted >= 3 else None
         if book is None:
             return None, None
         from sekisho.assurance.reperformance import Reperformance
@@ -284,15 +280,19 @@ def _open(asked: AuditAsked, stack: ExitStack) -> _Source:
             raise UsageError(f"{root} is no log: it has no checkpoint", remedy="Name the directory that holds it")
         if not asked.trust:
             raise _untrusted()
-        return _Source(LogFiles(root), asked.snapshots, asked.trust, True)
+        return _Source(LogFiles(root), asked.snapshots or _directory(root / SNAPSHOTS), asked.trust, True)
     directory = DataDirectory(root)
-    snapshots = asked.snapshots or (directory.snapshots if directory.snapshots.is_dir() else None)
+    snapshots = asked.snapshots or _directory(directory.snapshots)
     trust, pinned = asked.trust, bool(asked.trust)
     if not trust:
         if not directory.site_vkey.exists():
             raise _untrusted()
         trust = (NoteVerifier.parse(_small(directory.site_vkey, NOTE_BYTES_MAX).decode()),)
     return _Source(LogFiles(directory.ledger), snapshots, trust, pinned)
+
+
+def _directory(path: Path) -> Path | None:
+    return path if path.is_dir() else None
 
 
 def _remote(url: str, key: str | None, ca_file: Path | None, keep: Path | None, stack: ExitStack) -> RemoteLog:
@@ -369,29 +369,45 @@ def _small(path: Path, bytes_max: int) -> bytes:
 # Depths 3 and 4
 
 
-def _rule_book(asked: AuditAsked, source: _Source, report: Report) -> "RuleBook | None":
+def _rule_book(asked: AuditAsked, source: _Source, report: Report, scratch: Path) -> "RuleBook | None":
     """None, with a gap, where decisions can't be made again. Raises UsageError where that was asked for."""
     gap = None
+    remote = source.snapshots is None and isinstance(source.files, RemoteLog) and _has_snapshots(source.files)
     try:
         from sekisho.assurance.rulebook import RuleBook
         from sekisho.policy.engine import CedarDecider
+        from sekisho.snapshot.fetched import FetchedSnapshots
         from sekisho.snapshot.store import SnapshotStore
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "sekisho":
             raise
         gap = NO_ENGINE
-    if gap is None and source.snapshots is None:
+    if gap is None and source.snapshots is None and not remote:
         gap = NO_SNAPSHOTS
-    if gap is not None or source.snapshots is None:
+    if gap is not None:
         if asked.depth is not None or asked.provider is not None:
-            raise UsageError((gap or NO_SNAPSHOTS)[1].en)
-        report.gaps.append(gap or NO_SNAPSHOTS)
+            raise UsageError(gap[1].en)
+        report.gaps.append(gap)
         return None
-    if not source.snapshots.is_dir():
-        raise UsageError(f"{source.snapshots} is no directory of snapshots")
-    return RuleBook(
-        SnapshotStore(source.snapshots, make_inspector=_no_inspector, make_decider=CedarDecider), CedarDecider
-    )
+    directory = source.snapshots or scratch / SNAPSHOTS
+    store = SnapshotStore(directory, make_inspector=_no_inspector, make_decider=CedarDecider)
+    if source.snapshots is None:
+        read = source.files.read
+
+        def beside(path: str, bytes_max: int) -> bytes | None:
+            return read(f"{SNAPSHOTS}/{path}", bytes_max)
+
+        return RuleBook(FetchedSnapshots(beside, directory, store, software=__version__), CedarDecider)
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is no directory of snapshots")
+    return RuleBook(store, CedarDecider)
+
+
+def _has_snapshots(files: RemoteLog) -> bool:
+    try:
+        return files.read(CURRENT, 128) is not None
+    except SourceRefused:
+        return False
 
 
 def _no_inspector(rules: bytes) -> Any:

@@ -37,7 +37,7 @@ _COUNT_MAX: Final = 2**62
 # what, request, decision's id, index, at, prompt, completion, source and fate
 _OURS: Final = struct.Struct(">B16s16sQqqqBB")
 _THEIRS: Final = struct.Struct(">16sQqqq")  # request, place, at, prompt, completion
-_DECIDED, _ENDED = range(2)
+_DECIDED, _PERHAPS, _ENDED = range(3)  # perhaps: without its snapshot, nobody knows whose deployment it was
 _MUST, _MAY, _NOT = range(3)
 _COUNTED, _BOUND, _ESTIMATED = range(3)
 
@@ -48,6 +48,7 @@ class Attempt(NamedTuple):
     leaf: int
     id: bytes
     began: int
+    certain: bool = True  # that it was this provider's
     ended: int | None = None
     prompt: int = _NONE
     completion: int = _NONE
@@ -105,7 +106,6 @@ class Reconciliation:
         self._last_at = 0
         self._period = (0, 0)  # the provider's
         self.totals = Totals()
-        self.unknown_providers = 0  # decisions whose snapshot isn't there to say whose deployment was chosen
 
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
         at, kind, body = envelope["at"], envelope["kind"], envelope["body"]
@@ -116,8 +116,10 @@ class Reconciliation:
             self._tests.add(envelope["id"])
         elif not isinstance(request, str) or not is_uuid7(request):
             return
-        elif kind == DECISION and self._is_of_provider(body):
-            self._set_aside(_DECIDED, request, envelope["id"], index, at)
+        elif kind == DECISION:
+            what = self._is_of_provider(body)
+            if what is not None:
+                self._set_aside(what, request, envelope["id"], index, at)
         elif kind == OUTCOME and isinstance(body.get("decision"), str) and is_uuid7(body["decision"]):
             self._set_aside(_ENDED, request, body["decision"], index, at, body)
 
@@ -134,16 +136,15 @@ class Reconciliation:
 
     # Setting aside
 
-    def _is_of_provider(self, body: Mapping[str, Any]) -> bool:
+    def _is_of_provider(self, body: Mapping[str, Any]) -> int | None:
         chosen, asked = body.get("chosen"), body.get("input")
         if not isinstance(chosen, dict) or not isinstance(asked, dict):
-            return False
+            return None
         try:
             providers = self._book.rules(str(asked.get("snapshot"))).providers
         except SnapshotError:
-            self.unknown_providers += 1
-            return False
-        return providers.get(str(chosen.get("deployment"))) == self._provider
+            return _PERHAPS
+        return _DECIDED if providers.get(str(chosen.get("deployment"))) == self._provider else None
 
     def _set_aside(
         self, what: int, request: str, decision: str, index: int, at: int, body: Mapping[str, Any] | None = None
@@ -233,11 +234,13 @@ def _attempts(records: Iterable[bytes]) -> dict[bytes, list[Attempt]]:
     found: dict[bytes, dict[bytes, Attempt]] = {}
     for record in records:
         what, request, decision, leaf, at, prompt, completion, source, fate = _OURS.unpack(record)
-        attempts = found.setdefault(request, {}) if what == _DECIDED else found.get(request, {})
-        if what == _DECIDED:
-            attempts[decision] = Attempt(leaf, decision, at)
+        attempts = found.get(request, {}) if what == _ENDED else found.setdefault(request, {})
+        if what != _ENDED:
+            attempts[decision] = Attempt(leaf, decision, at, certain=what == _DECIDED)
         elif decision in attempts:
-            attempts[decision] = attempts[decision]._replace(
+            known = attempts[decision]
+            fate = fate if known.certain or fate == _NOT else _MAY
+            attempts[decision] = known._replace(
                 ended=at, prompt=prompt, completion=completion, source=source, fate=fate
             )
     return {request: list(attempts.values()) for request, attempts in found.items()}

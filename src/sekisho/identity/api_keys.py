@@ -106,8 +106,7 @@ def revoked_body(key: ApiKey) -> bytes:
 def ledger_read_body(key_id: str, size: int, until: int) -> bytes:
     """What the ledger is told before a key reads entries in bulk (canonical JSON).
 
-    `size`: the log's, so that no entry from there on can have been read; `until` (µs UTC): reads before it are
-    covered by this entry.
+    `size`: of the log when it began; `until` (µs UTC): this entry tells of all that the key reads before then.
     """
     return canonical.encode({"act": "ledger.read", "key": key_id, "size": size, "until": until})
 

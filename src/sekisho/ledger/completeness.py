@@ -39,9 +39,11 @@ FUTURE_US_MAX: Final = 60_000_000  # how far the auditor's clock and the site's 
 ID_BEHIND_US_MAX: Final = 24 * 3_600_000_000  # an outcome's id is made with its decision, before the answer
 ID_AHEAD_US_MAX: Final = 1_000_000
 _ATTEMPT_MAX: Final = 0xFFFF
+_KINDS_MAX: Final = 64  # counted by name; a log that has more is counted under _OTHER
+_OTHER: Final = "(other)"
 
 _ID_RECORD: Final = struct.Struct(">16sQ")  # id, index
-_EVENT: Final = struct.Struct(">16s16sQQqHB")  # request, decision's id, index, at, hash of the actor, attempt, what
+_EVENT: Final = struct.Struct(">16s16s16sQQqHB")  # request, id, decision's id, index, at, hash of actor, attempt, what
 _CHOSE, _DENIED, _ENDED, _INTERRUPTED = range(4)
 
 
@@ -49,6 +51,7 @@ class Event(NamedTuple):
     """An entry of a request, as it was set aside."""
 
     request: bytes
+    id: bytes
     decision: bytes  # the id of the decision that it is or ends
     leaf: int
     at: int
@@ -76,7 +79,8 @@ class Completeness:
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
         """An entry that `reading.read` took."""
         identifier, at, kind = envelope["id"], envelope["at"], envelope["kind"]
-        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        counted = kind if kind in self.kinds or len(self.kinds) < _KINDS_MAX else _OTHER
+        self.kinds[counted] = self.kinds.get(counted, 0) + 1
         key = bytes.fromhex(identifier.replace("-", ""))
         self._ids.add(key, _ID_RECORD.pack(key, index))
         self._last_at = max(self._last_at, at)
@@ -135,7 +139,7 @@ class Completeness:
             return
         packed = bytes.fromhex(request.replace("-", ""))
         actor = hash(envelope["actor"])
-        self._events.add(packed, _EVENT.pack(packed, decision, index, envelope["at"], actor, attempt, what))
+        self._events.add(packed, _EVENT.pack(packed, key, decision, index, envelope["at"], actor, attempt, what))
 
     def _decision(self, index: int, envelope: Mapping[str, Any]) -> int | None:
         body = envelope["body"]
@@ -208,8 +212,7 @@ class Completeness:
             self._add(TIME_BACKWARDS, f"it ended {_seconds(decision.at - event.at)} before it was decided", event)
 
     def _add(self, kind: Kind, detail: str, event: Event) -> None:
-        identifier = None if event.what in (_ENDED, _INTERRUPTED) else _uuid(event.decision)
-        self._findings.add(kind, detail, event.leaf, identifier, _uuid(event.request))
+        self._findings.add(kind, detail, event.leaf, _uuid(event.id), _uuid(event.request))
 
 
 def _uuid(key: bytes) -> str:

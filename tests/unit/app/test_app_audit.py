@@ -9,6 +9,7 @@ import pytest
 from audited_log import AuditedLog, ready
 from sekisho.app.audit import AuditAsked, Auditor
 from sekisho.assurance import kinds as assurance_kinds
+from sekisho.cli.audit import ProgressBar
 from sekisho.cli.audit_report import SHOWN_PER_KIND_MAX, describe_report, report_json
 from sekisho.cli.main import build_parser, main
 from sekisho.ledger import audit_kinds
@@ -193,6 +194,24 @@ def test_every_kind_has_a_code_of_its_own_and_says_what_to_do_in_both_languages(
             assert words.en.replace("…", "").isascii()
             assert not words.ja.isascii()
         assert kind.code.replace("_", "").isalpha()
+
+
+def test_snapshots_beside_a_copy_of_the_log_are_found(copy, capsys):
+    shutil.copytree(copy / "snapshots", copy / "ledger" / "snapshots")
+    assert found(capsys, copy / "ledger", "--trust", copy / "site.vkey")[1]["depth"] == 3
+
+
+def test_the_progress_bar_is_one_line_and_leaves_nothing_behind(capsys):
+    bar = ProgressBar()
+    bar.clear()
+    for done in (0, 500, 1_000):
+        bar.show(done, 1_000)
+    bar.clear()
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "0 / 1,000" in said.err
+    assert "\n" not in said.err
+    assert said.err.endswith("\r\x1b[K")
 
 
 def test_a_key_does_not_stand_on_the_command_line(capsys, whole):

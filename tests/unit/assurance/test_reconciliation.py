@@ -142,6 +142,15 @@ def test_an_upper_bound_bounds_and_an_estimate_is_not_compared(both):
     assert both.codes() == [("tokens_differ", 3)]
 
 
+def test_calls_decided_under_a_snapshot_that_is_not_there_are_not_called_unreceipted(both):
+    both.row(both.log.request())
+    for manifest in (both.log.root / "snapshots").glob("*.json"):
+        manifest.unlink()
+    report = both.report()
+    assert [one.kind.code for one in report.findings.kept] == ["snapshot_missing"]
+    assert (report.counts["provider_matched"], report.left_out) == (1, 1)
+
+
 def test_another_providers_calls_and_the_operators_tests_are_told_apart(both):
     test = both.log.envelope("change", {"act": "provider.test", "deployment": "tokyo", "provider": "p"})
     both.log.write(test, both.log.control)

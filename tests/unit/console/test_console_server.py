@@ -147,6 +147,22 @@ async def test_an_auditors_key_reads_entries_and_no_cache_in_between_keeps_them(
     assert len(world.auditors.admitted) == 3
 
 
+async def test_snapshots_are_for_auditors_keys_alone_and_nothing_beside_them_is_served(ledger, world):
+    snapshots = ledger / "snapshots"
+    (snapshots / "parts").mkdir(parents=True)
+    digest = "ab" * 32
+    for name in ("current", f"{digest}.json", f"parts/{digest}", "secret"):
+        (snapshots / name).write_text(name)
+    transport = httpx.ASGITransport(control_app(ledger, world.ports, SERVED, snapshots=snapshots))
+    headers = {"authorization": "Bearer sk-auditor"}
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        for name in ("current", f"{digest}.json", f"parts/{digest}"):
+            assert (await client.get(f"/ledger/snapshots/{name}")).status_code == 401
+            assert (await client.get(f"/ledger/snapshots/{name}", headers=headers)).text == name
+        for name in ("secret", "../log.key", "%2e%2e/log.key", f"{'cd' * 32}.json", ""):
+            assert (await client.get(f"/ledger/snapshots/{name}", headers=headers)).status_code == 404
+
+
 async def test_no_entry_leaves_while_its_reading_can_not_be_recorded(client, world):
     world.auditors.broken = True
     answer = await client.get("/ledger/tile/entries/000", headers={"authorization": "Bearer sk-auditor"})

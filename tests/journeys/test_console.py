@@ -172,6 +172,23 @@ def test_another_key_pinned_is_another_verdict(running, browser, requests):
         assert verdict_of(browser) == verdict
 
 
+def test_a_policy_is_held_against_the_receipt_in_the_page(running, browser, requests):
+    sign_in(running, browser)
+    log = (running.root / "ledger" / "enrolment").read_text().splitlines()[2]
+    browser.open(f"{running.control}/requests/{requests['denied']}")
+    assert verdict_of(browser) == "verified"
+    for policy, verdict in (("quorum x", "unusable"), (f"log {foreign_key()}\nquorum none", "unmet"),
+                            (f"log {log}\nquorum none", "verified")):  # fmt: skip
+        browser.run(
+            "const field = document.querySelector('.policy'); field.value = arguments[0];"
+            "delete document.querySelector('.verification').dataset.verdict;"
+            "for (const type of ['input', 'change']) field.dispatchEvent(new Event(type))",
+            policy,
+        )
+        assert verdict_of(browser) == verdict
+    assert browser.run("return document.querySelectorAll('.obligations .held').length") == 13
+
+
 def foreign_key():
     return NoteSigner("foreign.example", Ed25519PrivateKey.from_private_bytes(b"f" * 32)).verifier.vkey
 

@@ -30,6 +30,8 @@ from receipt_corpus import (
     with_note,
 )
 
+from sekisho.kernel.notes import NoteVerifier
+
 CHECK = """
 const [receipt, keys, policy, content] = arguments;
 const find = (selector) => document.querySelector(selector);
@@ -126,6 +128,9 @@ def test_page_and_program_agree_on_every_kind_of_tampering(browser, page, world,
     cases.append((receipt_of(world, [forbidden, *entries[1:]], request=request), (site,)))
     asked, decided = recorded(world, denied=True)
     cases.append((receipt_of(world, decided[-1:], request=asked), (site,)))
+    for public_key in (bytes(32), b"\x01" + bytes(31), b"\xed" + b"\xff" * 30 + b"\x7f"):  # of small order
+        weak = NoteVerifier("weak.example", public_key).vkey
+        cases += [(changed(good, lambda value, key=weak: value.update(site_key=key)), ()), (good, (weak,))]
     for text in ("question", "other"):
         cases.append((good, (site,), None, {"received": text.encode()}))
     cases.append((good, (), None, {"answer": b"answer", "received": b"question", "sent": b"question out"}))

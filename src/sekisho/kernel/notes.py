@@ -25,6 +25,10 @@ SIGNATURE_TYPES: Final = {  # signed-note, "Signature types": those that a perso
 }
 KEY_BYTES: Final = 32  # of an Ed25519 public key
 SIGNATURES_MAX: Final = 64  # C2SP asks for at least 16; more would only cost the verifier time
+_FIELD: Final = 2**255 - 19  # of Curve25519 (RFC 8032)
+_ORDER_8: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+# y of the curve's points of order 1, 2, 4 and 8. Under such a key one signature fits any text.
+_SMALL_ORDER: Final = frozenset({0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8})
 _DASH: Final = "— "
 
 
@@ -148,6 +152,8 @@ def parse_vkey(vkey: str, kind: int) -> tuple[str, bytes]:
         raise NoteError(f"the vkey is not {SIGNATURE_TYPES[kind]}: its key has {len(key) - 1} bytes")
     if format_vkey(parts[0], kind, key[1:]) != vkey:
         raise NoteError("the vkey's key id does not belong to its key")
+    if int.from_bytes(key[1:], "little") % 2**255 % _FIELD in _SMALL_ORDER:
+        raise NoteError("the vkey's key is of small order: it would vouch for anything")
     return parts[0], key[1:]
 
 

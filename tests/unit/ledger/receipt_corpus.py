@@ -181,7 +181,8 @@ def policy_cases(data, world):
         good.replace(b"witness a", b"witness none"), good.replace(b"group abc 2", b"group abc 4"),
         good.replace(b"group abc 2", b"group abc 02"), good.replace(b"abc d", b"abc a"), good.replace(b"+B", b"+A"),
         good.replace(b"quorum a", b"quorum \xe9"), b"log " + b"\xe9" + log.vkey.encode() + b"\nquorum none",
-        good.replace(b"abc 2 a ", b"abc 2 none "), b"witness a " + other.vkey.encode() + b"\nquorum a", b"#" * (256 * 1024 + 1),
+        good.replace(b"abc 2 a ", b"abc 2 none "), b"witness a " + other.vkey.encode() + b"\nquorum a",
+        b"#" * (256 * 1024 + 1),
     ):  # fmt: skip
         yield cosigned(data, "a"), malformed
     spaced = good.replace(b"witness a ", b"\t witness\ta  ").replace(b"quorum", b"# \xff\n\n  quorum") + b" \t"

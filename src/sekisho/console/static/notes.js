@@ -10,6 +10,10 @@ const TYPES = new Map([
   [COSIGNATURE, "an Ed25519 cosigner's key (type 04)"],
   [6, "an ML-DSA-44 cosigner's key (type 06), which this version can't check"],
 ]);
+const FIELD = 2n ** 255n - 19n; // of Curve25519 (RFC 8032)
+const ORDER_8 = 0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n;
+// y of the curve's points of order 1, 2, 4 and 8. Under such a key one signature fits any text.
+const SMALL_ORDER = new Set([0n, 1n, FIELD - 1n, ORDER_8, FIELD - ORDER_8]);
 const SIGNATURES_MAX = 64;
 const COSIGNATURE_BYTES = 72; // u64 time, Ed25519 signature
 export const COUNT_MAX = 2n ** 63n - 1n;
@@ -34,7 +38,10 @@ export async function parseVkey(text, type) {
   require(key.length === 33, `the vkey is not ${TYPES.get(type)}: its key has ${key.length - 1} bytes`);
   const keyId = (await sha256(concat(encoder.encode(`${name}\n`), key))).slice(0, 4);
   require(hex(keyId) === id, "the vkey's key id does not belong to its key");
-  return { name, keyId, publicKey: key.slice(1), vkey: text };
+  const publicKey = key.slice(1);
+  const y = BigInt.asUintN(255, BigInt(`0x${hex(publicKey.toReversed())}`)) % FIELD;
+  require(!SMALL_ORDER.has(y), "the vkey's key is of small order: it would vouch for anything");
+  return { name, keyId, publicKey, vkey: text };
 }
 
 /** A note taken apart, nothing verified: its text, and name, key id and signature of each line. */

@@ -34,7 +34,7 @@ from sekisho.ledger.findings import ERROR, Finding, Findings, Words
 from sekisho.ledger.log_files import CHECKPOINT, ENROLMENT, LogFiles, PublishedFiles
 from sekisho.ledger.remote_log import RemoteLog
 from sekisho.ledger.tiles import ENTRIES, tile_at
-from sekisho.ledger.tlog_policy import POLICY_BYTES_MAX, parse_policy
+from sekisho.ledger.tlog_policy import POLICY_BYTES_MAX, TlogPolicy, parse_policy
 from sekisho.settings import DataDirectory
 
 if TYPE_CHECKING:  # loaded when depth 3 or 4 is asked for
@@ -160,16 +160,21 @@ class Auditor:
     def audit(self, asked: AuditAsked) -> Report:
         """Raises UsageError for what can't be meant, SourceUnavailable where the source does not answer."""
         began = time.monotonic()
+        policy = None if asked.policy is None else parse_policy(_small(asked.policy, POLICY_BYTES_MAX))
+        if policy is not None and policy.logs:
+            asked = dataclasses.replace(asked, trust=(*asked.trust, *(log.key for log in policy.logs)))
         if asked.state is not None:
             asked.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with ExitStack() as stack:
             source = _open(asked, stack)
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="sekisho-audit-", dir=asked.state))
-            report = self._audit(asked, source, Path(scratch), stack)
+            report = self._audit(asked, source, policy, Path(scratch), stack)
         report.seconds = time.monotonic() - began
         return report
 
-    def _audit(self, asked: AuditAsked, source: _Source, scratch: Path, stack: ExitStack) -> Report:
+    def _audit(
+        self, asked: AuditAsked, source: _Source, policy: TlogPolicy | None, scratch: Path, stack: ExitStack
+    ) -> Report:
         findings = Findings()
         report = Report(asked.source, 1, findings)
         if not source.pinned:
@@ -181,8 +186,7 @@ class Auditor:
         checkpoint = signed.checkpoint
         report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
         report.log_key = verifier.vkey
-        if asked.policy is not None:
-            policy = parse_policy(_small(asked.policy, POLICY_BYTES_MAX))
+        if policy is not None:
             report.witnesses = audit_cosignatures(signed.note, policy, findings)
         earlier = [*_since(asked.since, verifier), *_remembered(asked.state, verifier)]
         options = AuditOptions(earlier=tuple(earlier), now_us=self._clock.now_us(), progress=self._progress)
@@ -235,19 +239,19 @@ def log_verifier(
 
     Raises UsageError where there is no enrolment to look at.
     """
-    note = files.checkpoint()
-    if note is None:
-        findings.add(audit_kinds.CHECKPOINT_INVALID, "there is no checkpoint")
-        return None
     try:
-        origin = SignedNote.parse(note).text.partition("\n")[0]
-    except NoteError as error:
-        findings.add(audit_kinds.CHECKPOINT_INVALID, error.message)
+        note = files.checkpoint()
+        origin = None if note is None else SignedNote.parse(note).text.partition("\n")[0]
+    except (NoteError, LogUnreadable, OSError) as error:
+        findings.add(audit_kinds.CHECKPOINT_INVALID, str(error))
+        return None
+    if origin is None:
+        findings.add(audit_kinds.CHECKPOINT_INVALID, "there is no checkpoint")
         return None
     for verifier in trusted:
         if verifier.name == origin:
             return verifier
-    enrolled = files.note(ENROLMENT) if enrolment is None else _small(enrolment, NOTE_BYTES_MAX).decode()
+    enrolled = files.note(ENROLMENT) if enrolment is None else _text(enrolment)
     if enrolled is None:
         raise UsageError(
             "there is no enrolment beside the log, so a site's key says nothing of it",
@@ -287,7 +291,7 @@ def _open(asked: AuditAsked, stack: ExitStack) -> _Source:
     if not trust:
         if not directory.site_vkey.exists():
             raise _untrusted()
-        trust = (NoteVerifier.parse(_small(directory.site_vkey, NOTE_BYTES_MAX).decode()),)
+        trust = (NoteVerifier.parse(_text(directory.site_vkey)),)
     return _Source(LogFiles(directory.ledger), snapshots, trust, pinned)
 
 
@@ -331,8 +335,8 @@ def _has_entries(asked: AuditAsked, source: _Source, checkpoint: Checkpoint, rep
 def _since(files: tuple[Path, ...], verifier: NoteVerifier) -> Iterator[Checkpoint]:
     for file in files:
         try:
-            yield open_checkpoint(_small(file, NOTE_BYTES_MAX).decode(), verifier)
-        except (CheckpointInvalid, UnicodeDecodeError) as error:
+            yield open_checkpoint(_text(file), verifier)
+        except CheckpointInvalid as error:
             raise UsageError(f"{file} is no checkpoint of this log: {error}") from None
 
 
@@ -356,6 +360,14 @@ def _memory(state: Path, origin: str) -> Path:
 
 def _name(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _text(path: Path) -> str:
+    """A small file of text. Raises UsageError."""
+    try:
+        return _small(path, NOTE_BYTES_MAX).decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not text in UTF-8") from None
 
 
 def _small(path: Path, bytes_max: int) -> bytes:

@@ -114,7 +114,7 @@ class IntegrityWalk:
         if authentic:
             return expected
         root_below = None if below is None else complete_root(below)
-        if stored is not None and (expected is not None or root != root_below):
+        if stored is not None and (expected is not None or root_below not in (None, root)):
             self._findings.add(TILE_DAMAGED, f"{name.path} is not what the hashes around it lead to", _first(name))
         if expected is None:
             return root if root_below is None else root_below

@@ -97,6 +97,21 @@ def test_a_missing_checkpoint_is_a_finding(copy, capsys):
     assert (status, report["found"]["by_code"], report["log"]["size"]) == (1, {"checkpoint_invalid": 1}, 0)
 
 
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"", b"x" * 100_000, b"a note\n\nwithout a signature\n"])
+def test_a_checkpoint_that_is_none_is_a_finding(copy, capsys, data):
+    (copy / "ledger" / "checkpoint").write_bytes(data)
+    status, report = found(capsys, copy)
+    assert (status, report["found"]["by_code"]) == (1, {"checkpoint_invalid": 1})
+
+
+@pytest.mark.parametrize("option", ["--since", "--enrolment", "--trust"])
+def test_files_that_are_no_text_are_refused(copy, capsys, tmp_path, option):
+    (tmp_path / "file").write_bytes(b"\xff\xfe")
+    assert run(capsys, copy, option, tmp_path / "file")[0] == 2
+    (copy / "site.vkey").write_bytes(b"\xff\xfe")
+    assert run(capsys, copy)[0] == 2
+
+
 def test_what_was_seen_is_remembered_and_a_log_that_was_cut_is_found(tmp_path, capsys):
     log = ready(tmp_path / "site", 30)
     before = tmp_path / "before"
@@ -133,6 +148,7 @@ def test_a_policy_that_is_not_met_is_found(whole, capsys, tmp_path):
     witness = "witness.example+8c1f2fe1+BAAA"
     (tmp_path / "policy").write_text(f"log {whole.log_key.verifier.vkey}\nquorum none\n")
     assert found(capsys, whole.root, "--policy", tmp_path / "policy")[0] == 0
+    assert found(capsys, whole.ledger, "--policy", tmp_path / "policy")[0] == 0  # the log that it lists is trusted
     (tmp_path / "policy").write_text(f"witness w {witness}\nquorum w\n")
     assert run(capsys, whole.root, "--policy", tmp_path / "policy")[0] == 2  # that is no policy
 

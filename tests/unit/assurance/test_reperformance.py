@@ -152,6 +152,15 @@ def test_facts_that_had_ended_are_found(tmp_path):
     assert codes(audit(log)) == [("epoch_wrong", 3)]
 
 
+def test_facts_that_had_not_ended_yet_may_not_be_taken_for_ended(tmp_path):
+    ending = deployment("osaka", processing=Fact(("JP",), Grade.DECLARED, expires=ENDS_US), storage=declared("JP"))
+    log = AuditedLog(tmp_path / "site", catalogue(ending, FARAWAY))
+    log.create_key()
+    log.snapshot = log.store.load(log.snapshot.digest, ENDS_US + HOUR_US)
+    log.request()
+    assert codes(audit(log)) == [("epoch_wrong", 1)]
+
+
 def test_a_request_that_crossed_the_end_of_a_fact_may_have_been_decided_on_either_side(tmp_path):
     ending = deployment("osaka", processing=Fact(("JP",), Grade.DECLARED, expires=ENDS_US), storage=declared("JP"))
     log = AuditedLog(tmp_path / "site", catalogue(ending))
@@ -192,6 +201,15 @@ def test_what_monitor_mode_let_pass_holds_only_where_the_organisation_watches(tm
     log.write(passed := log.decision(log.arrival(), monitored=True, route=route, **denied))
     log.write(log.outcome(passed))
     assert codes(audit(log)) == []
+
+
+def test_monitor_mode_lifts_a_denial_only_where_the_rules_of_it_say(tmp_path):
+    log = AuditedLog(tmp_path / "site", watching(ENDS_US))
+    log.create_key()
+    denied = {"data_class": "confidential", "residency": ("JP",)}
+    log.write(passed := log.decision(log.arrival(), monitored=True, route=Route("nowhere", SEND_RAW), **denied))
+    log.write(log.outcome(passed))
+    assert codes(audit(log)) == [("monitored_wrong", 1)]
 
 
 def test_monitor_mode_that_nobody_declared_is_found(log):

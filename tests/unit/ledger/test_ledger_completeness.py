@@ -246,6 +246,17 @@ def test_acts_that_reach_the_log_after_what_hangs_on_them_are_no_finding(tmp_pat
     assert audited.audit.kinds == {"change": 1, "decision": 1, "outcome": 1}
 
 
+def test_a_key_that_reaches_the_log_after_its_use_must_still_be_the_same(tmp_path):
+    audited = Audited(tmp_path)
+    log = audited.log
+    log.control.added.clear()
+    log.control.seq = 0
+    log.request()
+    log.publish()
+    log.create_key(roles=("auditor",))
+    assert audited.codes() == [("key_differs", 0)]
+
+
 def test_a_revocation_that_reaches_the_log_late_still_counts(audited, log):
     log.publish()
     log.revoke_key()

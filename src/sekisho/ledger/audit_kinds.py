@@ -303,6 +303,15 @@ CLOCK_STOOD_STILL: Final = Kind(
     ),
     _CLOCK,
 )
+CLOCK_JUMPED: Final = Kind(
+    "clock_jumped",
+    WARNING,
+    Words(
+        "A process began more than a day before what the log held already: one of the clocks was wrong",
+        "プロセスの最初の時刻が、台帳の既存の時刻より一日以上前です。どちらかの時計が誤っています",
+    ),
+    _CLOCK,
+)
 TIME_FUTURE: Final = Kind(
     "time_future",
     WARNING,
@@ -326,6 +335,6 @@ COMPLETENESS: Final = (
     ENTRY_MALFORMED, ID_TWICE, SEQUENCE_GAP, SEQUENCE_GAP_RELAY, SEQUENCE_BACK, REQUEST_MISSING, BODY_MALFORMED,
     ATTEMPT_OUT_OF_ORDER, DECISION_AFTER_DENIAL, OUTCOME_UNEXPECTED, OUTCOME_DIFFERS, OUTCOME_MISSING,
     OUTCOME_PENDING, ACTOR_DIFFERS, KEY_UNKNOWN, KEY_DIFFERS, KEY_REVOKED, ACTOR_UNKNOWN, SITE_DIFFERS,
-    TIME_BACKWARDS, CLOCK_STOOD_STILL, TIME_FUTURE, ID_TIME,
+    TIME_BACKWARDS, CLOCK_JUMPED, CLOCK_STOOD_STILL, TIME_FUTURE, ID_TIME,
 )  # fmt: skip
 KINDS: Final = (*INTEGRITY, *COMPLETENESS)

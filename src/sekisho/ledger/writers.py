@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sekisho.ledger.audit_kinds import (
+    CLOCK_JUMPED,
     CLOCK_STOOD_STILL,
     SEQUENCE_BACK,
     SEQUENCE_GAP,
@@ -19,6 +20,7 @@ from sekisho.ledger.verify import DECISION, OUTCOME
 
 BACKWARDS_US_MAX: Final = 1_000_000  # an outcome is stamped when it is known and written with what comes next
 STILL_COUNT: Final = 64  # entries of one process with one microsecond: a process's clock never goes back, it waits
+JUMP_US_MAX: Final = 24 * 3_600_000_000  # a merge that was late puts one process's hours before another's
 GAPS_KEPT_MAX: Final = 1_000
 WRITERS_MAX: Final = 100_000  # process starts; of more, those that wrote nothing for longest are taken as ended
 
@@ -41,6 +43,7 @@ class Writers:
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
+        self._latest = 0  # of all decisions and outcomes
         self._writers: OrderedDict[str, _Writer] = OrderedDict()
 
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
@@ -76,6 +79,10 @@ class Writers:
     def _look_at_time(self, writer: _Writer, index: int, envelope: Mapping[str, Any]) -> None:
         at = envelope["at"]
         if envelope["kind"] in (DECISION, OUTCOME):  # acts wait in an outbox: theirs is when they were done
+            if not writer.decides and at < self._latest - JUMP_US_MAX:
+                detail = f"by {(self._latest - at) / 3_600_000_000:.1f} hours, {envelope['writer']:.80}"
+                self._findings.add(CLOCK_JUMPED, detail, index, envelope["id"])
+            self._latest = max(self._latest, at)
             writer.decides = True
             if at < writer.at - BACKWARDS_US_MAX:
                 detail = f"by {(writer.at - at) / 1_000_000:.3f} s, in {envelope['writer']:.80}"

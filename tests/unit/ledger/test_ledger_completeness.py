@@ -193,6 +193,22 @@ def test_times_that_go_back_stand_still_or_lie_ahead(log, tmp_path):
     ]
 
 
+def test_a_clock_that_was_days_ahead_shows_when_the_next_process_begins(log, tmp_path):
+    """A wrong year, put right by a restart: nobody is left whose time stands still."""
+
+    def process(writer):
+        decision = log.decision(log.arrival())
+        return numbered([decision, log.outcome(decision)], writer)
+
+    log.clock.time_us += 60 * HOUR_US
+    ahead = process("one")
+    log.clock.time_us -= 59 * HOUR_US
+    late = [log.envelope("change", {"act": "x"}, at=START_US)]  # an act that had waited in its outbox
+    found = sees([*ahead, *process("two"), *numbered(late, "control")], tmp_path, START_US + 90 * HOUR_US)
+    assert ("clock_jumped", 2) in found
+    assert [code for code, _ in found].count("clock_jumped") == 1
+
+
 def test_what_a_decision_or_outcome_must_say(log, tmp_path):
     def broken(make, **body):
         entry = json.loads(json.dumps(make))

@@ -187,7 +187,7 @@ def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) 
         before, now = _permissions(recorded), _permissions(orjson.loads(decision.candidates_bytes))
         if before != now:
             changed = sorted(route for route in before.keys() | now.keys() if before.get(route) != now.get(route))
-            told = [f"{d} by {a}: {before.get((a, d))} recorded, {now.get((a, d))} decided" for a, d in changed]
+            told = [f"{d} by {a}: {_said(before, (a, d))} recorded, {_said(now, (a, d))} decided" for a, d in changed]
             more = f" and {len(told) - _SHOWN_MAX} more" if len(told) > _SHOWN_MAX else ""
             problems.append((DECISION_WRONG, "; ".join(one[:200] for one in told[:_SHOWN_MAX]) + more))
         else:
@@ -211,6 +211,10 @@ def _permissions(candidates: Any) -> dict[Route, bool]:
             for deployment in group["deployments"]:
                 found[str(group.get("action")), str(deployment)] = group.get("permitted") is True
     return found
+
+
+def _said(permissions: dict[Route, bool], route: Route) -> str:
+    return {True: "permitted", False: "denied", None: "no candidate"}[permissions.get(route)]
 
 
 def _routes(raw: tuple[str, ...], redacted: tuple[str, ...]) -> frozenset[Route]:

@@ -78,7 +78,7 @@ def test_a_planted_permission_is_found_and_named(log):
     assert ("chosen_not_permitted", 3) in found
     assert {index for _, index in found} == {3}
     wrong = next(one for one in report.findings.kept if one.kind.code == "decision_wrong")
-    assert "faraway by sendRaw: True recorded, False decided" in wrong.detail
+    assert "faraway by sendRaw: permitted recorded, denied decided" in wrong.detail
     assert wrong.id is not None
     assert wrong.request is not None
 

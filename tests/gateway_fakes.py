@@ -3,7 +3,7 @@
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -368,9 +368,12 @@ class World:
         document = asking(call.operation, text) | {"stream": stream} | fields
         return await self.send(call, orjson.dumps(document), key=key)
 
-    async def send(self, call: Call, body: bytes, *, key: bytes = b"Bearer sk-good") -> int:
+    async def send(
+        self, call: Call, body: bytes, *, key: bytes = b"Bearer sk-good", headers: Mapping[bytes, bytes] | None = None
+    ) -> int:
         path = f"/v1{call.operation.path}"
-        request = InboundRequest("POST", path, "", {b"authorization": key}, body, Peer("127.0.0.1", 1, None))
+        sent = {b"authorization": key, **(headers or {})}
+        request = InboundRequest("POST", path, "", sent, body, Peer("127.0.0.1", 1, None))
         return await self.pipeline.serve(call, self.ids.new(1_700_000_000_000_000), request, self.responder)
 
 

@@ -119,3 +119,21 @@ def test_other_commands_say_what_to_install(installed):
     assert done.returncode == 1
     assert "pip install 'sekisho[server]'" in done.stderr
     assert sekisho(installed, "--help").returncode == 0
+
+
+def test_a_log_is_audited_to_depth_two_with_cryptography_alone(installed, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(LEDGER_FAKES)
+    from ledger_fakes import World
+
+    world = World(tmp_path / "log")
+    writer, publisher = world.writer(), world.publisher()
+    for _ in range(300):
+        writer.append("change", {"act": "x"})
+    publisher.merge_once()
+    publisher.close()
+    done = sekisho(installed, "audit", str(tmp_path / "log"), "--trust", world.log_key.verifier.vkey)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("HOLDS, to depth 2")
+    assert "pip install 'sekisho[server]'" in done.stdout
+    done = sekisho(installed, "audit", str(tmp_path / "log"), "--trust", world.log_key.verifier.vkey, "--depth", "3")
+    assert (done.returncode, "sekisho[server]" in done.stderr) == (2, True)

@@ -156,6 +156,11 @@ def _server(
             __version__,
         )
 
-    app = control_app(directory.ledger, services.ports(status, reloader.mistakes), served(settings))
+    app = control_app(
+        directory.ledger,
+        services.ports(status, reloader.mistakes),
+        served(settings),
+        snapshots=directory.snapshots,
+    )
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
     return uvicorn.Server(config)

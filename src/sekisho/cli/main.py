@@ -45,6 +45,7 @@ COMMANDS: Final = (
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
+    Command("audit", "To check it from outside", "audit a log in four depths: a directory, a mirror, a site"),
 )
 
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from sekisho.cli.trusted import trusted_keys
 from sekisho.console.verifier_page import verifier_page
-from sekisho.kernel.errors import NoteError, UsageError
-from sekisho.kernel.notes import NoteVerifier
+from sekisho.kernel.errors import UsageError
 from sekisho.ledger.description import ENGLISH, JAPANESE, describe, describe_failure, failure_summary, summary
 from sekisho.ledger.errors import ReceiptInvalid, TlogPolicyInvalid, TlogPolicyUnmet
 from sekisho.ledger.receipts import RECEIPT_BYTES_MAX
@@ -23,7 +23,6 @@ EXIT_USAGE: Final = 2  # wrong arguments, or a file that can't be read
 EXIT_NOT_PINNED: Final = 3  # the receipt is consistent, but no key says whose it is
 EXIT_POLICY_UNMET: Final = 4  # the receipt holds, but lacks a log's signature or witnesses that the policy demands
 CONTENT_BYTES_MAX: Final = 1 << 30  # content is held in memory; requests and answers are far smaller
-VKEY_FILE_BYTES_MAX: Final = 64 << 10
 
 EPILOG: Final = (
     "exit status: 0 verified; 1 not valid; 2 wrong arguments or unreadable file;\n"
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("sekisho verify: name the receipt's FILE, or - for standard input", file=sys.stderr)
         return EXIT_USAGE
     try:
-        trusted = [key.vkey for text in arguments.trust for key in _trusted(text)]
+        trusted = [key.vkey for text in arguments.trust for key in trusted_keys(text)]
         content = dict(map(_content, arguments.content))
         policy = _read(arguments.policy, POLICY_BYTES_MAX) if arguments.policy else None
         data = _read(arguments.file, RECEIPT_BYTES_MAX)
@@ -99,21 +98,6 @@ def _print_page(arguments: argparse.Namespace) -> int:
         return EXIT_USAGE
     sys.stdout.buffer.write(verifier_page().encode())  # UTF-8, whatever the locale says
     return EXIT_VERIFIED
-
-
-def _trusted(text: str) -> list[NoteVerifier]:
-    """A vkey as it is, or the vkeys in a file, one per line; empty lines and `#` comments are passed over."""
-    path = Path(text)
-    try:
-        if not path.is_file():
-            return [NoteVerifier.parse(text)]
-        lines = _read(text, VKEY_FILE_BYTES_MAX).decode().splitlines()
-        keys = [NoteVerifier.parse(line) for line in lines if line.strip() and not line.startswith("#")]
-    except (NoteError, UnicodeDecodeError, ValueError, OSError) as error:
-        raise UsageError(f"--trust {text[:80]!r} is neither a key nor a readable file of keys: {error}") from None
-    if not keys:
-        raise UsageError(f"{text} holds no key")
-    return keys
 
 
 def _content(text: str) -> tuple[str, bytes]:

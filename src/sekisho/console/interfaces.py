@@ -58,6 +58,16 @@ class Explain(Protocol):
         ...
 
 
+class Auditors(Protocol):
+    def admit(self, authorization: str | None) -> None:
+        """Return once the holder of this key may read entries, and the ledger will tell that it did. Blocking.
+
+        `authorization` is the header's value. Raises AuthenticationError, NotAllowed (the key has not the role), or
+        another SekishoError where it can't be recorded: then nothing may be read.
+        """
+        ...
+
+
 class Ports(NamedTuple):
     """Everything that the console's pages ask for. All of them block and are called in threads."""
 
@@ -68,6 +78,7 @@ class Ports(NamedTuple):
     titles: Callable[[str], tuple[PolicyTitle, ...]]  # of a snapshot's policies, by index; raises SekishoError
     explain: Explain
     sign_in: ConsoleSignIn
+    auditors: Auditors
     site_key: Callable[[], str]  # the vkey that auditors pin
     organisations: Callable[[], tuple[str, ...]]  # declared and in force
     now_us: Callable[[], int]

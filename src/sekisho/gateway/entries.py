@@ -1,6 +1,7 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
-decision body: {attempt, candidates, chosen: {action, deployment} | null, completion_tokens_max, engine, input,
+decision body: {attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
+  chosen: {action, deployment} | null, completion_tokens_max, engine, input,
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
   received: commitment, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
@@ -55,6 +56,7 @@ class DecisionRecord(NamedTuple):
     received: Commitment
     sent: Commitment | None
     monitored: bool = False
+    caller_request: str | None = None  # so that another Sekisho's ledger, which called us, can be held against ours
 
 
 class OutcomeRecord(NamedTuple):
@@ -82,9 +84,11 @@ class DecisionEncoder:
 
     def encode(self, decision: Decision, record: DecisionRecord) -> bytes:
         route = record.route
+        of_caller = {} if record.caller_request is None else {"caller_request": record.caller_request}
         return orjson.dumps(
             {
                 "attempt": record.attempt,
+                **of_caller,
                 "candidates": orjson.Fragment(decision.candidates_bytes),
                 "chosen": None if route is None else {"action": route.action, "deployment": route.deployment},
                 "completion_tokens_max": record.completion_tokens_max,

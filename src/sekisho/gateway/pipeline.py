@@ -56,6 +56,7 @@ from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.ids import is_uuid7
 from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
 from sekisho.policy.interfaces import SEND_RAW, Decision
 from sekisho.policy.monitor import Monitored
@@ -83,6 +84,7 @@ class Governed:
         "asked",
         "attempt",
         "call",
+        "caller_request",
         "choice",
         "decision",
         "failed",
@@ -105,6 +107,7 @@ class Governed:
         self.principal = principal
         self.call = call
         self.asked = asked
+        self.caller_request: str | None = None  # the caller's own id of it
         self.failed: set[str] = set()  # deployments that are not tried again for this request
         self.inspection: BodyInspection
         self.decision: Decision
@@ -182,6 +185,7 @@ class Pipeline:
         require_model(snapshot, asked.model)
         stated = in_force.declarations.of(request.headers, principal)
         governed = Governed(request_id, request.body, in_force, principal, call, asked)
+        governed.caller_request = _caller_request(request)
         inspection, redaction = (
             await self._aside.run(inspected, snapshot.inspector_aside, asked.document)
             if is_large
@@ -266,6 +270,7 @@ class Pipeline:
         received = self._commit(governed, entry_id, "received", governed.received)
         operation = governed.call.operation.name
         record = DecisionRecord(operation, 1, None, governed.asked.completion_tokens_max, received, None)
+        record = record._replace(caller_request=governed.caller_request)
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
         try:
@@ -356,6 +361,7 @@ class Pipeline:
             self._commit(governed, entry_id, "received", governed.received),
             self._commit(governed, entry_id, "sent", sent),
             governed.monitored,
+            governed.caller_request,
         )
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
@@ -540,6 +546,12 @@ def _halted(attempt: Attempt, halt: Halt) -> GatewayError:
 
 class StalePooledConnection(UpstreamFailed):
     """A kept-alive connection turned out to be closed: the attempt failed, the deployment may be fine."""
+
+
+def _caller_request(request: InboundRequest) -> str | None:
+    """Its `x-request-id` where it is a UUIDv7, as another Sekisho sends: nothing that could hold a text (G6)."""
+    given = request.headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if is_uuid7(given) else None
 
 
 def _jurisdiction(processing: tuple[str, ...]) -> bytes:

@@ -7,6 +7,8 @@ LedgerError
 ├── LogHalted             the log may not go on: going on could sign two histories, or lose entries
 ├── LedgerFormatError     files on disk in a format that this version does not read
 ├── LogUnreadable         the published log can't be read just now, or a part of it is missing
+├── SourceUnavailable     a log elsewhere that does not answer: an audit of it breaks off
+│   └── SourceRefused         it answers, and does not let us read
 ├── EnvelopeInvalid       bytes that are not an entry
 ├── ProofInvalid          an inclusion or consistency proof that does not hold
 ├── CheckpointInvalid     a checkpoint, tlog-proof or enrolment that is malformed or not signed by its key
@@ -56,6 +58,14 @@ class LedgerFormatError(LedgerError):
 
 class LogUnreadable(LedgerError):
     """The published log can't be read just now, or a part of it is missing."""
+
+
+class SourceUnavailable(LedgerError):
+    """A log elsewhere does not answer, time and again. That says nothing of the log."""
+
+
+class SourceRefused(SourceUnavailable):
+    """It does not let us read this: no key came along, or not the right one."""
 
 
 class EnvelopeInvalid(LedgerError):

@@ -1,5 +1,6 @@
-"""Reading a published log from its directory."""
+"""Reading a published log from its files."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -8,6 +9,7 @@ from sekisho.ledger.errors import LogUnreadable
 from sekisho.ledger.merkle import HASH_BYTES
 from sekisho.ledger.tiles import (
     ENTRIES,
+    TILE_BYTES,
     TILE_WIDTH,
     TileName,
     TileNodes,
@@ -18,28 +20,42 @@ from sekisho.ledger.tiles import (
 )
 
 CHECKPOINT: Final = "checkpoint"
+ENROLMENT: Final = "enrolment"
+NOTE_BYTES_MAX: Final = 64 * 1024  # of a checkpoint with the most signatures that a note may hold
+BUNDLE_BYTES_MAX: Final = TILE_WIDTH * (2 + 65_535)
 
 
-class LogFiles:
-    """Tiles and bundles under a directory. A partial tile that has gone is cut from the full one that replaced it."""
+class PublishedFiles(ABC):
+    """A published log as files, wherever they are. A partial tile that has gone is cut from the full one that
+    replaced it (tlog-tiles)."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    @abstractmethod
+    def read(self, path: str, bytes_max: int) -> bytes | None:
+        """The file at `path` (relative to the log's prefix), None if there is none; of a longer one, its first
+        `bytes_max` + 1 bytes, so that it shows. Raises LogUnreadable or OSError if it can't be read."""
+
+    def note(self, path: str) -> str | None:
+        """A small text file, such as the checkpoint. Raises LogUnreadable for what can't be a note."""
+        data = self.read(path, NOTE_BYTES_MAX)
+        if data is None:
+            return None
+        try:
+            if len(data) <= NOTE_BYTES_MAX:
+                return data.decode()
+        except UnicodeDecodeError:
+            raise LogUnreadable(f"the {path} is not UTF-8") from None
+        raise LogUnreadable(f"the {path} is larger than {NOTE_BYTES_MAX >> 10} KiB")
 
     def checkpoint(self) -> str | None:
         """The published checkpoint note, or None before the first."""
-        try:
-            return (self.root / CHECKPOINT).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        except UnicodeDecodeError:
-            raise LogUnreadable("the checkpoint is not UTF-8") from None
+        return self.note(CHECKPOINT)
 
     def tile(self, name: TileName) -> bytes:
         """The bytes of a tile or bundle at exactly this width. Raises LogUnreadable."""
-        data = self._read(name.path)
+        bytes_max = BUNDLE_BYTES_MAX if name.level == ENTRIES else TILE_BYTES
+        data = self.read(name.path, bytes_max)
         if data is None and name.width < TILE_WIDTH:
-            data = self._read(name.full.path)
+            data = self.read(name.full.path, bytes_max)
             if data is not None:
                 if name.level == ENTRIES:
                     data = encode_bundle(decode_bundle(data)[: name.width])
@@ -69,8 +85,16 @@ class LogFiles:
             yield first, entries[offset:]
             first = number * TILE_WIDTH + name.width
 
-    def _read(self, path: str) -> bytes | None:
+
+class LogFiles(PublishedFiles):
+    """The log under a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, path: str, bytes_max: int) -> bytes | None:
         try:
-            return (self.root / path).read_bytes()
+            with (self.root / path).open("rb") as file:
+                return file.read(bytes_max + 1)
         except FileNotFoundError:
             return None

@@ -226,16 +226,24 @@ class Edge:
         return found
 
     def root(self) -> bytes:
-        """The root over all leaves: each level's complete subtrees, folded from the right."""
-        result: bytes | None = None
-        for hashes in self._levels:
-            end = len(hashes)
-            while end:
-                width = end & -end  # the rightmost complete subtree among these
-                part = complete_root(hashes[end - width : end])
-                result = part if result is None else node_hash(part, result)
-                end -= width
-        return EMPTY_ROOT if result is None else result
+        """The root over all leaves."""
+        return edge_root(self._levels)
+
+
+def edge_root(levels: Sequence[Sequence[bytes]]) -> bytes:
+    """The root of a tree from its right edge: the hashes of each level's unfinished tile, level 0 first.
+
+    Each level's complete subtrees are folded from the right.
+    """
+    result: bytes | None = None
+    for hashes in levels:
+        end = len(hashes)
+        while end:
+            width = end & -end  # the rightmost complete subtree among these
+            part = complete_root(hashes[end - width : end])
+            result = part if result is None else node_hash(part, result)
+            end -= width
+    return EMPTY_ROOT if result is None else result
 
 
 def node_source(entries: Sequence[bytes]) -> NodeSource:

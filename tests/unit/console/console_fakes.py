@@ -2,9 +2,9 @@
 
 import secrets
 
-from sekisho.console.errors import ExplainRefused
+from sekisho.console.errors import ExplainRefused, NotAllowed
 from sekisho.console.interfaces import Panel, Ports, Served, Status
-from sekisho.identity.errors import SignInRefused
+from sekisho.identity.errors import KeyUnknown, RegisterUnavailable, SignInRefused
 from sekisho.identity.interfaces import ConsoleSession
 from sekisho.policy.interfaces import PolicyTitle
 
@@ -46,6 +46,24 @@ class FakeReceipts:
         return (self.state, RECEIPT) if complete else (self.state if request_id == REQUEST else "unknown", b"")
 
 
+class FakeAuditors:
+    """`keys` maps what may come as Authorization to whether its role is auditor; `admitted` are those that were."""
+
+    def __init__(self):
+        self.keys = {"Bearer sk-auditor": True, "Bearer sk-caller": False}
+        self.admitted = []
+        self.broken = False
+
+    def admit(self, authorization):
+        if self.broken:
+            raise RegisterUnavailable("the register is away")
+        if authorization not in self.keys:
+            raise KeyUnknown("This API key is not known here")
+        if not self.keys[authorization]:
+            raise NotAllowed("this key may not read the log's entries")
+        self.admitted.append(authorization)
+
+
 class World:
     """`ports` and what they were asked: `now_us` can be moved, `asked` is what was to be explained."""
 
@@ -54,6 +72,7 @@ class World:
         self.log = log
         self.sign_in = FakeSignIn()
         self.receipts = FakeReceipts()
+        self.auditors = FakeAuditors()
         self.asked = []
         self.panel = Panel("ready", (), 1_000_000, ())
         self.titles = (PolicyTitle("r.one", "Title <one>", "題名", "forbid", "r.cedar"),)
@@ -65,6 +84,7 @@ class World:
             titles=lambda digest: self.titles,
             explain=self.explain,
             sign_in=self.sign_in,
+            auditors=self.auditors,
             site_key=lambda: "site+00000000+AQ==",
             organisations=lambda: ("default",),
             now_us=lambda: self.now_us,

@@ -63,6 +63,25 @@ async def test_the_decision_is_durable_before_a_byte_leaves_and_the_outcome_writ
     assert world.writer.reserved == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("01a21113-e2b0-72ac-a15a-ba5ff5ee0d73", True),
+        ("01A21113-E2B0-72AC-A15A-BA5FF5EE0D73", False),
+        ("order 17 of Taro", False),
+        ("3f2504e0-4f89-41d3-9a0c-0305e82c3301", False),
+    ],
+)
+async def test_a_callers_own_id_is_kept_in_the_decision_only_where_it_can_hold_no_text(given, kept) -> None:
+    world = World()
+    world.script("a", Script(body=ANSWER))
+    body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
+    await world.send(CHAT_CALL, body, headers={b"x-request-id": given.encode()})
+    decision = world.writer.bodies("decision")[0]
+    assert decision.get("caller_request") == (given if kept else None)
+    assert orjson.dumps(decision, option=orjson.OPT_SORT_KEYS) == orjson.dumps(decision)  # canonical as written
+
+
 async def test_g1_while_the_decision_is_not_durable_the_upstream_is_not_even_connected() -> None:
     world = World()
     world.writer.durable = False

@@ -1,0 +1,28 @@
+"""Keys that an auditor trusts, as given on a command line."""
+
+from pathlib import Path
+from typing import Final
+
+from sekisho.kernel.errors import NoteError, UsageError
+from sekisho.kernel.notes import NoteVerifier
+
+VKEY_FILE_BYTES_MAX: Final = 64 << 10
+
+
+def trusted_keys(text: str, option: str = "--trust") -> list[NoteVerifier]:
+    """A vkey as it is, or the vkeys in a file, one per line; empty lines and `#` comments are passed over.
+
+    Raises UsageError.
+    """
+    path = Path(text)
+    try:
+        if not path.is_file():
+            return [NoteVerifier.parse(text)]
+        with path.open("rb") as file:
+            lines = file.read(VKEY_FILE_BYTES_MAX + 1).decode().splitlines()
+        keys = [NoteVerifier.parse(line) for line in lines if line.strip() and not line.startswith("#")]
+    except (NoteError, UnicodeDecodeError, ValueError, OSError) as error:
+        raise UsageError(f"{option} {text[:80]!r} is neither a key nor a readable file of keys: {error}") from None
+    if not keys:
+        raise UsageError(f"{text} holds no key")
+    return keys

@@ -44,12 +44,12 @@ class LogReceipts:
     def _read(self, request_id: str, organisation: str | None) -> ReceiptAnswer:
         """None: of any organisation."""
         state = self._reader.state(request_id, self._clock.now_us())
-        if state.state != "complete":
-            return ReceiptAnswer(state.state)
         found = (_organisation(orjson.loads(proven.entry)) for proven in state.entries)
         owners = {owner for owner in found if owner is not None}
-        if len(owners) != 1 or organisation not in (None, *owners):
+        if state.entries and (len(owners) != 1 or organisation not in (None, *owners)):
             return ReceiptAnswer("unknown")
+        if state.state != "complete":
+            return ReceiptAnswer(state.state)
         (owner,) = owners
         site_key = NoteVerifier.parse(self._directory.site_vkey.read_text())
         enrolment = self._directory.enrolment.read_text()

@@ -119,7 +119,10 @@ class Lifecycle(Protocol):
 
 
 class ReceiptState(NamedTuple):
-    """What the log knows of a request: "complete", "pending" or "unknown"; the receipt's parts when complete."""
+    """What the log knows of a request: "complete", "pending" or "unknown".
+
+    The receipt's parts when complete; the first of them when pending, if it is published.
+    """
 
     state: str
     entries: Sequence["ProvenEntry"] = ()

@@ -13,13 +13,13 @@ import uvicorn
 from sekisho.app.console import ConsoleServices, served
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
-from sekisho.app.keys import OrganisationKeys, load_signing_key
+from sekisho.app.keys import OrganisationKeys
+from sekisho.app.ledger import make_publisher
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
-from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.identity.interfaces import Outbox
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.canonical import encode
@@ -27,8 +27,7 @@ from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter
-from sekisho.ledger.publisher import Identity, Publisher
-from sekisho.ledger.wal_reader import START, writers
+from sekisho.ledger.publisher import Publisher
 from sekisho.settings import DataDirectory, Settings
 
 _RELAY_INTERVAL_S: Final = 0.25
@@ -42,16 +41,7 @@ async def run_control(root: Path, settings: Settings, listener: socket.socket, *
     on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
     clock, ids = SystemClock(), IdSource()
-    signer = load_signing_key(directory.log_key, settings.installation.origin)
-    publisher = Publisher(
-        directory.ledger,
-        Identity(signer, settings.installation.site),
-        GatewayLifecycle(),
-        clock,
-        ids,
-        sources=writers,
-        beginning=START,
-    )
+    publisher = make_publisher(directory, settings, clock, ids)
     try:
         await asyncio.to_thread(publisher.start)
         await _run(directory, settings, listener, publisher, clock, ids, with_parent)

@@ -36,6 +36,7 @@ COMMANDS: Final = (
     Command("gateway", "To run an installation", "run one gateway process only"),
     Command("control", "To run an installation", "run the control process only"),
     Command("engine", "To run an installation", "serve models on this machine with llama.cpp, and declare them"),
+    Command("ledger", "To run an installation", "look at the ledger, repair it, archive its older entries"),
     Command("console", "To run an installation", "issue a one-time token to sign in to the console"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),

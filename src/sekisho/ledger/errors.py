@@ -37,8 +37,7 @@ class WriteAheadDamaged(LedgerError):
     def __init__(self, path: Path, offset: int, reason: str) -> None:
         super().__init__(
             f"{path} is damaged at byte {offset}: {reason}",
-            remedy="Entries before this place are safe. Restore the file from a copy of the disk, or move its"
-            " directory away, and keep it, to go on without the entries from this place on",
+            remedy="Entries before this place are safe. `sekisho ledger repair` says what can be saved of the others",
         )
         self.path = path
         self.offset = offset

@@ -1,5 +1,6 @@
 """Reading a published log from its directory."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,26 @@ from sekisho.ledger.tiles import (
 )
 
 CHECKPOINT: Final = "checkpoint"
+ARCHIVED: Final = "archived"  # names the cold directory that older entry bundles were moved to
+_ARCHIVED_BYTES_MAX: Final = 16 * 1024
+
+
+def archived_directory(root: Path) -> Path | None:
+    """Where older entry bundles of the log under `root` are, if they were moved. Raises LogUnreadable."""
+    try:
+        with (root / ARCHIVED).open("rb") as file:
+            return Path(json.loads(file.read(_ARCHIVED_BYTES_MAX))["directory"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise LogUnreadable(f"{root / ARCHIVED} can't be read", remedy='It says {"directory": "…"}') from None
 
 
 class LogFiles:
-    """Tiles and bundles under a directory. A partial tile that has gone is cut from the full one that replaced it."""
+    """Tiles and bundles under a directory. A partial tile that has gone is cut from the full one that replaced it.
+
+    Entry bundles that were archived are read through from where they are.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -45,9 +62,23 @@ class LogFiles:
                     data = encode_bundle(decode_bundle(data)[: name.width])
                 else:
                     data = data[: name.width * HASH_BYTES]
+        if data is None and name.level == ENTRIES:
+            data = self._archived(name)
         if data is None:
             raise LogUnreadable(f"{name.path} is missing")
         return data
+
+    def _archived(self, name: TileName) -> bytes | None:
+        cold = archived_directory(self.root)
+        if cold is None:
+            return None
+        try:
+            data = (cold / name.full.path).read_bytes()
+        except FileNotFoundError:
+            raise LogUnreadable(
+                f"{name.full.path} is not in the archive {cold}", remedy="Is that directory mounted and whole?"
+            ) from None
+        return data if name.width == TILE_WIDTH else encode_bundle(decode_bundle(data)[: name.width])
 
     def nodes(self, size: int) -> TileNodes:
         """The nodes of the tree of `size`."""

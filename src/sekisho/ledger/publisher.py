@@ -15,8 +15,9 @@ After any error in between, this object is spent: the process ends and a new one
 
 import dataclasses
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.files import FileLock, sync_directory
@@ -26,11 +27,12 @@ from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoi
 from sekisho.ledger.errors import CheckpointInvalid, LedgerFormatError, LogHalted, LogUnreadable
 from sekisho.ledger.index import INDEX, Index, IndexChange, IndexDamaged
 from sekisho.ledger.interfaces import Lifecycle
-from sekisho.ledger.journal import Journal, State
+from sekisho.ledger.journal import Journal, Source, State
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles
-from sekisho.ledger.merge import Intake, Interruptions, Merge, assemble, collect
+from sekisho.ledger.merge import Intake, Interruptions, Merge, OwnEntry, Taken, assemble, collect
 from sekisho.ledger.merkle import tree_root
-from sekisho.ledger.sources import Position, Sources
+from sekisho.ledger.salvage import Run
+from sekisho.ledger.sources import Position, Sources, WriteAheadSource
 from sekisho.ledger.storage import Disk, Storage
 from sekisho.ledger.tiles import TILE_WIDTH, Edge, TileName, partial_tiles
 
@@ -43,6 +45,9 @@ _REBUILD_BUNDLES: Final = 64  # entries of 64 bundles per transaction when the i
 _WRONG_DISK: Final = (
     "This data directory is a clone or an old copy of a log that went on elsewhere. Go on there, or enrol a new node"
 )
+
+
+_Result = TypeVar("_Result")
 
 
 class Identity(NamedTuple):
@@ -114,12 +119,34 @@ class Publisher:
 
         Raises LogHalted, WriteAheadDamaged, OSError, sqlite3.OperationalError; then this publisher is spent.
         """
+        return self._at_work(self._merge)
+
+    def _at_work(self, work: Callable[[], _Result]) -> _Result:
+        """Do `work`; if anything interrupts it, this publisher is spent."""
         if not self._usable:
             raise LogHalted("the publisher is not running", remedy="Start it anew; recovery sets right what broke off")
         self._usable = False
-        added = self._merge()
+        result = work()
         self._usable = True
-        return added
+        return result
+
+    def record(self, entry: OwnEntry) -> None:
+        """Log and publish an entry of the publisher's own; nothing if its id is in the log. Raises as `merge_once`."""
+        self._at_work(lambda: self._take(Intake(own=[entry]), self._state.watermark_us))
+
+    def salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
+        """Log what could be read of a dead writer whose log is damaged, close it, and log `told` with
+        that; how many entries that added.
+
+        For the holder of that writer's lock, who has kept a copy: the directory is removed. `runs` begin where the log
+        was merged to, and may leave gaps. A crash in between leaves the rest to the next salvage. Raises as
+        `merge_once`.
+        """
+        return self._at_work(lambda: self._salvage(source, runs, told))
+
+    def merged_to(self, writer: str) -> Source:
+        """Where a write-ahead log was merged to."""
+        return self._state.sources.get(writer, Source(self._beginning, 0))
 
     def run(self, stop: threading.Event) -> None:
         """Merge about once a second, at once while there is a backlog, until `stop`; errors travel."""
@@ -240,29 +267,49 @@ class Publisher:
         now_us = self._clock.now_us()
         sources = self._sources(self._root)
         closed = self._still_closed({source.name for source in sources})
+        if closed != self._state.closed:
+            self._state = dataclasses.replace(self._state, closed=closed)
         intake = collect(sources, self._state, closed, self._beginning, MERGE_BYTES_MAX)
         try:
             self.backlog = not intake.drained
-            merge = self._assemble(intake)
-            state = dataclasses.replace(
-                self._state,
-                sources=merge.sources,
-                closed=closed | {source.name for source in intake.ended},
-                publisher_seq=merge.publisher_seq,
-                watermark_us=now_us if intake.drained else self._state.watermark_us,
-            )
-            if merge.entries or state.sources != self._state.sources or state.closed != self._state.closed:
-                self._commit(merge, state)
-            else:
-                self._state = state
-                self._index.apply(None, state.size, state.root, state.watermark_us)
-            self._give_back(intake)
+            added = self._take(intake, now_us if intake.drained else self._state.watermark_us)
         finally:
             for lock in intake.locks:
                 lock.release()
         if self._journal.bytes > self._journal_bytes_max:
             self._begin_journal()
+        return added
+
+    def _take(self, intake: Intake, watermark_us: int) -> int:
+        """Commit and publish an intake; how many entries it adds."""
+        merge = self._assemble(intake)
+        state = dataclasses.replace(
+            self._state,
+            sources=merge.sources,
+            closed=self._state.closed | {source.name for source in intake.ended},
+            publisher_seq=merge.publisher_seq,
+            watermark_us=watermark_us,
+        )
+        if merge.entries or state.sources != self._state.sources or state.closed != self._state.closed:
+            self._commit(merge, state)
+        else:
+            self._state = state
+            self._index.apply(None, state.size, state.root, state.watermark_us)
+        self._give_back(intake)
         return len(merge.entries)
+
+    def _salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
+        added = used = 0
+        taken: list[Taken] = []
+        position = self.merged_to(source.name).position
+        for run in runs:
+            taken.append(Taken(source.name, run.first_seq, list(run.entries), run.position))
+            used, position = used + sum(map(len, run.entries)), run.position
+            if used >= MERGE_BYTES_MAX:
+                added += self._take(Intake(taken=taken), self._state.watermark_us)
+                taken, used = [], 0
+        taken.append(Taken(source.name, position.seq, [], position))
+        return added + self._take(Intake(taken=taken, ended=[source], own=[told]), self._state.watermark_us)
 
     def _give_back(self, intake: Intake) -> None:
         for source in intake.living:

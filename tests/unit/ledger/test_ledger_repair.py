@@ -1,0 +1,220 @@
+"""Repair: what was answered for is saved or named, nothing is believed that nothing proves, and it is all kept."""
+
+import shutil
+
+import pytest
+from ledger_fakes import Decisions, World
+from write_ahead_fixtures import draft, open_writer
+
+from sekisho.kernel import canonical
+from sekisho.kernel.files import FileLock, LockHeld
+from sekisho.ledger import frames
+from sekisho.ledger.audit import audit_integrity
+from sekisho.ledger.errors import LogHalted, WriteAheadDamaged
+from sekisho.ledger.log_files import LogFiles
+from sekisho.ledger.publisher import Identity, Publisher
+from sekisho.ledger.repair import Repair
+from sekisho.ledger.wal_reader import START, writers
+
+DECISION = b'{"attempt":1,"chosen":{"action":"sendRaw","deployment":"a"}}'
+
+
+class Site(World):
+    """A ledger whose write-ahead logs are real ones; what is `written` has been written by processes that died."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.ids_of = {}
+
+    async def written(self, *bodies, sizes=()):
+        """One dead process's log, an entry a frame, each synced before the next; its name."""
+        live = self.root.with_name("live")
+        writer = open_writer(live)
+        for body in bodies:
+            identifier = self.ids.new(self.clock.now_us())
+            self.ids_of.setdefault(writer.name, []).append(identifier)
+            kind = "decision" if body == DECISION else "change"
+            request = self.ids.new(self.clock.now_us()) if body == DECISION else None
+            await writer.append(draft(body, identifier=identifier, kind=kind, request=request))
+        await writer.close()
+        (self.root / "wal").mkdir(parents=True, exist_ok=True)
+        shutil.move(live / "wal" / writer.name, self.root / "wal" / writer.name)
+        return writer.name
+
+    def make_publisher(self):
+        return Publisher(
+            self.root, Identity(self.log_key, "tokyo"), Decisions(), self.clock, self.ids,
+            sources=writers, beginning=START,
+        )  # fmt: skip
+
+    def publish(self):
+        publisher = self.make_publisher()
+        publisher.start()
+        try:
+            publisher.merge_once()
+        finally:
+            publisher.close()
+
+    def repair(self, **options):
+        return Repair(self.root, [self.log_key.verifier], self.clock, **options)
+
+    def logged(self):
+        size = audit_integrity(self.root, self.log_key.verifier).size
+        return [canonical.decode(e) for _, entries in LogFiles(self.root).entries(0, size) for e in entries]
+
+    def damage(self, name, seq):
+        """Flip a bit in the frame that holds entry `seq`."""
+        path = self.root / "wal" / name / "00000000.seg"
+        data = bytearray(path.read_bytes())
+        header = frames.decode_segment_header(bytes(data[: frames.SEGMENT_HEADER_BYTES]))
+        found = list(frames.find_frames(bytes(data), mark=header.mark, offset=0))
+        data[next(f for f in found if f.seq == seq).offset + frames.FRAME_HEADER_BYTES + 30] ^= 1
+        path.write_bytes(data)
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path / "ledger")
+
+
+def numbers(entries, writer):
+    return [entry["seq"] for entry in entries if entry["writer"] == writer]
+
+
+async def test_a_sound_ledger_needs_nothing(site):
+    await site.written(b"{}", DECISION)
+    site.publish()
+    await site.written(b"{}")
+    assert site.repair().examine().clean
+    assert site.repair().repair(site.make_publisher).aside is None
+    assert not (site.root / "aside").exists()
+
+
+async def test_entries_behind_damage_are_saved_and_what_is_lost_is_named(site):
+    name = await site.written(*[b"{}"] * 3, DECISION, *[b"{}"] * 3)
+    site.damage(name, 2)
+    with pytest.raises(WriteAheadDamaged, match="sekisho ledger repair"):
+        site.publish()
+    (damaged,) = site.repair().examine().writers
+    assert [(gap.first, gap.end) for gap in damaged.lost] == [(2, 3)]
+    assert [trace.id for trace in damaged.traces] == [site.ids_of[name][2]]
+    done = site.repair().repair(site.make_publisher)
+    entries = site.logged()
+    assert numbers(entries, name) == [0, 1, 3, 4, 5, 6]
+    assert [e["body"]["ended"] for e in entries if e["kind"] == "outcome"] == ["interrupted"]
+    (told,) = [e["body"] for e in entries if e["body"].get("act") == "ledger.repair"]
+    assert (told["writer"], told["lost"], told["lost_count"]) == (name, [[2, 3]], 1)
+    assert (done.aside / "wal" / name / "00000000.seg").stat().st_size == 256 * 1024
+    assert site.repair().examine().clean
+    site.publish()
+    assert len(site.logged()) == len(entries)
+
+
+async def test_what_was_merged_before_the_damage_is_not_merged_again(site):
+    name = await site.written(*[b"{}"] * 4)
+    lock = FileLock(site.root / "wal" / name / "lock").acquire()  # it lives, so far
+    site.publish()
+    lock.release()
+    site.damage(name, 1)
+    path = site.root / "wal" / name / "00000000.seg"
+    path.write_bytes(path.read_bytes()[:-4096])  # the file itself is too short now
+    assert site.repair().examine().writers[0].readable == 0
+    site.repair().repair(site.make_publisher)
+    assert numbers(site.logged(), name) == [0, 1, 2, 3]
+
+
+async def test_a_segments_damaged_header_costs_nothing(site):
+    name = await site.written(*[b"{}"] * 3)
+    path = site.root / "wal" / name / "00000000.seg"
+    path.write_bytes(bytes(40) + path.read_bytes()[40:])
+    assert site.repair().examine().writers[0].lost == ()
+    site.repair().repair(site.make_publisher)
+    assert numbers(site.logged(), name) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("how", ["flipped", "gone", "cut"])
+async def test_a_damaged_journal_is_rebuilt_from_the_published_log(site, how):
+    alive = await site.written(*[b"{}"] * 3, DECISION)
+    lock = FileLock(site.root / "wal" / alive / "lock").acquire()
+    site.publish()
+    lock.release()
+    dead = await site.written(b"{}")
+    (journal,) = (site.root / "journal").iterdir()
+    data = journal.read_bytes()
+    if how == "gone":
+        journal.unlink()
+    else:
+        journal.write_bytes(data[:-1] if how == "cut" else data[:60] + bytes([data[60] ^ 1]) + data[61:])
+    with pytest.raises(LogHalted):
+        site.publish()
+    done = site.repair().repair(site.make_publisher)
+    assert done.findings.journal
+    entries = site.logged()
+    assert numbers(entries, alive) == [0, 1, 2, 3]
+    assert numbers(entries, dead) == [0]
+    assert [e["body"]["ended"] for e in entries if e["kind"] == "outcome"] == ["interrupted"]
+    own = [e["seq"] for e in entries if e["writer"] == "publisher"]
+    assert own == list(range(len(own)))
+    assert site.repair().examine().clean
+    site.publish()
+
+
+async def test_tiles_index_and_checkpoint_come_back(site):
+    await site.written(*[b"{}"] * 300)
+    site.publish()
+    before = len(site.logged())
+    shutil.rmtree(site.root / "tile/0")
+    shutil.rmtree(site.root / "tile/1")
+    (site.root / "index.sqlite").unlink()
+    (site.root / "checkpoint").write_text("nonsense")
+    done = site.repair().repair(site.make_publisher)
+    assert (done.aside / "checkpoint").read_text() == "nonsense"
+    assert done.rebuilt == 3
+    assert len(site.logged()) == before + 1
+
+
+async def test_a_lost_entry_is_named_and_comes_back_from_a_copy(site, tmp_path):
+    await site.written(*[b'{"x":"%d"}' % n for n in range(300)])
+    site.publish()
+    site.publish()  # the journal still has all of them
+    copy = tmp_path / "copy"
+    shutil.copytree(site.root / "tile", copy / "tile")
+    bundle = site.root / "tile/entries/000"
+    data = bundle.read_bytes()
+    bundle.write_bytes(data.replace(b'{"x":"77"}', b'{"x":"78"}'))
+    assert site.repair().examine().tree.lost == (), "the journal has it"
+    for path in (site.root / "journal").iterdir():
+        path.unlink()
+    findings = site.repair().examine()
+    assert findings.tree.lost == ((77, 78),)
+    with pytest.raises(LogHalted, match="--from"):
+        site.repair().repair(site.make_publisher)
+    site.repair(copies=[copy]).repair(site.make_publisher)
+    assert bundle.read_bytes() == data
+    assert len(site.logged()) == 301
+
+
+async def test_a_log_that_is_really_behind_what_was_published_is_refused(site, tmp_path):
+    await site.written(*[b"{}"] * 3)
+    site.publish()
+    old = tmp_path / "old"
+    shutil.copytree(site.root, old)
+    await site.written(*[b"{}"] * 3)
+    site.publish()
+    shutil.copy(site.root / "checkpoint", old / "checkpoint")  # all that this disk knows of the log's later life
+    site.root = old
+    with pytest.raises(LogHalted, match="does not lead to the root at 6"):
+        site.repair().repair(site.make_publisher)
+    assert not (old / "aside").exists()
+
+
+async def test_a_running_publisher_or_writer_is_left_alone(site):
+    name = await site.written(*[b"{}"] * 3)
+    with FileLock(site.root / "publish.lock"):
+        with pytest.raises(LockHeld, match="sekisho up"):
+            site.repair().examine()
+        with pytest.raises(LockHeld, match="sekisho up"):
+            site.repair().repair(site.make_publisher)
+    site.damage(name, 1)
+    with FileLock(site.root / "wal" / name / "lock"), pytest.raises(LogHalted, match="still runs"):
+        site.repair().repair(site.make_publisher)

@@ -121,6 +121,10 @@ class DataDirectory:
         return self.root / "ledger" / "enrolment"
 
     @property
+    def former_enrolments(self) -> Path:
+        return self.root / "ledger" / "enrolments"
+
+    @property
     def snapshots(self) -> Path:
         return self.root / "snapshots"
 
@@ -139,6 +143,14 @@ class DataDirectory:
     @property
     def log_key(self) -> Path:
         return self.root / "keys" / "log.key"
+
+    @property
+    def next_log_key(self) -> Path:
+        return self.root / "keys" / "log-next.key"
+
+    @property
+    def next_log(self) -> Path:
+        return self.root / "keys" / "log-next.json"
 
     @property
     def organisation_keys(self) -> Path:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import openai
 import pytest
 
 from journeys.installation import Installation, get, openai_client, sekisho, until
@@ -18,6 +19,7 @@ ASK = [{"role": "user", "content": "hello"}]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     with PlayingUpstream() as upstream, Installation(tmp_path_factory.mktemp("ledger") / "site") as installation:
+        installation.declare("organisations", "other", 'title = "Others"\n')
         installation.deployment("chat", upstream.port, path="/chat")
         installation.start()
         yield installation
@@ -78,6 +80,53 @@ def test_it_is_archived_while_it_runs_and_receipts_are_still_made(site, tmp_path
     assert ledger(site, "archive", "--to", site.root / "ledger", check=False).returncode == 2
 
 
+def verdict(site, path, file):
+    path.write_bytes(file)
+    return sekisho("verify", path, "--trust", site.root / "site.vkey", check=False).returncode
+
+
+def test_the_logs_key_is_replaced_while_it_runs(site, tmp_path):
+    before = site.receipt(ask(site))
+    new = json.loads(ledger(site, "rotate-key", "--json").stdout)["vkey"]
+    after = site.receipt(ask(site))
+    assert new in json.loads(after)["enrolment"]
+    assert new not in json.loads(before)["enrolment"]
+    assert [verdict(site, tmp_path / "receipt.json", file) for file in (before, after)] == [0, 0]
+    key = site.root / "keys/log.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert not (site.root / "keys/log-next.key").exists()
+
+
+def test_a_forgotten_organisation_is_refused_and_its_entries_are_unlinked(site, tmp_path):
+    made = ("keys", "create", "--name", "n", "--organisation", "other", site.root)
+    key = sekisho(*made).stdout.strip()
+    until(lambda: get(f"{site.base}/v1/models", key)[0] == 200, what="the new key's working")
+
+    def request():
+        with openai_client(site, key) as client:
+            try:
+                raw = client.chat.completions.with_raw_response.create(model="chat", messages=ASK)
+            except openai.PermissionDeniedError as error:
+                return error.code
+        return raw.headers["x-sekisho-receipt"]
+
+    wanted = request()
+    kept = site.receipt(wanted, key)
+    refused = sekisho("keys", "forget", "other", "--dir", site.root, check=False)
+    assert refused.returncode == 2
+    assert "--confirm other" in refused.stderr
+    sekisho("keys", "forget", "other", "--confirm", "other", "--dir", site.root)
+    until(lambda: request() == "organisation_key_forgotten", what="the refusal")
+    ask(site)  # another organisation's are served
+    status, body, _ = get(f"{site.base}/receipts/{wanted}", key)
+    assert (status, json.loads(body)["error"]["code"]) == (410, "receipt_unlinked")
+    assert verdict(site, tmp_path / "kept.json", kept) == 0
+    sekisho("keys", "renew", "other", "--dir", site.root)
+    new = until(lambda: (found := request()) != "organisation_key_forgotten" and found, what="the new key")
+    assert verdict(site, tmp_path / "new.json", site.receipt(new, key)) == 0
+    assert get(f"{site.base}/receipts/{wanted}", key)[0] == 410
+
+
 def test_damage_stops_control_names_the_command_and_is_repaired(site):
     """The whole story: a bit of a write-ahead log flips while control is away; nothing else is lost."""
     control = site.children()["control"]
@@ -117,6 +166,9 @@ def test_damage_stops_control_names_the_command_and_is_repaired(site):
         site.receipt(request)
     site.stop()
     entries = require_log_holds(site.root)
+    acts = [e["body"]["act"] for e in entries if e["kind"] == "change"]
+    told = {"ledger.key.rotate", "organisation.key.forget", "organisation.key.renew", "ledger.repair"}
+    assert [acts.count(act) for act in told] == [1, 1, 1, 1]
     assert [e["body"]["kept"] for e in entries if e["body"].get("act") == "ledger.repair"] == [
         os.path.basename(done["aside"])
     ]

@@ -1,12 +1,15 @@
 """An installation's ledger, joined: its publisher, its keys' public halves, its status, repair and archive."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from sekisho.app.keys import load_signing_key
+from sekisho.app.keys import LogKeyFiles, load_signing_key
 from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.kernel.clock import Clock, SystemClock
 from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.files import FileLock
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger.archive import Archiving, archive
@@ -17,13 +20,16 @@ from sekisho.ledger.status import LedgerStatus, read_status
 from sekisho.ledger.wal_reader import START, writers
 from sekisho.settings import DataDirectory, Settings, load_settings
 
+_ROTATION_S_MAX: Final = 30.0  # control merges each second, and after a backlog within some
+_ROTATION_LOOK_S: Final = 0.1
+
 
 def make_publisher(directory: DataDirectory, settings: Settings, clock: Clock, ids: IdSource) -> Publisher:
     """The installation's publisher, not yet started. Raises SekishoError if its key can't be read."""
-    signer = load_signing_key(directory.log_key, settings.installation.origin)
+    keys = LogKeyFiles(directory, settings.installation.origin)
     return Publisher(
         directory.ledger,
-        Identity(signer, settings.installation.site),
+        Identity(keys.current(), settings.installation.site, keys),
         GatewayLifecycle(),
         clock,
         ids,
@@ -66,6 +72,41 @@ def repair_ledger(root: Path, copies: Sequence[Path]) -> Repaired:
     directory, settings, clock = DataDirectory(root), load_settings(root), SystemClock()
     repair = Repair(directory.ledger, [log_verifier(directory)], clock, copies)
     return repair.repair(lambda: make_publisher(directory, settings, clock, IdSource()))
+
+
+def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
+    """Replace the log's key; returns the new one's public half, once it signs.
+
+    Under a running control it does that within a second; else it is done here. `site_key` is where the site's key is,
+    if not in the installation. Raises SekishoError.
+    """
+    directory, settings, clock, ids = DataDirectory(root), load_settings(root), SystemClock(), IdSource()
+    origin = settings.installation.origin
+    site_name = NoteVerifier.parse(directory.site_vkey.read_text()).name
+    site = load_signing_key(site_key or directory.site_key, site_name)
+    if site.verifier.vkey != directory.site_vkey.read_text().strip():
+        raise SekishoError(
+            f"that key is not the one of {directory.site_vkey}", remedy="Name the site's own: --site-key"
+        )
+    keys = LogKeyFiles(directory, origin)
+    new = keys.stage(site, ids.new(clock.now_us()), "operator")
+    deadline = time.monotonic() + _ROTATION_S_MAX
+    while directory.next_log.exists():
+        if time.monotonic() > deadline:
+            raise SekishoError(
+                "the new key is staged, and control has not taken it over yet",
+                remedy="See its log and `sekisho ledger status`; it does so at its next merge",
+            )
+        if FileLock.is_held(directory.ledger / "publish.lock"):
+            time.sleep(_ROTATION_LOOK_S)
+            continue
+        publisher = make_publisher(directory, settings, clock, ids)
+        publisher.start()
+        try:
+            publisher.merge_once()
+        finally:
+            publisher.close()
+    return new
 
 
 def archive_ledger(root: Path, cold: Path, keep: int) -> Archiving:

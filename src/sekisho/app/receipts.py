@@ -11,10 +11,13 @@ from sekisho.gateway.entries import DECISION
 from sekisho.gateway.interfaces import ReceiptAnswer
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.notes import NoteVerifier
+from sekisho.ledger.errors import LogUnreadable, ReceiptInvalid
+from sekisho.ledger.interfaces import CommitmentKeyForgotten
 from sekisho.ledger.reader import LogReader
 from sekisho.ledger.receipts import build_receipt
 from sekisho.settings import DataDirectory
 
+_READS_MAX: Final = 3  # a rotation of the log's key is over in one
 _THREADS: Final = 2  # a proof takes about a millisecond; receipts must not crowd out the request path
 
 
@@ -43,6 +46,15 @@ class LogReceipts:
 
     def _read(self, request_id: str, organisation: str | None) -> ReceiptAnswer:
         """None: of any organisation."""
+        for _ in range(_READS_MAX):
+            enrolment = self._directory.enrolment.read_text()
+            answer = self._read_under(enrolment, request_id, organisation)
+            if self._directory.enrolment.read_text() == enrolment:
+                return answer
+        raise LogUnreadable("the log's enrolment changes again and again", remedy="Try again")
+
+    def _read_under(self, enrolment: str, request_id: str, organisation: str | None) -> ReceiptAnswer:
+        """`enrolment` fits the checkpoint only if it is still there afterwards: the log's key may be replaced."""
         state = self._reader.state(request_id, self._clock.now_us())
         found = (_organisation(orjson.loads(proven.entry)) for proven in state.entries)
         owners = {owner for owner in found if owner is not None}
@@ -52,9 +64,11 @@ class LogReceipts:
             return ReceiptAnswer(state.state)
         (owner,) = owners
         site_key = NoteVerifier.parse(self._directory.site_vkey.read_text())
-        enrolment = self._directory.enrolment.read_text()
-        key = self._keys.key(owner)
-        return ReceiptAnswer("complete", build_receipt(request_id, site_key, enrolment, state.entries, key))
+        try:
+            key = self._keys.key(owner)
+            return ReceiptAnswer("complete", build_receipt(request_id, site_key, enrolment, state.entries, key))
+        except (CommitmentKeyForgotten, ReceiptInvalid):
+            return ReceiptAnswer("unlinked")  # the key that it was committed with is no more
 
 
 def _organisation(envelope: dict[str, Any]) -> str | None:

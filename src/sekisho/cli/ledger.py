@@ -1,4 +1,4 @@
-"""`sekisho ledger`: look at the ledger, repair it, archive it."""
+"""`sekisho ledger`: look at the ledger, repair it, archive it, replace its key."""
 
 import argparse
 import json
@@ -20,10 +20,10 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `sekisho ledger status|repair|archive`."""
+    """Declare `sekisho ledger status|repair|archive|rotate-key`."""
     parser.description = "Look at an installation's ledger, repair it after damage, or archive its older entries."
     parser.epilog = "See docs/ledger.md. exit status: 0 well; 1 damaged, or it did not work; 2 the command line is off"
-    acts = parser.add_subparsers(dest="act", required=True, metavar="status|repair|archive")
+    acts = parser.add_subparsers(dest="act", required=True, metavar="status|repair|archive|rotate-key")
 
     status = acts.add_parser(
         "status",
@@ -60,7 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     archive.add_argument("--to", required=True, type=Path, dest="cold", metavar="COLD", help="the cold directory")
     archive.add_argument("--keep", type=int, default=_KEEP_DEFAULT, help="newest entries that stay (%(default)s)")
     add_directory(archive)
-    for act in (status, repair, archive):
+    rotate = acts.add_parser(
+        "rotate-key",
+        help="replace the key that signs the log",
+        description=(
+            "Make a new key for the log and have it take the old one's place: the site's key enrols it, an entry of\n"
+            "the log names it, both sign the checkpoint that covers that entry, and from then on it signs alone. The\n"
+            "old key is destroyed; receipts and checkpoints that it signed stay valid. Works while control runs."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    rotate.add_argument("--site-key", type=Path, metavar="FILE", help="the site's key, if not keys/site.key")
+    add_directory(rotate)
+    for act in (status, repair, archive, rotate):
         act.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
@@ -71,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _status(arguments, directory)
     if arguments.act == "repair":
         return _repair(arguments, directory)
+    if arguments.act == "rotate-key":
+        return _rotate(arguments, directory)
     return _archive(arguments, directory)
 
 
@@ -212,6 +226,17 @@ def _archive(arguments: argparse.Namespace, directory: Path) -> int:
         return EXIT_DONE
     print(f"{arguments.cold} is a whole copy of the log: {done.size} entries, audited.")
     print(f"{done.moved} entry bundles ({_bytes(done.moved_bytes)}) left this disk.")
+    return EXIT_DONE
+
+
+def _rotate(arguments: argparse.Namespace, directory: Path) -> int:
+    from sekisho.app.ledger import rotate_log_key
+
+    new = rotate_log_key(directory, arguments.site_key)
+    if arguments.json:
+        print(json.dumps({"vkey": new.vkey}))
+    else:
+        print(f"The log is signed by a new key:\n{new.vkey}\nAuditors need nothing new: they pin the site's key.")
     return EXIT_DONE
 
 

@@ -9,7 +9,7 @@ import binascii
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -60,8 +60,29 @@ class NoteVerifier:
             raise NoteError(f"the signature of {self.name} does not verify") from None
 
 
+class Signer(Protocol):
+    """Whoever can sign under a name: a key file here, or a device that never lets the key out (PKCS#11)."""
+
+    @property
+    def verifier(self) -> NoteVerifier: ...
+
+    def signature(self, text: str) -> bytes:
+        """Ed25519 over the text's bytes: 64 bytes. May block; raises NoteError or OSError if it can't sign now."""
+        ...
+
+
+def sign_note(text: str, signers: Iterable[Signer]) -> str:
+    """The whole note: `text` (which ends in a newline), the empty line and a signature line of each signer."""
+    _require_text(text)
+    lines = []
+    for signer in signers:
+        encoded = base64.b64encode(signer.verifier.key_id + signer.signature(text)).decode()
+        lines.append(f"{_DASH}{signer.verifier.name} {encoded}\n")
+    return f"{text}\n{''.join(lines)}"
+
+
 class NoteSigner:
-    """A private key under a name. Raises NoteError if the name can't stand in a note."""
+    """A private key under a name, in memory. Raises NoteError if the name can't stand in a note."""
 
     def __init__(self, name: str, private_key: Ed25519PrivateKey) -> None:
         if not _is_name(name):
@@ -70,10 +91,11 @@ class NoteSigner:
         self.verifier = NoteVerifier(name, private_key.public_key().public_bytes_raw())
 
     def sign(self, text: str) -> str:
-        """The whole note: `text` (which ends in a newline), the empty line and our signature line."""
-        _require_text(text)
-        signature = self.verifier.key_id + self._private_key.sign(text.encode())
-        return f"{text}\n{_DASH}{self.verifier.name} {base64.b64encode(signature).decode()}\n"
+        """The whole note, with our signature line alone."""
+        return sign_note(text, [self])
+
+    def signature(self, text: str) -> bytes:
+        return self._private_key.sign(text.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 LedgerError
 ├── LedgerFull            no room to record: nothing was appended, so nothing may be sent
 ├── EntryTooLarge         an entry beyond ENTRY_BYTES_MAX
+├── CommitmentKeyForgotten  the key that content of an organisation is committed with was destroyed
 ├── WriteAheadDamaged     a write-ahead log that lost bytes which had been synced
 ├── LogHalted             the log may not go on: going on could sign two histories, or lose entries
 ├── LedgerFormatError     files on disk in a format that this version does not read
@@ -29,6 +30,12 @@ class LedgerFull(LedgerError):
 
 class EntryTooLarge(LedgerError):
     """An entry beyond ENTRY_BYTES_MAX. Nothing was appended."""
+
+
+class CommitmentKeyForgotten(LedgerError):
+    """The organisation's commitment key was destroyed: nothing new can be committed, nothing old linked to content."""
+
+    code = "organisation_key_forgotten"
 
 
 class WriteAheadDamaged(LedgerError):

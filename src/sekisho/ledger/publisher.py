@@ -22,11 +22,11 @@ from typing import Final, NamedTuple, TypeVar
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.files import FileLock, sync_directory
 from sekisho.kernel.ids import IdSource
-from sekisho.kernel.notes import NoteSigner
+from sekisho.kernel.notes import SignedNote, Signer
 from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from sekisho.ledger.errors import CheckpointInvalid, LedgerFormatError, LogHalted, LogUnreadable
 from sekisho.ledger.index import INDEX, Index, IndexChange, IndexDamaged
-from sekisho.ledger.interfaces import Lifecycle
+from sekisho.ledger.interfaces import KeyRotation, Lifecycle, StagedKey
 from sekisho.ledger.journal import Journal, Source, State
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles
 from sekisho.ledger.merge import Intake, Interruptions, Merge, OwnEntry, Taken, assemble, collect
@@ -51,10 +51,11 @@ _Result = TypeVar("_Result")
 
 
 class Identity(NamedTuple):
-    """Who signs, and where: the log's key, and the site that stands in our own entries."""
+    """Who signs, and where: the log's key, the site that stands in our own entries, and how the key is replaced."""
 
-    signer: NoteSigner
+    signer: Signer
     site: str
+    rotation: KeyRotation | None = None
 
 
 class Publisher:
@@ -78,6 +79,8 @@ class Publisher:
     ) -> None:
         self._root = root
         self._signer = identity.signer
+        self._rotation = identity.rotation
+        self._introduced: Signer | None = None  # signs beside the present key while it takes its place
         self._lifecycle = lifecycle
         self._clock = clock
         self._sources = sources
@@ -264,6 +267,9 @@ class Publisher:
     # Merging
 
     def _merge(self) -> int:
+        staged = self._rotation.staged() if self._rotation is not None else None
+        if staged is not None:
+            self._rotate(staged)
         now_us = self._clock.now_us()
         sources = self._sources(self._root)
         closed = self._still_closed({source.name for source in sources})
@@ -405,5 +411,33 @@ class Publisher:
                 )
             if published.size == state.size:
                 return
-        checkpoint = Checkpoint(self._signer.verifier.name, state.size, state.root)
-        self._storage.replace(self._root / CHECKPOINT, sign_checkpoint(checkpoint, self._signer).encode())
+        self._put_checkpoint(Checkpoint(self._signer.verifier.name, state.size, state.root))
+
+    def _put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        signers = [self._signer] if self._introduced is None else [self._signer, self._introduced]
+        self._storage.replace(self._root / CHECKPOINT, sign_checkpoint(checkpoint, *signers).encode())
+
+    def _rotate(self, staged: StagedKey) -> None:
+        """Replace the log's key. A crash leaves the old key in force or the new one, and both fit what is published.
+
+        1. An entry tells of the new key; the checkpoint that covers it is signed by both.
+        2. Enrolment and key files advance.
+        3. From here on the new key signs alone.
+        """
+        self._introduced = staged.signer
+        body = {
+            "act": "ledger.key.rotate",
+            "origin": self._signer.verifier.name,
+            "vkey": staged.signer.verifier.vkey,
+            "vkey_before": self._signer.verifier.vkey,
+        }
+        told = OwnEntry("change", staged.actor, body, staged.entry_id)
+        self._take(Intake(own=[told]), self._state.watermark_us)
+        published = self._published()
+        if published is None:
+            raise LogHalted("the published checkpoint has gone", remedy=_WRONG_DISK)
+        if not SignedNote.parse(self._files.checkpoint() or "").verified_by([staged.signer.verifier]):
+            self._put_checkpoint(published)  # the same root: a crash came between the entry and its checkpoint
+        if self._rotation is not None:
+            self._rotation.advance()
+        self._signer, self._introduced = staged.signer, None

@@ -125,6 +125,10 @@ class DataDirectory:
         return self.root / "ledger" / "enrolments"
 
     @property
+    def former_logs(self) -> Path:
+        return self.root / "ledger" / "former"
+
+    @property
     def snapshots(self) -> Path:
         return self.root / "snapshots"
 

@@ -37,6 +37,8 @@ COMMANDS: Final = (
     Command("control", "To run an installation", "run the control process only"),
     Command("engine", "To run an installation", "serve models on this machine with llama.cpp, and declare them"),
     Command("ledger", "To run an installation", "look at the ledger, repair it, archive its older entries"),
+    Command("backup", "To run an installation", "copy an installation while it runs, verified"),
+    Command("restore", "To run an installation", "make an installation out of a backup, as a new node"),
     Command("console", "To run an installation", "issue a one-time token to sign in to the console"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),

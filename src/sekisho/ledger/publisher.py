@@ -25,7 +25,8 @@ from sekisho.kernel.ids import IdSource
 from sekisho.kernel.notes import SignedNote, Signer
 from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from sekisho.ledger.errors import CheckpointInvalid, LedgerFormatError, LogHalted, LogUnreadable
-from sekisho.ledger.index import INDEX, Index, IndexChange, IndexDamaged
+from sekisho.ledger.index import INDEX, Index, IndexDamaged
+from sekisho.ledger.indexing import fill_index
 from sekisho.ledger.interfaces import KeyRotation, Lifecycle, StagedKey
 from sekisho.ledger.journal import Journal, Source, State
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles
@@ -41,7 +42,6 @@ MERGE_BYTES_MAX: Final = 16 << 20  # bounds a merge's memory (about six times as
 JOURNAL_BYTES_MAX: Final = 64 << 20  # bounds recovery (about two seconds) and what stands on disk twice
 INTERVAL_SECONDS: Final = 1.0
 PUBLISHER: Final = "publisher"  # the writer's name in the publisher's own entries
-_REBUILD_BUNDLES: Final = 64  # entries of 64 bundles per transaction when the index is rebuilt
 _WRONG_DISK: Final = (
     "This data directory is a clone or an old copy of a log that went on elsewhere. Go on there, or enrol a new node"
 )
@@ -251,17 +251,16 @@ class Publisher:
         self._fill_index(size)
 
     def _fill_index(self, first: int) -> None:
-        """Bring the index from `first` entries up to the tree, in transactions of a bounded number of entries."""
-        while first < self._state.size:
-            end = min(self._state.size, (first // TILE_WIDTH + _REBUILD_BUNDLES) * TILE_WIDTH)
-            change = IndexChange()
-            for leaf, entries in self._files.entries(first, self._state.size):
-                if leaf >= end:
-                    break
-                for offset, entry in enumerate(entries):
-                    change.add(leaf + offset, self._interruptions.see(self._interruptions.read(entry)))
-            self._index.apply(change, end, self._files_root(end), 0)
-            first = end
+        """Bring the index from `first` entries up to the tree."""
+        interruptions = self._interruptions
+        fill_index(
+            self._index,
+            self._files,
+            first,
+            self._state.size,
+            lambda entry: interruptions.see(interruptions.read(entry)),
+            self._files_root,
+        )
         self._index.apply(None, self._state.size, self._state.root, self._state.watermark_us)
 
     # Merging

@@ -10,6 +10,7 @@ from typing import Final
 
 import uvicorn
 
+from sekisho.app.clock import installation_clock, watch_clock
 from sekisho.app.console import ConsoleServices, served
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
@@ -40,7 +41,7 @@ async def run_control(root: Path, settings: Settings, listener: socket.socket, *
     """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
     on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
-    clock, ids = SystemClock(), IdSource()
+    clock, ids = installation_clock(directory.ledger), IdSource()
     publisher = make_publisher(directory, settings, clock, ids)
     try:
         await asyncio.to_thread(publisher.start)
@@ -79,13 +80,13 @@ async def _run(
     publishing = asyncio.create_task(asyncio.to_thread(publisher.run, stop_publishing))
     relaying = asyncio.create_task(_relay_outbox(register, writer))
     reloading = asyncio.create_task(reloader.run())
+    watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    relaying.cancel()
-    reloading.cancel()
-    await asyncio.gather(waiting, relaying, reloading, return_exceptions=True)
+    for task in (waiting, relaying, reloading, watching):
+        task.cancel()
+    await asyncio.gather(waiting, relaying, reloading, watching, return_exceptions=True)
     server.should_exit = True
     await serving
     await writer.close()

@@ -111,6 +111,10 @@ def _described(status: "LedgerStatus") -> Iterable[str]:
         f"disk budget    {disk.used_percent} % used: {_bytes(disk.unmerged_bytes)} of {_bytes(disk.budget_bytes)} "
         f"unmerged; {_bytes(disk.free_bytes)} free"
     )
+    if status.clock is not None:
+        yield f"clock          floor {rfc3339(status.clock.floor_us)}, trusted {rfc3339(status.clock.trusted_us)}"
+        for jump in status.clock.jumps:
+            yield f"  jumped by {jump.by_us / 1e6:+.1f} s, {rfc3339(jump.at_us)}"
     if status.archive is not None:
         yield f"archive        {status.archive}"
     yield f"writers        {len(status.writers)}"

@@ -14,7 +14,9 @@ import orjson
 from sekisho.kernel.errors import NoteError
 from sekisho.kernel.files import FileLock
 from sekisho.kernel.notes import NoteVerifier, SignedNote
+from sekisho.ledger import clock_watch
 from sekisho.ledger.checkpoint import Checkpoint
+from sekisho.ledger.clock_watch import ClockState
 from sekisho.ledger.errors import CheckpointInvalid, LogUnreadable
 from sekisho.ledger.index import INDEX, IndexReader
 from sekisho.ledger.journal import Source, State, journal_files, read_journal
@@ -78,6 +80,7 @@ class LedgerStatus:
     writers: tuple[WriterStatus, ...]
     sizes: dict[str, int]  # bytes by kind of file
     disk: DiskBudget
+    clock: ClockState | None
     archive: str | None
     aside: tuple[str, ...]
     damage: tuple[str, ...]
@@ -97,6 +100,7 @@ class LedgerStatus:
         return {
             "archive": self.archive,
             "aside": list(self.aside),
+            "clock": None if self.clock is None else {**self.clock.as_object(), "suspect": self.clock.suspect},
             "damage": list(self.damage),
             "disk": {**self.disk._asdict(), "used_percent": self.disk.used_percent},
             "lag_entries": self.lag_entries,
@@ -158,6 +162,7 @@ def _look(root: Path, verifiers: list[NoteVerifier], reserve_bytes: int, now_us:
         writers=found,
         sizes=sizes,
         disk=disk,
+        clock=_clock(root, damage),
         archive=None if cold is None else str(cold),
         aside=tuple(_aside(root)),
         damage=tuple(damage),
@@ -177,6 +182,12 @@ def _with_warnings(status: LedgerStatus, now_us: int) -> LedgerStatus:
         warnings.append(f"entries wait for {(now_us - oldest) // 1_000_000} s to be merged: see that control runs")
     if status.archive is not None and not Path(status.archive).is_dir():
         warnings.append(f"the archive {status.archive} is not there: older entries can't be read")
+    if status.clock is not None and status.clock.suspect:
+        seconds = status.clock.ahead_us / 1e6
+        warnings.append(
+            f"the clock is suspect: it shows {abs(seconds):.1f} s {'more' if seconds > 0 else 'less'} than elapsed time"
+            " vouches for. Set it right; if it is right, start this machine anew when that suits"
+        )
     return dataclasses.replace(status, warnings=tuple(warnings))
 
 
@@ -229,6 +240,15 @@ def _require_agreement(root: Path, checkpoint: Checkpoint | None, state: State, 
                 damage.append(f"the hash tiles do not lead to the published root at {checkpoint.size} entries")
     except LogUnreadable as error:
         damage.append(error.message)
+
+
+def _clock(root: Path, damage: list[str]) -> ClockState | None:
+    try:
+        state = clock_watch.load(root)
+    except LogUnreadable as error:
+        damage.append(error.message)
+        return None
+    return None if state is None else state.at(clock_watch.read_clocks())
 
 
 def _require_index(root: Path, damage: list[str]) -> None:

@@ -108,7 +108,7 @@ class Publisher:
         """Take the lock and recover. Raises LockHeld, LogHalted, LedgerFormatError, OSError."""
         for directory in (self._root, self._root / "wal", self._root / "journal"):
             directory.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
+        self._lock.acquire_patiently()
         try:
             self._require_format()
             self._recover()

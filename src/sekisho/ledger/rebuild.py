@@ -120,9 +120,6 @@ class Tree:
         for entries in self._bundles(name):
             if len(entries) == name.width:
                 yield b"".join(map(leaf_hash, entries))
-        first = name.number * TILE_WIDTH
-        if all(leaf in self._logged for leaf in range(first, first + name.width)):
-            yield b"".join(leaf_hash(self._logged[leaf]) for leaf in range(first, first + name.width))
         for source in self._sources:
             data = _read(source, TileName(0, name.number, name.width))
             if data is not None and len(data) == name.width * HASH_BYTES:
@@ -204,6 +201,23 @@ class Tree:
             data = _read(source, name)
             if data is not None:
                 yield _decode(data)
+        if pieced := self._pieced(name):
+            yield pieced
+
+    def _pieced(self, name: TileName) -> list[bytes]:
+        """The bundle as far as the journal and narrower partial ones have it, each going on where another ends."""
+        first = name.number * TILE_WIDTH
+        narrower: list[bytes] = []
+        for source in self._sources:
+            for path in (source.root / name.partials_directory).glob("[0-9]*"):
+                narrower = max(narrower, _decode(path.read_bytes())[: name.width], key=len)
+        entries: list[bytes] = []
+        for offset in range(name.width):
+            entry = self._logged.get(first + offset) or (narrower[offset] if offset < len(narrower) else None)
+            if entry is None:
+                break
+            entries.append(entry)
+        return entries
 
     def _compare(self, name: TileName, right: bytes, write: Write) -> None:
         if _read(self._sources[0], name) != right:

@@ -30,12 +30,13 @@ from sekisho.ledger.errors import CheckpointInvalid, LogHalted, LogUnreadable
 from sekisho.ledger.journal import Journal, Source, State, journal_files, read_journal, readable_records
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles, archived_directory
 from sekisho.ledger.merge import OwnEntry
+from sekisho.ledger.mirror import tiles_of
 from sekisho.ledger.publisher import PUBLISHER, Publisher
 from sekisho.ledger.rebuild import Range, Tree, TreeFindings
 from sekisho.ledger.salvage import Lost, Trace, lost_between, readable_runs, traces
 from sekisho.ledger.segments import DIRECTORY_MODE, LOCK_NAME
 from sekisho.ledger.sources import Position
-from sekisho.ledger.storage import Disk
+from sekisho.ledger.storage import Disk, Storage
 from sekisho.ledger.tiles import TileName
 from sekisho.ledger.wal_reader import START, WriteAheadReader, writers
 
@@ -91,9 +92,15 @@ class Repair:
     """
 
     def __init__(
-        self, root: Path, verifiers: Sequence[NoteVerifier], clock: Clock, copies: Sequence[Path] = ()
+        self,
+        root: Path,
+        verifiers: Sequence[NoteVerifier],
+        clock: Clock,
+        copies: Sequence[Path] = (),
+        storage: Storage | None = None,
     ) -> None:
         self._root = root
+        self._storage = storage or Disk()
         self._verifiers = verifiers
         self._clock = clock
         self._copies = copies
@@ -113,7 +120,7 @@ class Repair:
         """
         lock = FileLock(self._root / "publish.lock")
         try:
-            lock.acquire()
+            lock.acquire_patiently()
         except LockHeld:
             raise LockHeld("control is running and publishes this log", remedy="Stop `sekisho up` first") from None
         with lock:
@@ -154,16 +161,14 @@ class Repair:
             state = None
         if state is None and checkpoint is None and (journal or problem):
             refused.append(f"neither the journal nor the checkpoint can be relied on. {_FROM}")
-        size, root = _known(state, checkpoint)
-        tree = Tree(self._root, size, root, logged=self._logged(), copies=self._copies)
-        found = tree.check()
+        tree, found = self._examine_tree(state, checkpoint, problem)
         if not found.holds:
-            refused.append(f"what is left of the tiles does not lead to the root at {size} entries. {_FROM}")
+            refused.append(f"what is left of the tiles does not lead to the root at {found.size} entries. {_FROM}")
         elif journal is not None and found.lost:
             refused.append(f"the journal can't be rebuilt while entries of the log are lost. {_FROM}")
         rebuilding = journal is not None and not refused
         if rebuilding:
-            state = self._rebuilt_state(size, root, tree)
+            state = self._rebuilt_state(*_known(None, checkpoint), tree)
         self._state, self._tree = state, tree
         damaged = self._examine_writers(state, everyone=rebuilding) if state is not None else ()
         refused += [
@@ -193,6 +198,22 @@ class Repair:
             return Checkpoint.parse(signed.text), None
         except (LogUnreadable, CheckpointInvalid, NoteError) as error:
             return None, error.message
+
+    def _examine_tree(
+        self, state: State | None, checkpoint: Checkpoint | None, problem: str | None
+    ) -> tuple[Tree, TreeFindings]:
+        """At the journal's size. But where a crash came between a merge and its checkpoint, what is beyond that is
+        written by the publisher's start; if what is published is whole, there is nothing to repair."""
+        logged = self._logged()
+        size, root = _known(state, checkpoint)
+        published, published_root = _known(None, checkpoint)
+        if state is not None and problem is None and published < size:
+            tree = Tree(self._root, published, published_root, logged=logged, copies=self._copies)
+            found = tree.check()
+            if found == TreeFindings(published, True, (), ()):
+                return tree, found
+        tree = Tree(self._root, size, root, logged=logged, copies=self._copies)
+        return tree, tree.check()
 
     def _logged(self) -> dict[int, bytes]:
         """Entries by leaf, as the journal still has them."""
@@ -236,7 +257,7 @@ class Repair:
     def _repair_tree(self, findings: Findings, aside: "_Aside") -> int:
         if self._tree is None or not findings.tree.rebuildable:
             return 0
-        storage = Disk()
+        storage = self._storage
         written: list[Path] = []
 
         def write(name: TileName, data: bytes) -> None:
@@ -255,7 +276,10 @@ class Repair:
             raise AssertionError("an examination that refused nothing knows the state")
         for path in journal_files(self._root / "journal"):
             aside.keep(path)
-        journal = Journal(self._root / "journal", Disk())
+        # A file that the old journal could have brought back must not be lost to a power cut once that has gone.
+        there = [self._root / name.path for name in tiles_of(self._state.size)]
+        self._storage.sync([path for path in there if path.exists()], self._root)
+        journal = Journal(self._root / "journal", self._storage)
         journal.create(self._state)
         journal.close()
 

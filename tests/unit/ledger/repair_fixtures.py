@@ -38,10 +38,10 @@ class Site(World):
         shutil.move(live / "wal" / writer.name, self.root / "wal" / writer.name)
         return writer.name
 
-    def make_publisher(self):
+    def make_publisher(self, storage=None):
         return Publisher(
             self.root, Identity(self.log_key, "tokyo"), Decisions(), self.clock, self.ids,
-            sources=writers, beginning=START,
+            sources=writers, beginning=START, storage=storage,
         )  # fmt: skip
 
     def publish(self):

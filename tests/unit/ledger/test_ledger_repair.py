@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from ledger_fakes import BreakingDisk, DiskBroke
 from repair_fixtures import DECISION, Site
 
 from sekisho.kernel.files import FileLock, LockHeld
@@ -155,3 +156,61 @@ async def test_a_running_publisher_or_writer_is_left_alone(site):
     site.damage(name, 1)
     with FileLock(site.root / "wal" / name / "lock"), pytest.raises(LogHalted, match="still runs"):
         site.repair().repair(site.make_publisher)
+
+
+async def test_a_crash_between_a_merge_and_its_checkpoint_is_not_damage(site):
+    await site.written(*[b"{}"] * 3)
+    site.publish()
+    await site.written(*[b"{}"] * 3)
+    counting = BreakingDisk()
+    publisher = site.make_publisher(counting)
+    publisher.start()
+    before = counting.count
+    publisher.close()
+    for step in (before + 1, before + 3):
+        publisher = site.make_publisher(BreakingDisk(step))
+        publisher.start()
+        with pytest.raises(DiskBroke):
+            publisher.merge_once()
+        publisher.close()
+        assert site.repair().examine().clean
+        site.publish()
+        await site.written(*[b"{}"] * 3)
+
+
+@pytest.mark.parametrize("persisted", [False, True], ids=["failed", "failed but persisted"])
+async def test_a_repair_that_breaks_off_anywhere_is_finished_by_the_next(site, tmp_path, persisted):
+    alive = await site.written(*[b"{}"] * 3, DECISION)
+    lock = FileLock(site.root / "wal" / alive / "lock").acquire()
+    site.publish()
+    lock.release()
+    damaged = await site.written(*[b"{}"] * 4)
+    site.damage(damaged, 1)
+    (journal,) = (site.root / "journal").iterdir()
+    journal.write_bytes(journal.read_bytes()[:-1])
+    shutil.rmtree(site.root / "tile/0")
+    original, root = site.root, tmp_path / "original"
+    shutil.copytree(original, root)
+    step = 0
+    while True:
+        shutil.rmtree(original)
+        shutil.copytree(root, original)
+        disk = BreakingDisk(step, persisted=persisted)
+        try:
+            site.repair(storage=disk).repair(lambda disk=disk: site.make_publisher(disk))
+        except DiskBroke:
+            disk.power_cut()
+        else:
+            break
+        site.repair().repair(site.make_publisher)
+        site.publish()
+        entries = site.logged()
+        assert numbers(entries, alive) == [0, 1, 2, 3], step
+        assert numbers(entries, damaged) == [0, 2, 3], step
+        assert [e["seq"] for e in entries if e["writer"] == "publisher"] == list(
+            range(sum(e["writer"] == "publisher" for e in entries))
+        )
+        assert {e["body"]["writer"] for e in entries if "writer" in e["body"]} >= {damaged}
+        assert site.repair().examine().clean
+        step += 1
+    assert step > 8

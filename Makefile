@@ -36,10 +36,12 @@ check: setup ## style, types, layers, unit tests and vectors
 
 test: setup ## all tests but the long ones, at most 10 minutes
 	@requirements/system-packages strace=strace chromium=chromium chromedriver=chromium-driver || true
+	@requirements/node-packages || true
 	@$(PYTEST) timeout --signal=INT --kill-after=30 $(TEST_SECONDS_MAX) $(VENV)/pytest -q $(PARALLEL) -m "not long" tests $(ARGS)
 
 test-full: setup ## all tests, the long ones too
 	@requirements/system-packages strace=strace chromium=chromium chromedriver=chromium-driver
+	@requirements/node-packages
 	@$(PYTEST) $(VENV)/pytest -q $(PARALLEL) tests $(ARGS)
 
 bench: setup ## measure, the gateway beside nginx; ARGS=publisher (decide, …) runs one of bench/
@@ -55,5 +57,5 @@ lock: setup ## resolve requirements/lock.txt anew; ARGS=--upgrade takes newer ve
 	  --no-emit-index-url --no-emit-find-links --no-emit-options --output-file requirements/lock.txt $(ARGS)
 
 clean: ## remove what was made, .venv too
-	rm -rf .venv build dist demo-data .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist demo-data tests/oidc_provider/node_modules .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests $(wildcard bench) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 As in `bench/gateway.py` one worker has one core, everything else the other. CPU per request is the figure to compare:
 it depends less than the rate on who else is busy. Loopback only, bounded in time and in requests.
 
-    python bench/variants.py [--seconds 6] [--rounds 2] [--only tls|scale|memory] [--requests 1000000]
+    python bench/variants.py [--seconds 6] [--rounds 2] [--only tls|oidc|scale|memory] [--requests 1000000]
 """
 
 import argparse
@@ -37,7 +37,8 @@ from gateway import (
 
 DEPLOYMENTS, KEYS = 1_000, 10_000
 SEKISHO = [sys.executable, "-m", "sekisho"]
-_VARIANTS = ("plain", "tls", "scale")
+_VARIANTS = ("plain", "tls", "oidc", "scale")
+VERIFICATIONS = 300  # of each algorithm
 
 
 class Running:
@@ -58,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", choices=("tls", "scale", "memory"))
+    parser.add_argument("--only", choices=("tls", "oidc", "scale", "memory"))
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the memory run")
     arguments = parser.parse_args()
     if len(os.sched_getaffinity(0)) < 2:
@@ -68,6 +69,8 @@ def main() -> None:
         if arguments.only != "memory":
             names = _VARIANTS if arguments.only is None else ("plain", arguments.only)
             compare(Path(temporary), names, arguments)
+            if "oidc" in names:
+                verifications()
         if arguments.only in (None, "memory"):
             memory(Path(temporary), arguments)
 
@@ -87,6 +90,62 @@ def compare(temporary: Path, names: tuple[str, ...], arguments: argparse.Namespa
         print(
             f"  median   {name:<8} {statistics.median(rates):8,.0f}/s  {statistics.median(cpus) * 1e6:5.0f} µs CPU each"
         )
+
+
+def verifications() -> None:
+    """What a token costs when it comes first, by how it is signed, and when it is known."""
+    from issuer_keys import jwk, key_set, token
+    from sekisho.catalog.interfaces import TOKEN_ALGORITHMS, Boundary, Catalogue, Issuer, Organisation
+    from sekisho.identity.callers import Callers
+    from sekisho.identity.key_set import read_key_set
+    from sekisho.identity.keyring import Keyring
+    from sekisho.kernel.clock import SystemClock
+
+    class Published:
+        """A key set in memory."""
+
+        def __init__(self, document: bytes) -> None:
+            self._keys = read_key_set(document)
+
+        def find(self, source: object, key_id: str | None, algorithm: str):
+            return self._keys.find(key_id, algorithm)
+
+        def use(self, sources: object) -> None: ...
+
+    def cost_us(callers: Callers, header: bytes, *, known: bool) -> float:
+        taken_s = []
+        for _ in range(VERIFICATIONS):
+            if not known:
+                callers.forget_tokens()
+            began_s = time.perf_counter()
+            callers.authenticate(header, None, None)
+            taken_s.append(time.perf_counter() - began_s)
+        return statistics.median(taken_s) * 1e6
+
+    for algorithm in TOKEN_ALGORITHMS:
+        issuer = Issuer("https://idp.example", ("bench",), (algorithm,), roles=("caller",))
+        organisation = Organisation("default", "D", issuers=(issuer,))
+        catalogue = Catalogue(Boundary(("JP",), ("JP",), (), "", ("JP",)), (organisation,), (), (), (), ())
+        published = Published(key_set(jwk(algorithm)))
+        callers = Callers(Keyring(), published, lambda held=catalogue: held, str.encode, SystemClock())
+        header = b"Bearer " + token(claims(issuer.issuer), algorithm)
+        first, then = cost_us(callers, header, known=False), cost_us(callers, header, known=True)
+        print(f"  token    {algorithm:<6} {first:7.1f} µs when it comes first, {then:5.1f} µs when it is known")
+
+
+def claims(issuer: str) -> dict[str, object]:
+    return {"iss": issuer, "sub": "bench", "aud": "bench", "exp": int(time.time()) + 86_400}
+
+
+def with_token(root: Path) -> str:
+    """Declare an issuer by a file of keys; a token of it, for ES256."""
+    from issuer_keys import jwk, key_set, token
+
+    (root / "keys" / "idp.json").write_bytes(key_set(jwk("ES256")))
+    text = 'title = "Bench"\n[[issuers]]\nissuer = "https://idp.example"\naudience = ["bench"]\n'
+    text += 'algorithms = ["ES256"]\njwks_file = "keys/idp.json"\nroles = ["caller"]\n'
+    (root / "declarations" / "organisations" / "default.toml").write_text(text)
+    return token(claims("https://idp.example"), "ES256").decode()
 
 
 def memory(temporary: Path, arguments: argparse.Namespace) -> None:
@@ -113,6 +172,8 @@ def started(folder: Path, name: str):
     upstream, gateway, control, unused = (free_port() for _ in range(4))
     with contextlib.ExitStack() as stack:
         root, key = installation(folder, upstream, unused, gateway, control)
+        if name == "oidc":
+            key = with_token(root)
         script = folder / "post.lua"
         script.write_text(lua(key))
         running = Running(root, gateway, key, script, "https" if name == "tls" else "http")

@@ -113,7 +113,7 @@ def test_a_good_provider_is_told_of_in_full(root, upstream):
     assert one["answers"] is True
     assert one["findings"] == []
     assert one["addresses"] == ["127.0.0.1"]
-    assert one["peer"] == {"address": "127.0.0.1", "port": upstream.port}
+    assert one["peer"] == {"address": "127.0.0.1", "port": upstream.port, "via": None}
     assert one["tls"] is None
     assert one["models"] == ["m", "n"]
     assert (one["status"], one["usage"], one["streams"], one["stream_usage"]) == (200, sorted(USAGE), True, True)
@@ -240,6 +240,29 @@ def test_without_its_credential_nothing_is_sent(root, upstream):
     assert (one["entry"], one["calls"]) == (None, [])
     assert "chmod 600" in json.dumps(one["findings"])
     assert len(upstream.seen) == before
+
+
+def test_what_is_stopped_is_not_tried(root, upstream):
+    before = len(upstream.seen)
+    for kind, name in (("provider", "good"), ("deployment", "good-m")):
+        sekisho("stop", kind, name, "--dir", root)
+        done = sekisho("providers", "test", "good", "--dir", root, check=False)
+        assert done.returncode == 1
+        assert "stopped by an operator: good-m; nothing was sent" in done.stderr
+        assert "sekisho stop list" in done.stderr
+        sekisho("stop", "lift", kind, name, "--dir", root)
+    assert len(upstream.seen) == before
+    # One of several: the others are tried.
+    url = f"http://127.0.0.1:{upstream.port}/good/v1"
+    declare(root, "pair", url, "--upstream-model", "m", "--model", "left")
+    declare(root, "pair", url, "--upstream-model", "m", "--model", "right", "--to-existing")
+    write_key(root, "pair")
+    sekisho("stop", "deployment", "pair-left", "--dir", root)
+    tried = trial(root, "pair", "--no-stream", code=3)
+    assert codes(tried["pair-left"]) == {"stopped": "failure"}
+    assert tried["pair-left"]["entry"] is None
+    assert tried["pair-right"]["answers"] is True
+    assert {headers["x-request-id"] for _, _, _, headers in upstream.seen[before:]} == {tried["pair-right"]["entry"]}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import mistakes_on_disk
 from sekisho.catalog.credentials import Credentials
 from sekisho.gateway.attempt import Recorder
-from sekisho.gateway.errors import Unavailable, error_body
+from sekisho.gateway.errors import TransportRefused, Unavailable
 from sekisho.gateway.halts import Halts
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.http1.interfaces import Header, ServerLimits
@@ -26,8 +26,11 @@ from sekisho.gateway.http1.server import HttpServer
 from sekisho.gateway.http1.tls import server_tls_context
 from sekisho.gateway.interfaces import InForce
 from sekisho.gateway.metrics import Gauges, Metrics, label
+from sekisho.gateway.paths import surface_of
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
+from sekisho.gateway.sign_in import SignIns
+from sekisho.gateway.sign_in_keeper import SignInKeeper
 from sekisho.gateway.surface import Surface
 from sekisho.gateway.upstreams import put_in_force
 from sekisho.gateway.worker import FOLLOW_INTERVAL_S, STALE_AFTER_S, Follower, serve
@@ -41,20 +44,9 @@ from sekisho.kernel.ids import IdSource
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
 from sekisho.policy.explain import explain
 from sekisho.policy.interfaces import Decision
-from sekisho.settings import DataDirectory, Settings
+from sekisho.settings import DataDirectory, GatewaySettings, Settings
 
 _GARBAGE_THRESHOLD: Final = 20_000  # objects; a request makes a few hundred and reference counts free nearly all
-
-_TRANSPORT_REMEDIES: Final = {
-    400: "Send one well-formed HTTP/1.1 request",
-    408: "Send the request without long pauses",
-    413: "Send less; the bound is [gateway] body_bytes_max in the gateway's sekisho.toml",
-    415: "Send the body as it is, without content-encoding",
-    417: "Send no Expect header but 100-continue",
-    431: "Send fewer or shorter headers",
-    500: "Tell the operator this request's id",
-    503: "Try again shortly",
-}
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +54,12 @@ log = logging.getLogger(__name__)
 class SnapshotFiles:
     """The worker's SnapshotSource over a data directory."""
 
-    def __init__(self, directory: DataDirectory, credentials: Credentials, key_sets: KeySets) -> None:
+    def __init__(self, directory: DataDirectory, sign_ins: SignIns, keeper: SignInKeeper, key_sets: KeySets) -> None:
         self._directory = directory
         self._store = snapshot_store(directory)
         self._root = directory.root
-        self._credentials = credentials
+        self._sign_ins = sign_ins
+        self._keeper = keeper
         self._key_sets = key_sets
 
     def current(self) -> str | None:
@@ -78,7 +71,9 @@ class SnapshotFiles:
     def put_in_force(self, digest: str, now_us: int) -> InForce:
         snapshot = self._store.load(digest, now_us)
         self._key_sets.preload(key_sources(snapshot.catalogue))
-        return put_in_force(snapshot, self._root, self._credentials.secret)
+        in_force = put_in_force(snapshot, self._root, self._sign_ins)
+        self._keeper.fetch_first()
+        return in_force
 
 
 async def run_gateway(
@@ -99,9 +94,11 @@ async def run_gateway(
         clock,
         changed=lambda: callers.forget_tokens(),
     )
-    snapshots = SnapshotFiles(directory, Credentials(root, environment), key_sets)
+    sign_ins = SignIns(Credentials(root, environment), clock)
     halts = Halts(settings.gateway.stream_outlives_snapshot_seconds)
-    follower = Follower(register, keyring, snapshots, clock, halts)
+    chance = random.Random()  # noqa: S311 - chooses between equals and spreads, guards nothing
+    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, root, chance, metrics)
+    follower = Follower(register, keyring, SnapshotFiles(directory, sign_ins, keeper, key_sets), clock, halts)
     callers = Callers(keyring, key_sets, lambda: follower.in_force().snapshot.catalogue, organisation_keys.key, clock)
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
@@ -112,7 +109,7 @@ async def run_gateway(
         recorder=recorder,
         commitments=organisation_keys,
         client=client,
-        router=Router(random.Random()),  # noqa: S311 - chooses between equals, guards nothing
+        router=Router(chance),
         in_flight_max=settings.gateway.in_flight_max,
         explain=_explain,
         halts=halts,
@@ -134,6 +131,8 @@ async def run_gateway(
     def gauges() -> Gauges:
         return {
             "sekisho_ledger_full": float(writer.full),
+            "sekisho_credential_files_stale": float(keeper.files_stale),
+            "sekisho_sign_ins_missing": float(sign_ins.missing()),
             "sekisho_register_age_seconds": follower.age_s(),
             "sekisho_stops": float(halts.stops_set),
             "sekisho_declarations_mistakes": float(follower.mistakes),
@@ -155,16 +154,15 @@ async def run_gateway(
     )
     server = HttpServer(
         surface,
-        limits=ServerLimits(
-            body_bytes_max=settings.gateway.body_bytes_max, connections_max=settings.gateway.connections_max
-        ),
+        limits=_limits(settings.gateway),
         tls=_tls(root, settings),
-        refusal=Refusals(clock, ids),
+        refusal=Refusals(clock, ids, metrics),
     )
 
     async def close() -> None:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await key_sets.close()
         pipeline.close()
         await client.close()
@@ -176,7 +174,7 @@ async def run_gateway(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    following = asyncio.create_task(follow_callers(callers))
+    tasks = [asyncio.create_task(follow_callers(callers)), asyncio.create_task(keeper.run())]
     for note in follower.monitor_notes():
         log.warning(note)
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)
@@ -222,18 +220,35 @@ def _explain(in_force: InForce, decision: Decision) -> list[str]:
 
 
 class Refusals:
-    """Answers to what never became a request, in the shape of all others: an error object, an id, a line in the log."""
+    """Answers to what never became a request, in the shape of all others: an error object, an id, a line in the log.
 
-    def __init__(self, clock: SystemClock, ids: IdSource) -> None:
+    A path that is not known is answered as OpenAI would.
+    """
+
+    def __init__(self, clock: SystemClock, ids: IdSource, metrics: Metrics) -> None:
         self._clock = clock
         self._ids = ids
+        self._metrics = metrics
 
-    def __call__(self, status: int, message: str) -> tuple[list[Header], bytes]:
+    def __call__(self, status: int, message: str, path: str) -> tuple[list[Header], bytes]:
         request_id = self._ids.new(self._clock.now_us())
-        log.info("request %s: %d refused: %s", request_id, status, message)
-        kind = "invalid_request_error" if status < 500 else "api_error"
-        body = error_body(f"{message}. {_TRANSPORT_REMEDIES[status]}", type=kind, code="http_error")
+        error = TransportRefused(status, message)
+        self._metrics.statuses[status] += 1
+        self._metrics.faults[str(error.code)] += 1
+        log.info("request %s: %d %s %s", request_id, status, error.code, message)
+        body = surface_of(path).error_body(error)
         return [(b"x-request-id", request_id.encode()), (b"content-type", b"application/json")], body
+
+
+def _limits(gateway: GatewaySettings) -> ServerLimits:
+    return ServerLimits(
+        body_bytes_max=gateway.body_bytes_max,
+        head_timeout_s=gateway.head_timeout_ms / 1000,
+        body_stall_timeout_s=gateway.body_stall_timeout_ms / 1000,
+        idle_timeout_s=gateway.idle_timeout_ms / 1000,
+        write_stall_timeout_s=gateway.write_stall_timeout_ms / 1000,
+        connections_max=gateway.connections_max,
+    )
 
 
 def _tls(root: Path, settings: Settings) -> ssl.SSLContext | None:

@@ -16,7 +16,7 @@ ITEMS_MAX: Final = 512  # of one list; every ISO code fits
 _PREFIXED = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:sk|pk|rk|ghp|gho|xox[abp])[-_]|AKIA|AIza|eyJ|Bearer )(?=[^\s]*[0-9])[A-Za-z0-9_.\-]{12,}"
 )
-_RUN = re.compile(r"(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[A-Za-z0-9+/=_:]{32,}")
+_RUN = re.compile(r"(?!https?://)(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[A-Za-z0-9+/=_:]{32,}")
 _PEM: Final = "-----BEGIN"
 
 
@@ -55,7 +55,9 @@ class Table:
         self._known: set[str] = set()
 
     def mistake(self, key: str, problem: str, remedy: str) -> None:
-        self.mistakes.append(Mistake(self.file, f"{self.prefix}{key}", problem, remedy))
+        """Note one about a key of this table, or, with an empty key, about the table itself."""
+        place = f"{self.prefix}{key}" if key else self.prefix.removesuffix(".")
+        self.mistakes.append(Mistake(self.file, place, problem, remedy))
 
     def take(self, key: str) -> Any:
         """The raw value, or None where the key is absent (TOML has no null)."""

@@ -40,6 +40,7 @@ COMMANDS: Final = (
     Command("backup", "To run an installation", "copy an installation while it runs, verified"),
     Command("restore", "To run an installation", "make an installation out of a backup, as a new node"),
     Command("console", "To run an installation", "issue a one-time token to sign in to the console"),
+    Command("doctor", "To run an installation", "say what is wrong with an installation, and what to do about it"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
     Command("models", "To govern it", "list the models declared"),

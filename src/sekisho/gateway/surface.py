@@ -14,6 +14,8 @@ from sekisho.gateway.errors import (
     MethodNotAllowed,
     NotFound,
     OrganisationForgotten,
+    Unauthenticated,
+    gateway_failed,
     model_not_found,
 )
 from sekisho.gateway.http1.interfaces import Header, InboundRequest, Responder
@@ -85,8 +87,7 @@ class Surface:
             self._answer_error(request_id, request, responder, refused)
         except Exception:
             log.exception("request %s: a fault of the gateway", request_id)
-            message = "the gateway failed; its log tells more under this request's id"
-            self._answer_error(request_id, request, responder, GatewayError(message, code="internal"))
+            self._answer_error(request_id, request, responder, gateway_failed())
 
     def _endpoint(self, request: InboundRequest) -> Endpoint:
         methods = self._methods(request.path)
@@ -117,7 +118,7 @@ class Surface:
         self, request_id: str, request: InboundRequest, responder: Responder, error: GatewayError
     ) -> None:
         self._metrics.statuses[error.status] += 1
-        self._metrics.faults[error.code or "none"] += 1
+        self._metrics.faults[error.code or "internal"] += 1
         # What a 4xx says may quote the caller's own words, which must not get into a log: its code tells enough.
         said = error.message if error.status >= 500 else ""
         log.info("request %s: %d %s %s", request_id, error.status, error.code, said)
@@ -127,6 +128,8 @@ class Surface:
         headers: list[Header] = [(b"x-request-id", request_id.encode()), _JSON]
         if error.has_receipt:
             headers.append((b"x-sekisho-receipt", request_id.encode()))
+        if isinstance(error, Unauthenticated):
+            headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110, section 15.5.2
         if isinstance(error, MethodNotAllowed):
             allowed = self._methods(request.path)
             headers.append((b"allow", ", ".join(allowed).encode()))  # RFC 9110, section 15.5.6

@@ -52,6 +52,7 @@ class StandingWatch(NamedTuple):
 
 
 Remembered = TypeVar("Remembered")
+_SHOWN: Final = "\n"  # between a declaration and the SHA-256 of the certificate that was shown
 
 
 class Callers:
@@ -68,17 +69,21 @@ class Callers:
         catalogue: Callable[[], Catalogue],
         organisation_key: Callable[[str], bytes],
         clock: Clock,
+        *,
+        remembered_max: int = VERIFIED_MAX,
     ) -> None:
         self._keyring = keyring
         self._keys = keys
         self._in_force = catalogue
         self._organisation_key = organisation_key
         self._clock = clock
+        self._remembered_max = remembered_max
         self._catalogue: Catalogue | None = None
         self._issuers: dict[str, list[tuple[str, Issuer]]] = {}
         self._holders = CertificateHolders(())
         self._vocabulary = Vocabulary(frozenset(), frozenset())
         self._standings: frozenset[str] = frozenset()
+        self._revoked: frozenset[str] = frozenset()
         self._tokens: OrderedDict[bytes, Verified] = OrderedDict()
         self._certificates: OrderedDict[bytes, Verified | None] = OrderedDict()  # None: declared nowhere
         self._watches: dict[str, dict[int, tuple[str, Ended]]] = {}
@@ -121,12 +126,12 @@ class Callers:
 
     def is_live(self, principal: Principal) -> bool:
         """Whether the principal may still be sent for. A token that has run out since it was shown still counts for
-        the request that it came with; a key that was revoked, or a declaration that is gone, does not.
+        the request that it came with; a key or certificate that was revoked, or a declaration that is gone, does not.
         """
         if principal.standing is None:
             return self._keyring.is_live(principal.id)
         self.follow()
-        return principal.standing in self._standings
+        return self._stands(principal.standing)
 
     def watch(self, principal: Principal, ended: Ended) -> Watch | StandingWatch:
         """Have `ended(principal.id)` called, once, when `is_live` ends; O(1). Raises AuthenticationError if it has."""
@@ -158,18 +163,22 @@ class Callers:
         if catalogue is self._catalogue:
             return
         issuers: dict[str, list[tuple[str, Issuer]]] = {}
-        standings = set()
+        standings: set[str] = set()
+        revoked: set[str] = set()
         for organisation in catalogue.organisations:
             for issuer in organisation.issuers:
                 issuers.setdefault(issuer.issuer, []).append((organisation.name, issuer))
                 standings.add(_standing(organisation.name, issuer))
-            standings.update(_standing(organisation.name, certificate) for certificate in organisation.certificates)
+            for certificate in organisation.certificates:
+                standing = _standing(organisation.name, certificate)
+                standings.add(standing)
+                revoked.update(standing + _SHOWN + digest for digest in certificate.revoked)
         self._issuers = issuers
         self._holders = CertificateHolders(catalogue.organisations)
         self._vocabulary = Vocabulary(
             frozenset(item.name for item in catalogue.boundary.classes), frozenset(catalogue.boundary.jurisdictions)
         )
-        self._standings = frozenset(standings)
+        self._standings, self._revoked = frozenset(standings), frozenset(revoked)
         self._catalogue = catalogue
         self._certificates.clear()
         self.forget_tokens()
@@ -180,9 +189,13 @@ class Callers:
         """Verify every token again: a key that vouched for some may be gone."""
         self._tokens.clear()
 
+    def _stands(self, standing: str) -> bool:
+        """Whether it is declared, and the certificate that was shown is not revoked."""
+        return standing.partition(_SHOWN)[0] in self._standings and standing not in self._revoked
+
     def _tell_ended(self) -> None:
         failures: list[Exception] = []
-        for standing in self._watches.keys() - self._standings:
+        for standing in [watched for watched in self._watches if not self._stands(watched)]:
             for principal_id, ended in self._watches.pop(standing).values():
                 try:
                     ended(principal_id)
@@ -190,6 +203,11 @@ class Callers:
                     failures.append(error)
         if failures:
             raise ExceptionGroup("watchers of dropped callers failed", failures)
+
+    def _remember(self, known: OrderedDict[bytes, Remembered], digest: bytes, value: Remembered) -> None:
+        while len(known) >= self._remembered_max:
+            known.popitem(last=False)
+        known[digest] = value
 
     # -- tokens
 
@@ -199,7 +217,7 @@ class Callers:
         now_s = self._clock.now_us() / 1e6
         if verified is None:
             verified = self._verify(read_token(text), now_s)
-            _remember(self._tokens, digest, verified)
+            self._remember(self._tokens, digest, verified)
         elif now_s >= verified.expires:
             del self._tokens[digest]
             raise TokenExpired("The token has expired", remedy="Get a new one from its issuer")
@@ -246,7 +264,7 @@ class Callers:
             verified = _remembered(self._certificates, digest)
         else:
             verified = self._declared_holder(certificate)
-            _remember(self._certificates, digest, verified)
+            self._remember(self._certificates, digest, verified)
         if verified is None:
             return None
         # TLS looked when the connection began; a connection may outlive its certificate.
@@ -264,7 +282,7 @@ class Callers:
             roles=holder.declared.roles,
             data_class=holder.declared.data_class,
             residency=holder.declared.residency,
-            standing=_standing(holder.organisation, holder.declared),
+            standing=_standing(holder.organisation, holder.declared) + _SHOWN + hashlib.sha256(certificate).hexdigest(),
         )
         return Verified(principal, holder.expires)
 
@@ -297,9 +315,3 @@ def _remembered(known: OrderedDict[bytes, Remembered], digest: bytes) -> Remembe
     if found is not None:
         known.move_to_end(digest)
     return found
-
-
-def _remember(known: OrderedDict[bytes, Remembered], digest: bytes, value: Remembered) -> None:
-    while len(known) >= VERIFIED_MAX:
-        known.popitem(last=False)
-    known[digest] = value

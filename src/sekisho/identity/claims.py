@@ -1,6 +1,5 @@
 """What a token's claims mean under an issuer's declaration: whether it counts now, and for whom. Pure."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -178,8 +177,8 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TokenMalformed(f"The token's {name} is not a time", remedy=_ASK_OPERATOR)
-    if not 0 <= value <= SECONDS_MAX:
+    if not 0 <= value <= SECONDS_MAX:  # infinity and NaN are not either, and an integer may be too large for a float
         raise TokenMalformed(f"The token's {name} is out of range", remedy=_ASK_OPERATOR)
     return value

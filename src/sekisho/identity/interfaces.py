@@ -13,8 +13,8 @@ class Principal(NamedTuple):
     """Someone who may ask. `id` holds only `[a-z0-9._-]`, never a name.
 
     It is `key-` and the id of an API key, or `oidc-` or `cert-` and a pseudonym of a token's subject or of a client
-    certificate's holder. `standing` says what declaration such a principal hangs on; a key's principal hangs on its
-    key alone.
+    certificate's holder. `standing` says what such a principal hangs on (a declaration, a certificate); a key's
+    principal hangs on its key alone.
     """
 
     id: str

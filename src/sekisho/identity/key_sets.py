@@ -141,6 +141,8 @@ class KeySets:
         jwks_url = document.get("jwks_uri")
         if not isinstance(jwks_url, str):
             raise KeySetError(f"{url} names no jwks_uri", remedy="Declare jwks_url or jwks_file")
+        if url.startswith("https:") and not jwks_url.startswith("https:"):
+            raise KeySetError(f"{url} sends to keys without TLS", remedy="Declare jwks_url or jwks_file")
         return jwks_url
 
     async def _keep(self, source: KeySource) -> None:

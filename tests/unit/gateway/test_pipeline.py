@@ -1,6 +1,7 @@
 """The request path among fakes of its ports: orders, retries, ends."""
 
 import asyncio
+import contextlib
 import threading
 
 import orjson
@@ -13,6 +14,7 @@ from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import (
     BadRequest,
     Busy,
+    CantSignIn,
     NotFound,
     NotPermitted,
     NotServed,
@@ -21,6 +23,7 @@ from sekisho.gateway.errors import (
     UpstreamFailed,
 )
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamTimeout, UpstreamUnreachable
+from sekisho.gateway.interfaces import Upstream
 from sekisho.gateway.pipeline import LARGE_BODY_BYTES
 from sekisho.kernel.errors import SekishoError
 
@@ -134,6 +137,31 @@ async def test_a_stale_pooled_connection_is_a_failed_attempt_and_the_deployment_
     assert [o["ended"] for o in world.writer.bodies("outcome")] == ["upstream_failed", "complete"]
 
 
+@pytest.mark.parametrize(("status", "told"), [(200, 0), (401, 1), (403, 0), (500, 0)])
+async def test_a_401_and_nothing_else_tells_the_credential_that_it_was_refused(status: int, told: int) -> None:
+    world = World()
+    refusals: list[None] = []
+    upstream = world.in_force.upstreams["a"]
+    assert isinstance(upstream, Upstream)
+    world.in_force.upstreams["a"] = upstream._replace(refused=lambda: refusals.append(None))
+    world.script("a", Script(status=status, body=ANSWER))
+    with contextlib.suppress(UpstreamFailed):
+        await world.chat()
+    assert len(refusals) == told
+
+
+async def test_without_a_valid_token_nothing_is_sent_and_the_reason_stays_here() -> None:
+    world = World()
+    world.in_force.upstreams["a"] = CantSignIn("there is no valid token", detail="inner details")
+    with pytest.raises(UpstreamFailed, match="no valid token") as caught:
+        await world.chat()
+    assert caught.value.code == "deployment_without_token"
+    assert b"inner details" not in caught.value.body()
+    (outcome,) = world.writer.bodies("outcome")
+    assert (outcome["ended"], outcome["error"]) == ("not_sent", "deployment_without_token")
+    assert world.client.exchanges == []
+
+
 @pytest.mark.parametrize("status", [301, 401, 403, 500, 503])
 async def test_what_the_caller_cannot_mend_is_502_and_the_upstreams_words_stay_here(status: int) -> None:
     world = World()
@@ -165,7 +193,8 @@ LIMITS = {
 async def test_an_upstreams_limits_and_timings_reach_the_caller_and_its_other_headers_stay(status: int) -> None:
     world = World()
     private = {b"set-cookie": b"x", b"x-request-id": b"theirs", b"server": b"nginx", b"openai-organization": b"o"}
-    world.script("a", Script(status, b'{"error":{"message":"slow"}}', headers=LIMITS | private))
+    body = ANSWER if status == 200 else b'{"error":{"message":"slow"}}'
+    world.script("a", Script(status, body, headers=LIMITS | private))
     assert await world.chat() == status
     headers = world.responder.headers
     assert {name: headers[name] for name in LIMITS} == LIMITS
@@ -398,7 +427,7 @@ async def test_a_break_in_mid_stream_is_said_in_the_callers_dialect(call: Call) 
     world.script("a", stream(event("a"), UpstreamClosed("cut", phase="body")))
     await world.ask(call, stream=True)
     error = orjson.loads(world.responder.body.removeprefix(event("a")).removeprefix(b"data: "))["error"]
-    assert error["code"] == {"openai": "upstream_failed", "azure": "BadGateway"}[call.surface.name]
+    assert error["code"] == {"openai": "upstream_body", "azure": "BadGateway"}[call.surface.name]
     assert b"[DONE]" not in world.responder.body
 
 

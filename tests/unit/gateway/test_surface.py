@@ -105,6 +105,7 @@ async def test_without_a_key_is_401_in_the_shape_of_openai(world):
     error = orjson.loads(world.responder.body)["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     assert error["code"] == "invalid_api_key"
+    assert world.responder.headers[b"www-authenticate"] == b"Bearer"
     assert world.metrics.statuses[401] == 1
 
 

@@ -9,10 +9,12 @@ Between us and an upstream, by phase:
 UpstreamError
 ├── UpstreamUnreachable     no connection: refused, timed out, name unknown
 │   ├── UpstreamForbiddenAddress   an address outside the deployment's declared networks; nothing was connected
-│   └── UpstreamTlsError           the handshake or the certificate
+│   ├── UpstreamTlsError           the handshake or the certificate
+│   └── UpstreamProxyError         the egress proxy: not reached, or it opened no tunnel (`phase`: "proxy")
 ├── UpstreamClosed          the connection ended before the answer was complete
-├── UpstreamTimeout         silence beyond the bound (`phase`: "head" or "body")
+├── UpstreamTimeout         silence, or the whole exchange, beyond the bound (`phase`: "write", "head" or "body")
 ├── UpstreamInvalid         the answer is not HTTP/1.1 that we accept
+│   └── UpstreamEncoded            a coding of the body that we did not ask for
 └── UpstreamTooLarge        head or body beyond its bound
 """
 
@@ -20,11 +22,12 @@ from sekisho.kernel.errors import SekishoError
 
 
 class RequestRefused(SekishoError):
-    """`status` is 400, 408, 413, 415, 417, 431 or 503."""
+    """`status` is 400, 408, 413, 415, 417, 431 or 503; `path` what was asked for, "" where that is not known."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, path: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.path = path
 
 
 class BodyError(SekishoError):
@@ -36,7 +39,7 @@ class BodyTooLarge(BodyError):
 
 
 class UpstreamError(SekishoError):
-    """`phase` is "connect", "write", "head" or "body"."""
+    """`phase` is "connect", "proxy", "write", "head" or "body"."""
 
     def __init__(self, message: str, *, phase: str) -> None:
         super().__init__(message)
@@ -55,6 +58,11 @@ class UpstreamTlsError(UpstreamUnreachable):
     pass
 
 
+class UpstreamProxyError(UpstreamUnreachable):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, phase="proxy")
+
+
 class UpstreamClosed(UpstreamError):
     pass
 
@@ -64,6 +72,10 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamInvalid(UpstreamError):
+    pass
+
+
+class UpstreamEncoded(UpstreamInvalid):
     pass
 
 

@@ -9,7 +9,8 @@ from sekisho.gateway.http1 import wire
 from sekisho.gateway.http1.answers import AnswerReader
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError, UpstreamTimeout, UpstreamTlsError
 from sekisho.gateway.http1.heads import AnswerHead
-from sekisho.gateway.http1.interfaces import Endpoint, Peer
+from sekisho.gateway.http1.interfaces import VIA_EGRESS_PROXY, Endpoint, Peer
+from sekisho.gateway.http1.tls import Contexts
 
 WRITE_BUFFER_BYTES: Final = 256 * 1024  # of a request's body, beyond which we wait for the upstream to take some
 
@@ -36,6 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_cut_short",
         "_deadline",
+        "_ends_at",
         "_home",
         "_idle_timeout_s",
         "_paused",
@@ -44,13 +46,13 @@ class UpstreamConnection(asyncio.Protocol):
         "_transport",
         "_unsent",
         "_write_paused",
+        "contexts",
         "idle_until",
         "keep_alive_hint",
         "peer",
-        "tls_context",
     )
 
-    def __init__(self, home: Home, tls_context: ssl.SSLContext | None) -> None:
+    def __init__(self, home: Home, contexts: Contexts) -> None:
         self._home = home
         endpoint = home.endpoint
         self._idle_timeout_s = endpoint.idle_timeout_s
@@ -59,11 +61,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._unsent: memoryview | None = None  # what the transport has not been given yet
         self._cut_short = False  # the request was not written to its end
         self._deadline = 0.0  # 0: none
+        self._ends_at = 0.0  # of the exchange as a whole, whatever comes meanwhile; counts while there is a taker
         self._paused = False
         self._write_paused = False
         self.idle_until = 0.0  # in the pool; 0: in use
         self.keep_alive_hint = b""
-        self.tls_context = tls_context
+        self.contexts = contexts  # made with these
         self.peer = Peer("", 0, None)
 
     # From the exchange.
@@ -75,9 +78,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Write a request; the answer goes to `taker`."""
         self._taker = taker
         self._reader.again(to_head=to_head)
+        now, endpoint = time.monotonic(), self._home.endpoint
+        self._ends_at = now + endpoint.total_timeout_s
         if len(body) <= wire.PIECE_BYTES_MAX:
             self._transport.write(head + body)
-            self._deadline = time.monotonic() + self._home.endpoint.first_byte_timeout_s
+            self._deadline = now + endpoint.first_byte_timeout_s
         else:
             self._transport.write(head)
             self._unsent = memoryview(body)
@@ -121,6 +126,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._deadline and now > self._deadline:
             phase = self.phase
             self._fail(UpstreamTimeout(_TIMEOUTS[phase], phase=phase))
+        elif self._taker is not None and now > self._ends_at:
+            self._fail(UpstreamTimeout("the upstream did not come to an end", phase=self.phase))
         elif self.idle_until and now > self.idle_until:
             self._transport.abort()
 
@@ -130,9 +137,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of it
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         name = transport.get_extra_info("peername") or ("", 0)
-        tls = transport.get_extra_info("ssl_object")
+        endpoint = self._home.endpoint
+        # Without TLS of its own, an upstream behind a TLS proxy would show the proxy's certificate.
+        tls = transport.get_extra_info("ssl_object") if endpoint.tls is not None else None
         certificate, version = (tls.getpeercert(True), tls.version()) if tls is not None else (None, None)
-        self.peer = Peer(name[0], name[1], certificate, version)
+        via = None if endpoint.proxy is None else VIA_EGRESS_PROXY
+        self.peer = Peer(name[0], name[1], certificate, version, via)
 
     def data_received(self, data: bytes) -> None:
         taker, reader = self._taker, self._reader
@@ -242,7 +252,7 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(exc, ssl.SSLError):
             return UpstreamTlsError(f"the upstream ended the TLS connection: {exc}", phase=self.phase)
         hint = ""
-        if self.tls_context is not None and self.phase != "body":
+        if self.contexts.upstream is not None and self.phase != "body":
             # TLS 1.3: the client's handshake is over before the server has looked at its certificate.
             hint = "; an upstream that demands a client certificate ends connections without one in this way"
         return UpstreamClosed(f"the connection to the upstream was lost{hint}", phase=self.phase)

@@ -1,0 +1,102 @@
+import pytest
+
+from issuer_keys import CERTIFICATE_ENDS, certificate, certificate_digest
+from sekisho.catalog.interfaces import ClientCertificate, Organisation
+from sekisho.identity.certificates import CertificateHolders
+from sekisho.identity.errors import CertificateRefused
+
+
+def holders(**declared):
+    """One organisation per keyword, with the certificates it declares."""
+    return CertificateHolders(
+        Organisation(name, name, certificates=tuple(certificates)) for name, certificates in declared.items()
+    )
+
+
+def declared(**fields):
+    return ClientCertificate(("caller",), **fields)
+
+
+def test_one_certificate_by_its_digest():
+    der, other = certificate(("CN", "a")), certificate(("CN", "a"), serial=2)
+    found = holders(bank=[declared(sha256=certificate_digest(der))]).find(der)
+    assert (found.organisation, found.name, found.expires) == (
+        "bank",
+        ("sha256", certificate_digest(der)),
+        CERTIFICATE_ENDS.timestamp(),
+    )
+    assert holders(bank=[declared(sha256=certificate_digest(der))]).find(other) is None
+
+
+ROBOTS, SERVICES = {"dns": "*.robots.example"}, {"uri": "spiffe://td/sa/*"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "fits", "name", "other"),
+    [
+        (ROBOTS, {"dns": ["R1.robots.example"]}, ("dns", "r1.robots.example"), {"dns": ["a.b.robots.example"]}),
+        (ROBOTS, {"dns": ["r1.robots.example"]}, ("dns", "r1.robots.example"), {"dns": ["robots.example"]}),
+        ({"dns": "r.example"}, {"dns": ["x.jp", "r.example"]}, ("dns", "r.example"), {"uri": ["https://r.example"]}),
+        (SERVICES, {"uri": ["spiffe://td/sa/x"]}, ("uri", "spiffe://td/sa/x"), {"uri": ["spiffe://td/sa/x/y"]}),
+        (SERVICES, {"uri": ["spiffe://td/sa/x"]}, ("uri", "spiffe://td/sa/x"), {"uri": ["spiffe://td/sa/x?y"]}),
+    ],
+)
+def test_alternative_names_by_pattern(fields, fits, name, other):
+    known = holders(bank=[declared(**fields)])
+    assert known.find(certificate(**fits)).name == name
+    assert known.find(certificate(**other)) is None
+
+
+def test_a_renewed_certificate_has_the_same_name_and_one_for_two_has_another():
+    known = holders(bank=[declared(dns="*.r.example")])
+    first, renewed = (known.find(certificate(dns=["a.r.example", "x.example"], serial=serial)) for serial in (1, 2))
+    assert first.name == renewed.name == ("dns", "a.r.example")
+    both = [
+        known.find(certificate(dns=names)).name
+        for names in (["a.r.example", "b.r.example"], ["b.r.example", "a.r.example"])
+    ]
+    assert both == [("dns", "a.r.example", "b.r.example")] * 2
+
+
+def test_a_subject_by_all_of_its_patterns():
+    known = holders(bank=[declared(subject=(("CN", "robot-*"), ("O", "Maker")))])
+    found = known.find(certificate(("O", "Maker"), ("CN", "robot-7")))
+    assert found.name == ("subject", "CN=robot-7,O=Maker")
+    for subject in (
+        [("O", "Maker")],
+        [("CN", "robot-7")],
+        [("O", "maker"), ("CN", "robot-7")],
+        [("O", "Maker"), ("CN", "robot-")],
+        [("O", "Maker"), ("CN", "x"), ("CN", "robot-7")],
+        [("O", "Maker"), ("CN", "robot-7"), ("CN", "x")],
+        [("O", "Other"), ("O", "Maker"), ("CN", "robot-7")],
+    ):
+        assert known.find(certificate(*subject)) is None, subject
+
+
+def test_what_fits_two_declarations_is_refused():
+    known = holders(bank=[declared(dns="*.a.example")], maker=[declared(subject=(("CN", "robot"),))])
+    assert known.find(certificate(dns=["x.a.example"])).organisation == "bank"
+    with pytest.raises(CertificateRefused, match="more than one"):
+        known.find(certificate(("CN", "robot"), dns=["x.a.example"]))
+
+
+def test_a_digest_is_not_held_against_patterns():
+    der = certificate(("CN", "robot"))
+    known = holders(bank=[declared(sha256=certificate_digest(der))], maker=[declared(subject=(("CN", "robot"),))])
+    assert known.find(der).organisation == "bank"
+    assert known.find(certificate(("CN", "robot"), serial=2)).organisation == "maker"
+
+
+def test_a_revoked_certificate_is_refused_and_its_fellows_are_not():
+    der, other = certificate(("CN", "robot")), certificate(("CN", "robot"), serial=2)
+    known = holders(bank=[declared(subject=(("CN", "robot"),), revoked=(certificate_digest(der),))])
+    with pytest.raises(CertificateRefused, match="revoked"):
+        known.find(der)
+    assert known.find(other) is not None
+
+
+def test_what_can_not_be_read_is_refused_where_it_could_matter():
+    assert holders().find(b"no certificate") is None
+    with pytest.raises(CertificateRefused, match="can't be read"):
+        holders(bank=[declared(dns="*.a.example")]).find(b"no certificate")

@@ -125,6 +125,14 @@ class DataDirectory:
         return self.root / "ledger" / "enrolment"
 
     @property
+    def former_enrolments(self) -> Path:
+        return self.root / "ledger" / "enrolments"
+
+    @property
+    def former_logs(self) -> Path:
+        return self.root / "ledger" / "former"
+
+    @property
     def snapshots(self) -> Path:
         return self.root / "snapshots"
 
@@ -143,6 +151,14 @@ class DataDirectory:
     @property
     def log_key(self) -> Path:
         return self.root / "keys" / "log.key"
+
+    @property
+    def next_log_key(self) -> Path:
+        return self.root / "keys" / "log-next.key"
+
+    @property
+    def next_log(self) -> Path:
+        return self.root / "keys" / "log-next.json"
 
     @property
     def organisation_keys(self) -> Path:

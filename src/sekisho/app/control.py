@@ -11,16 +11,17 @@ from typing import Final
 import uvicorn
 
 from sekisho import __version__
+from sekisho.app.clock import installation_clock, watch_clock
 from sekisho.app.console import ConsoleServices, served
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
-from sekisho.app.keys import OrganisationKeys, load_signing_key
+from sekisho.app.keys import OrganisationKeys
+from sekisho.app.ledger import make_publisher
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
-from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.identity.interfaces import Outbox
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.canonical import encode
@@ -28,8 +29,7 @@ from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter
-from sekisho.ledger.publisher import Identity, Publisher
-from sekisho.ledger.wal_reader import START, writers
+from sekisho.ledger.publisher import Publisher
 from sekisho.settings import DataDirectory, Settings
 
 _RELAY_INTERVAL_S: Final = 0.25
@@ -42,17 +42,8 @@ async def run_control(root: Path, settings: Settings, listener: socket.socket, *
     """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
     on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
-    clock, ids = SystemClock(), IdSource()
-    signer = load_signing_key(directory.log_key, settings.installation.origin)
-    publisher = Publisher(
-        directory.ledger,
-        Identity(signer, settings.installation.site),
-        GatewayLifecycle(),
-        clock,
-        ids,
-        sources=writers,
-        beginning=START,
-    )
+    clock, ids = installation_clock(directory.ledger), IdSource()
+    publisher = make_publisher(directory, settings, clock, ids)
     try:
         await asyncio.to_thread(publisher.start)
         await _run(directory, settings, listener, publisher, clock, ids, with_parent)
@@ -90,13 +81,13 @@ async def _run(
     publishing = asyncio.create_task(asyncio.to_thread(publisher.run, stop_publishing))
     relaying = asyncio.create_task(_relay_outbox(register, writer))
     reloading = asyncio.create_task(reloader.run())
+    watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    relaying.cancel()
-    reloading.cancel()
-    await asyncio.gather(waiting, relaying, reloading, return_exceptions=True)
+    for task in (waiting, relaying, reloading, watching):
+        task.cancel()
+    await asyncio.gather(waiting, relaying, reloading, watching, return_exceptions=True)
     server.should_exit = True
     await serving
     await writer.close()

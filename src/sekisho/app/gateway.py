@@ -9,6 +9,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from sekisho.app.clock import installation_clock
 from sekisho.app.installation import snapshot_store
 from sekisho.app.issuers import IssuerFetches, key_sources
 from sekisho.app.keys import OrganisationKeys
@@ -82,7 +83,7 @@ async def run_gateway(
     directory = DataDirectory(root)
     stop = stop_event(with_parent=with_parent)
     on_hangup(lambda: log.info("SIGHUP: nothing to do, keys and snapshot are followed all the time"))
-    clock, ids, metrics = SystemClock(), IdSource(), Metrics()
+    clock, ids, metrics = installation_clock(directory.ledger), IdSource(), Metrics()
     keyring = Keyring()
     register = SqlIdentity(directory.state, clock)
     client = HttpClient()

@@ -48,7 +48,7 @@ class ExplainAsked(NamedTuple):
 
 class Receipts(Protocol):
     def of_any(self, request_id: str) -> tuple[str, bytes]:
-        """("complete", the file), ("pending", b"") or ("unknown", b""). Blocking."""
+        """("complete", the file), or no bytes and "pending", "unknown" or "unlinked" (its key is no more). Blocking."""
         ...
 
 

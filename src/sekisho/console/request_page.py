@@ -139,6 +139,8 @@ def _bytes(words: Words, commitment: object) -> str | None:
 
 
 def _receipt(words: Words, request_id: str, state: str, site_key: str) -> Html:
+    if state == "unlinked":
+        return tag("p", words("receipt_unlinked"))
     if state != "complete":
         return tag("p", words("receipt_pending"), " ", tag("a", words("reload"), href=f"/requests/{request_id}"))
     link = f"/requests/{request_id}/receipt.json"

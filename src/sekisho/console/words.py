@@ -129,6 +129,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The receipt is not complete yet: it is there about a second after the request has ended.",
         "受領証はまだ完成していません。リクエストの終了から約1秒後に用意されます。",
     ),
+    "receipt_unlinked": (
+        "No receipt can be made any more: the key that its content was committed with was destroyed.",
+        "受領証はもう作成できません。内容を結び付けていた鍵が破棄されています。",
+    ),
     "reload": ("Look again", "再読み込み"),
     "verified_here": (
         "Verified in this page by your browser, from the file alone:",

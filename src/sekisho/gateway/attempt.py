@@ -73,8 +73,12 @@ class Attempt:
 
     def first_byte(self) -> int:
         """Note that the answer began; microseconds since the decision."""
-        self.first_byte_us = self._recorder.clock.now_us() - self.started_us
+        self.first_byte_us = self._since(self._recorder.clock.now_us())
         return self.first_byte_us
+
+    def _since(self, now_us: int) -> int:
+        """Since the decision; not below zero where a clock that had jumped ahead was set right in between."""
+        return max(0, now_us - self.started_us)
 
     def settle(
         self,
@@ -109,7 +113,7 @@ class Attempt:
                 peer=exchange.peer if exchange is not None else None,
                 written=written,
                 first_byte_us=self.first_byte_us,
-                total_us=now_us - self.started_us,
+                total_us=max(self._since(now_us), self.first_byte_us or 0),
                 usage=usage,
                 answer=answer,
             )

@@ -5,8 +5,10 @@ GatewayError
 ├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
 ├── OrganisationStopped     403  the operator has stopped the caller's organisation
+├── OrganisationForgotten   403  the caller's organisation has no commitment key any more
 ├── NotFound                404  an unknown model, path or receipt
 ├── MethodNotAllowed        405
+├── Gone                    410  a receipt that can't be made any more
 ├── UnsupportedEncoding     415  content codings and media types that we don't read
 ├── Busy                    429  too much at once
 ├── UpstreamFailed          502  every permitted deployment failed
@@ -109,6 +111,18 @@ class OrganisationStopped(GatewayError):
     status = 403
     type = "permission_error"
     code = "organisation_stopped"
+
+
+class OrganisationForgotten(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "organisation_key_forgotten"
+
+
+class Gone(GatewayError):
+    status = 410
+    type = _INVALID
+    code = "receipt_unlinked"
 
 
 class NotFound(GatewayError):

@@ -10,8 +10,10 @@ import orjson
 from sekisho.gateway.errors import (
     BadRequest,
     GatewayError,
+    Gone,
     MethodNotAllowed,
     NotFound,
+    OrganisationForgotten,
     Unauthenticated,
     gateway_failed,
     model_not_found,
@@ -30,6 +32,7 @@ from sekisho.gateway.paths import (
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.ids import IdSource, is_uuid7
+from sekisho.ledger.interfaces import CommitmentKeyForgotten
 
 _JSON: Final = (b"content-type", b"application/json")
 _RECEIPT_RETRY_S: Final = 1  # the publisher signs about once a second
@@ -79,6 +82,9 @@ class Surface:
             self._metrics.statuses[status] += 1
         except GatewayError as error:
             self._answer_error(request_id, request, responder, error)
+        except CommitmentKeyForgotten as error:
+            refused = OrganisationForgotten(error.message, remedy=error.remedy)
+            self._answer_error(request_id, request, responder, refused)
         except Exception:
             log.exception("request %s: a fault of the gateway", request_id)
             self._answer_error(request_id, request, responder, gateway_failed())
@@ -159,6 +165,11 @@ class Surface:
             headers.append((b"retry-after", str(_RECEIPT_RETRY_S).encode()))
             responder.respond(202, headers, orjson.dumps({"status": "pending", "request": wanted}))
             return 202
+        if answer.state == "unlinked":
+            raise Gone(
+                "the commitment key of this receipt was destroyed, so it can't be made any more",
+                remedy="A receipt fetched before still verifies, and the entries stay in the log",
+            )
         raise NotFound("your organisation has no receipt with this id", code="receipt_not_found")
 
     async def _healthz(self, request_id: str, request: InboundRequest, responder: Responder) -> int:

@@ -9,7 +9,7 @@ import binascii
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -58,8 +58,27 @@ class NoteVerifier:
         verify_ed25519(self.public_key, signature, text.encode(), f"the signature of {self.name}")
 
 
+class Signer(Protocol):
+    """Whoever can sign under a name: a key file here, or a device that never lets the key out (PKCS#11)."""
+
+    @property
+    def verifier(self) -> NoteVerifier: ...
+
+    def signature(self, text: str) -> bytes:
+        """Ed25519 over the text's bytes: 64 bytes. May block; raises NoteError or OSError if it can't sign now."""
+        ...
+
+
+def sign_note(text: str, signers: Iterable[Signer]) -> str:
+    """The whole note: `text` (which ends in a newline), the empty line and a signature line of each signer."""
+    require_text(text)
+    keys = ((signer, signer.verifier) for signer in signers)
+    lines = [format_signature(key.name, key.key_id, signer.signature(text)) for signer, key in keys]
+    return f"{text}\n{''.join(lines)}"
+
+
 class NoteSigner:
-    """A private key under a name. Raises NoteError if the name can't stand in a note."""
+    """A private key under a name, in memory. Raises NoteError if the name can't stand in a note."""
 
     def __init__(self, name: str, private_key: Ed25519PrivateKey) -> None:
         require_name(name)
@@ -67,10 +86,11 @@ class NoteSigner:
         self.verifier = NoteVerifier(name, private_key.public_key().public_bytes_raw())
 
     def sign(self, text: str) -> str:
-        """The whole note: `text` (which ends in a newline), the empty line and our signature line."""
-        require_text(text)
-        signature = self._private_key.sign(text.encode())
-        return f"{text}\n{format_signature(self.verifier.name, self.verifier.key_id, signature)}"
+        """The whole note, with our signature line alone."""
+        return sign_note(text, [self])
+
+    def signature(self, text: str) -> bytes:
+        return self._private_key.sign(text.encode())
 
 
 class SignatureLine(NamedTuple):

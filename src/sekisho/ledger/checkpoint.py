@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sekisho.kernel.errors import NoteError
-from sekisho.kernel.notes import NoteSigner, NoteVerifier, SignedNote, decode_base64
+from sekisho.kernel.notes import NoteVerifier, SignedNote, Signer, decode_base64, sign_note
 from sekisho.ledger.errors import CheckpointInvalid
 from sekisho.ledger.merkle import HASH_BYTES, PROOF_HASHES_MAX, SIZE_MAX
 
@@ -40,11 +40,12 @@ class Checkpoint:
         return cls(lines[0], parse_decimal(lines[1]), _hash(lines[2]))
 
 
-def sign_checkpoint(checkpoint: Checkpoint, signer: NoteSigner) -> str:
-    """The signed note. The key's name is the origin (tlog-checkpoint)."""
-    if signer.verifier.name != checkpoint.origin:
-        raise CheckpointInvalid(f"the key {signer.verifier.name} does not sign for {checkpoint.origin}")
-    return signer.sign(checkpoint.text)
+def sign_checkpoint(checkpoint: Checkpoint, *signers: Signer) -> str:
+    """The signed note. Each key's name is the origin (tlog-checkpoint)."""
+    for signer in signers:
+        if signer.verifier.name != checkpoint.origin:
+            raise CheckpointInvalid(f"the key {signer.verifier.name} does not sign for {checkpoint.origin}")
+    return sign_note(checkpoint.text, signers)
 
 
 def open_checkpoint(note: str, verifier: NoteVerifier) -> Checkpoint:
@@ -99,11 +100,11 @@ class Enrolment:
     log: NoteVerifier
 
 
-def make_enrolment(site: NoteSigner, origin: str, log: NoteVerifier) -> str:
+def make_enrolment(site: Signer, origin: str, log: NoteVerifier) -> str:
     """The note by which a site's identity key enrols a log. The log key's name must be the origin."""
     if log.name != origin or "\n" in origin:
         raise CheckpointInvalid(f"the log key is named {log.name}, its origin is {origin}")
-    return site.sign(f"{ENROLMENT_HEADER}\n{origin}\n{log.vkey}\n")
+    return sign_note(f"{ENROLMENT_HEADER}\n{origin}\n{log.vkey}\n", [site])
 
 
 def open_enrolment(note: str, site: NoteVerifier) -> Enrolment:

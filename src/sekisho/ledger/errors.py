@@ -3,6 +3,7 @@
 LedgerError
 ├── LedgerFull            no room to record: nothing was appended, so nothing may be sent
 ├── EntryTooLarge         an entry beyond ENTRY_BYTES_MAX
+├── CommitmentKeyForgotten  the key that content of an organisation is committed with was destroyed
 ├── WriteAheadDamaged     a write-ahead log that lost bytes which had been synced
 ├── LogHalted             the log may not go on: going on could sign two histories, or lose entries
 ├── LedgerFormatError     files on disk in a format that this version does not read
@@ -35,14 +36,19 @@ class EntryTooLarge(LedgerError):
     """An entry beyond ENTRY_BYTES_MAX. Nothing was appended."""
 
 
+class CommitmentKeyForgotten(LedgerError):
+    """The organisation's commitment key was destroyed: nothing new can be committed, nothing old linked to content."""
+
+    code = "organisation_key_forgotten"
+
+
 class WriteAheadDamaged(LedgerError):
     """Bytes that had been synced are gone or altered: `path`, and the `offset` in bytes within that file."""
 
     def __init__(self, path: Path, offset: int, reason: str) -> None:
         super().__init__(
             f"{path} is damaged at byte {offset}: {reason}",
-            remedy="Entries before this place are safe. Restore the file from a copy of the disk, or move its"
-            " directory away, and keep it, to go on without the entries from this place on",
+            remedy="Entries before this place are safe. `sekisho ledger repair` says what can be saved of the others",
         )
         self.path = path
         self.offset = offset

@@ -157,6 +157,10 @@ class Index:
             )
             return {row[0]: OpenEntry(*row[1:]) for row in rows}
 
+    def settle(self) -> None:
+        """Make it one file that readers can open where nobody can write."""
+        self._open_connection().execute("PRAGMA journal_mode = DELETE")
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()

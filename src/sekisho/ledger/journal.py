@@ -26,7 +26,7 @@ from sekisho.ledger.tiles import decode_bundle, encode_bundle
 
 MAGIC: Final = b"SkJ\x01"
 CHAIN_START: Final = bytes(32)
-REPAIR: Final = "Keep this directory; restore a backup of it as a new node and enrol that"
+REPAIR: Final = "Keep this directory; `sekisho ledger repair` says what can be done"
 _FRAME: Final = struct.Struct(">4sII32s")
 _SUFFIX: Final = ".journal"
 
@@ -89,6 +89,56 @@ class Record(NamedTuple):
 
     state: State
     entries: list[bytes]
+
+
+class JournalReading(NamedTuple):
+    """What can be read of a journal without touching it.
+
+    `first` and `last` are the states of the first and the last whole record of the newest file. `torn_bytes` follow
+    the last whole record: one that is torn, or that is being written just now. `damaged_at` is where a record can't
+    be read though whole ones follow, or the file's chain breaks; `last` is then the state before it.
+    """
+
+    first: State | None = None
+    last: State | None = None
+    bytes: int = 0
+    torn_bytes: int = 0
+    damaged_at: int | None = None
+
+
+def read_journal(directory: Path) -> JournalReading:
+    """Read the newest file of a journal, whoever writes it. Raises FileNotFoundError if that is replaced meanwhile."""
+    files = journal_files(directory)
+    if not files:
+        return JournalReading()
+    data = files[-1].read_bytes()
+    first = last = None
+    chain, offset = CHAIN_START, 0
+    try:
+        while (found := _read_frame(data, offset, chain)) is not None:
+            record, chain, offset = found
+            last = record.state
+            first = first or last
+    except LogHalted:
+        return JournalReading(first, last, len(data), 0, offset)
+    damaged = last is None or _holds_frame(data, offset + 1)
+    return JournalReading(first, last, len(data), len(data) - offset, offset if damaged else None)
+
+
+def readable_records(path: Path) -> Iterator[Record]:
+    """Every whole record of a damaged file, in order, whatever lies between them: its checksum alone speaks for it."""
+    data = path.read_bytes()
+    offset = data.find(MAGIC)
+    while offset >= 0:
+        found = _payload(data, offset)
+        if found is not None:
+            yield _record(found[1], offset)
+        offset = data.find(MAGIC, offset + (_FRAME.size + len(found[1]) if found is not None else 1))
+
+
+def journal_files(directory: Path) -> list[Path]:
+    """A journal's files, oldest first. Beyond the newest they are left over from a crash."""
+    return sorted(directory.glob(f"[0-9]*{_SUFFIX}"))
 
 
 class Journal:
@@ -155,7 +205,7 @@ class Journal:
             self._file = None
 
     def _files(self) -> list[Path]:
-        return sorted(self._directory.glob(f"[0-9]*{_SUFFIX}"))
+        return journal_files(self._directory)
 
     def _use(self, path: Path, chain: bytes, length: int) -> None:
         self._path, self._chain, self.bytes = path, chain, length
@@ -199,12 +249,15 @@ def _read_frame(data: bytes, offset: int, chain: bytes) -> tuple[Record, bytes, 
     stored, payload = found
     if hashlib.sha256(chain + payload).digest() != stored:
         raise LogHalted(f"the journal's chain breaks at byte {offset}", remedy=REPAIR)
+    return _record(payload, offset), stored, offset + _FRAME.size + len(payload)
+
+
+def _record(payload: bytes, offset: int) -> Record:
     head = int.from_bytes(payload[:4], "big")
     try:
-        record = Record(State.decode(payload[4 : 4 + head]), decode_bundle(payload[4 + head :]))
+        return Record(State.decode(payload[4 : 4 + head]), decode_bundle(payload[4 + head :]))
     except (CanonicalError, LogUnreadable, KeyError, TypeError, ValueError) as error:
         raise LogHalted(f"the journal's record at byte {offset} can't be read: {error}", remedy=REPAIR) from None
-    return record, stored, offset + _FRAME.size + len(payload)
 
 
 def _holds_frame(data: bytes, offset: int) -> bool:

@@ -1,5 +1,6 @@
 """Reading a published log from its files."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,20 @@ CHECKPOINT: Final = "checkpoint"
 ENROLMENT: Final = "enrolment"
 NOTE_BYTES_MAX: Final = 64 * 1024  # of a checkpoint with the most signatures that a note may hold
 BUNDLE_BYTES_MAX: Final = TILE_WIDTH * (2 + 65_535)
+ARCHIVED: Final = "archived"  # names the cold directory that older entry bundles were moved to
+_ARCHIVED_BYTES_MAX: Final = 16 * 1024
+_BUNDLES: Final = "tile/entries/"
+
+
+def archived_directory(root: Path) -> Path | None:
+    """Where older entry bundles of the log under `root` are, if they were moved. Raises LogUnreadable."""
+    try:
+        with (root / ARCHIVED).open("rb") as file:
+            return Path(json.loads(file.read(_ARCHIVED_BYTES_MAX))["directory"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise LogUnreadable(f"{root / ARCHIVED} can't be read", remedy='It says {"directory": "…"}') from None
 
 
 class PublishedFiles(ABC):
@@ -87,14 +102,27 @@ class PublishedFiles(ABC):
 
 
 class LogFiles(PublishedFiles):
-    """The log under a directory."""
+    """The log under a directory. Entry bundles that were archived are read through from where they are."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def read(self, path: str, bytes_max: int) -> bytes | None:
-        try:
-            with (self.root / path).open("rb") as file:
-                return file.read(bytes_max + 1)
-        except FileNotFoundError:
+        data = _read(self.root / path, bytes_max)
+        if data is not None or not path.startswith(_BUNDLES):
+            return data
+        cold = archived_directory(self.root)
+        if cold is None:
             return None
+        data = _read(cold / path, bytes_max)
+        if data is None and ".p/" not in path:  # archived are full ones
+            raise LogUnreadable(f"{path} is not in the archive {cold}", remedy="Is that directory mounted and whole?")
+        return data
+
+
+def _read(path: Path, bytes_max: int) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(bytes_max + 1)
+    except FileNotFoundError:
+        return None

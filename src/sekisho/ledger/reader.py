@@ -35,7 +35,8 @@ class LogReader:
     def state(self, request_id: str, now_us: int) -> ReceiptState:
         """What the log knows of a request (design: every decision of it closed is *complete*).
 
-        *pending*: an entry is open, or beyond the checkpoint, or the request may be newer than what is merged.
+        *pending*: an entry is open, or beyond the checkpoint, or the request may be newer than what is merged; with
+        the first entry, if that is published.
         *unknown*: none of these. Raises LogUnreadable if files are missing or damaged.
         """
         for attempt in range(READ_ATTEMPTS_MAX):
@@ -59,11 +60,13 @@ class LogReader:
         if not rows.leaves:
             return ReceiptState(_absent(request_id, rows.watermark_us, now_us))
         checkpoint = read_checkpoint(note)
+        nodes = self._files.nodes(checkpoint.size)
         if rows.is_open or rows.leaves[-1] >= checkpoint.size:
-            return ReceiptState(PENDING)
+            # Whose it is can be told as soon as the first entry is published.
+            first = [self._prove(leaf, checkpoint, note, nodes) for leaf in rows.leaves[:1] if leaf < checkpoint.size]
+            return ReceiptState(PENDING, tuple(first))
         if len(rows.leaves) > REQUEST_ENTRIES_MAX:
             raise LogUnreadable(f"the index holds {len(rows.leaves)} entries for one request")
-        nodes = self._files.nodes(checkpoint.size)
         return ReceiptState(COMPLETE, tuple(self._prove(leaf, checkpoint, note, nodes) for leaf in rows.leaves))
 
     def _prove(self, leaf: int, checkpoint: Checkpoint, note: str, nodes: TileNodes) -> ProvenEntry:

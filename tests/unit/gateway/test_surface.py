@@ -131,7 +131,12 @@ async def test_a_wrong_method_is_405_and_says_which_are_allowed(world, method, p
 
 @pytest.mark.parametrize(
     ("answer", "status"),
-    [(ReceiptAnswer("complete", b"{}"), 200), (ReceiptAnswer("pending"), 202), (ReceiptAnswer("unknown"), 404)],
+    [
+        (ReceiptAnswer("complete", b"{}"), 200),
+        (ReceiptAnswer("pending"), 202),
+        (ReceiptAnswer("unknown"), 404),
+        (ReceiptAnswer("unlinked"), 410),
+    ],
 )
 async def test_a_receipt_is_asked_for_on_behalf_of_the_keys_organisation(world, answer, status):
     world.receipts.answer = answer

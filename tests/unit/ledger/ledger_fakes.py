@@ -143,7 +143,10 @@ class World:
             ],
             "chosen": None if denied else {"action": "sendRaw", "deployment": "domestic"},
             "engine": {"name": "cedar", "version": "4"},
-            "input": {"class": "confidential", "labels_raw": [], "model": "manual", "principal": {"id": "app"}},
+            "input": {
+                "class": "confidential", "labels_raw": [], "model": "manual",
+                "principal": {"id": "app", "organisation": "bank"},
+            },
             "monitored": False,
             "policies": {"0": "home", "1": "abroad"},
             "received": self.commit(identifier, "received", b"question"),

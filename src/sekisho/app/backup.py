@@ -1,0 +1,236 @@
+"""Backing up an installation while it runs.
+
+A backup is a directory: `backup.json` (what is in it, by SHA-256), `files/` (settings, declarations, snapshots),
+`state.sqlite`, `ledger/` (the log up to a checkpoint), and, if asked for, `keys.sealed`. It appears under its name when
+it is whole and was verified.
+
+What makes it consistent, in this order:
+
+1. the register of keys, by SQLite's online backup: a moment of it;
+2. the log is waited for until it covers that moment: an act that waited in the register's outbox is in the copy of the
+   register, or in the copy of the log, or in both (then a restore drops the first);
+3. the log at a checkpoint: it proves itself.
+
+The log's signing key is never in it: a restored installation is a new node with a log of its own, so that no size of
+the old one can be signed twice, whatever was published after the backup.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sekisho.app.ledger import log_verifier, make_publisher
+from sekisho.app.sealed import seal, unseal
+from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.errors import SekishoError, UsageError
+from sekisho.kernel.files import FileLock, sync_directory, write_durable
+from sekisho.kernel.ids import IdSource
+from sekisho.kernel.notes import NoteVerifier
+from sekisho.ledger.audit import audit_integrity
+from sekisho.ledger.browse import LogBrowser
+from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint, open_enrolment
+from sekisho.ledger.errors import LogUnreadable
+from sekisho.ledger.log_files import LogFiles
+from sekisho.ledger.mirror import copy_log
+from sekisho.settings import DataDirectory, Settings, load_settings
+
+FORMAT: Final = 1
+MANIFEST: Final = "backup.json"
+FILES: Final = "files"
+STATE: Final = "state.sqlite"
+LEDGER: Final = "ledger"
+SEALED: Final = "keys.sealed"
+_COVERED_S_MAX: Final = 60.0  # control merges each second; a backlog of a minute is something to look at first
+_LOOK_S: Final = 0.2
+_READS_MAX: Final = 3  # a rotation of the log's key is over in one
+_READ_BYTES: Final = 1 << 20
+_SECRETS_LEFT_OUT: Final = ("log.key", "log-next.key", "log-next.json")
+
+
+class Backup(NamedTuple):
+    """What a backup holds."""
+
+    manifest: dict[str, Any]
+    digest: bytes  # of the manifest's file; the sealed keys are bound to it
+
+
+def back_up(root: Path, target: Path, passphrase: str | None) -> Backup:
+    """Back up the installation in `root` to the new directory `target`, keys sealed with `passphrase` included.
+
+    Raises UsageError if `target` is there, LogUnreadable if the log does not follow, SekishoError, OSError.
+    """
+    directory, settings = DataDirectory(root), load_settings(root)
+    if target.exists():
+        raise UsageError(f"{target} is there already", remedy="Name a directory that does not exist")
+    if root.resolve() in target.resolve().parents:
+        raise UsageError(f"{target} lies in the installation", remedy="Name one elsewhere, best on another disk")
+    partial = target.with_name(f".{target.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)  # of a backup that broke off
+    partial.mkdir(mode=0o700, parents=True)
+    _copy_register(directory.state, partial / STATE)
+    _await_coverage(directory, settings)
+    left_out = _copy_files(directory, settings, partial / FILES)
+    checkpoint = _copy_ledger(directory, partial / LEDGER)
+    manifest = {
+        "files": _digests(partial),
+        "format": FORMAT,
+        "left_out": left_out,
+        "made_at_us": SystemClock().now_us(),
+        "origin": settings.installation.origin,
+        "root": checkpoint.root.hex(),
+        "site_vkey": directory.site_vkey.read_text().strip(),
+        "size": checkpoint.size,
+        "with_keys": passphrase is not None,
+    }
+    data = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True).encode()
+    if passphrase is not None:
+        sealed = seal(_secrets(directory, settings), passphrase, hashlib.sha256(data).digest())
+        write_durable(partial / SEALED, sealed, mode=0o600)
+    write_durable(partial / MANIFEST, data)
+    verify_backup(partial, passphrase)
+    partial.rename(target)
+    sync_directory(target.parent)
+    return Backup(manifest, hashlib.sha256(data).digest())
+
+
+def verify_backup(target: Path, passphrase: str | None) -> Backup:
+    """Read all of a backup. Raises SekishoError, or AuditFinding, for anything missing, altered or beside.
+
+    Without its passphrase this finds what a disk did, not what a person did: the seal is what tells of that.
+    """
+    try:
+        data = (target / MANIFEST).read_bytes()
+        manifest = json.loads(data)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise UsageError(f"{target} is no backup: it has no readable {MANIFEST}") from None
+    if manifest.get("format") != FORMAT:
+        raise SekishoError(f"the backup has format {manifest.get('format')}", remedy="Use a newer version of Sekisho")
+    digest = hashlib.sha256(data).digest()
+    if passphrase is not None and manifest["with_keys"]:
+        unseal((target / SEALED).read_bytes(), passphrase, digest)
+    found = _digests(target)
+    if found != manifest["files"]:
+        odd = sorted(name for name in {*found, *manifest["files"]} if found.get(name) != manifest["files"].get(name))
+        raise SekishoError(f"the backup is damaged: {', '.join(odd[:10])}", remedy="Use another one")
+    site = NoteVerifier.parse(manifest["site_vkey"])
+    log = open_enrolment((target / LEDGER / "enrolment").read_text(), site).log
+    checkpoint = audit_integrity(target / LEDGER, log).checkpoint
+    if (checkpoint.size, checkpoint.root.hex()) != (manifest["size"], manifest["root"]):
+        raise SekishoError("the backup's log is not the one that it names")
+    with closing(sqlite3.connect(f"{(target / STATE).absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as register:
+        problem = register.execute("PRAGMA integrity_check").fetchone()[0]
+    if problem != "ok":
+        raise SekishoError(f"the backup's register is damaged: {problem}", remedy="Use another backup")
+    return Backup(manifest, digest)
+
+
+def _copy_register(source: Path, target: Path) -> None:
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(source)) as living, closing(sqlite3.connect(target)) as copy:
+        living.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+    _sync_file(target)
+
+
+def _await_coverage(directory: DataDirectory, settings: Settings) -> None:
+    """Until everything that was written before now is published."""
+    clock = SystemClock()
+    now_us, deadline = clock.now_us(), time.monotonic() + _COVERED_S_MAX
+    browser = LogBrowser(directory.ledger)
+    try:
+        while (browser.watermark_us() or 0) < now_us:
+            if time.monotonic() > deadline:
+                raise LogUnreadable(
+                    "control does not publish what was written", remedy="See its log and `sekisho ledger status`"
+                )
+            if FileLock.is_held(directory.ledger / "publish.lock"):
+                time.sleep(_LOOK_S)
+                continue
+            publisher = make_publisher(directory, settings, clock, IdSource())
+            publisher.start()
+            try:
+                publisher.merge_once()
+            finally:
+                publisher.close()
+    finally:
+        browser.close()
+
+
+def _copy_files(directory: DataDirectory, settings: Settings, target: Path) -> list[str]:
+    """Everything but keys, ledger and register; returns what is left out: models' weights."""
+    gateway = settings.gateway
+    named = [gateway.tls_certificate_file, gateway.tls_client_ca_file]
+    wanted = [
+        directory.settings,
+        directory.format,
+        directory.site_vkey,
+        *(directory.root / one for one in named if one),
+    ]
+    in_force = directory.snapshots / "current"
+    _copy(in_force, target / in_force.relative_to(directory.root))  # before its parts are listed: they are all there
+    for tree in (directory.declarations, directory.snapshots, directory.issuer_keys):
+        wanted += sorted(path for path in tree.rglob("*") if path.is_file() and not path.name.startswith("."))
+    for path in wanted:
+        if path != in_force and path.is_file():
+            _copy(path, target / path.relative_to(directory.root))
+    return sorted(engine.file for engine in settings.engines.values() if engine.file)
+
+
+def _copy_ledger(directory: DataDirectory, target: Path) -> Checkpoint:
+    files = LogFiles(directory.ledger)
+    for _ in range(_READS_MAX):
+        enrolment, verifier, note = directory.enrolment.read_bytes(), log_verifier(directory), files.checkpoint()
+        if directory.enrolment.read_bytes() == enrolment:  # else the log's key was replaced in between
+            break
+    if note is None:
+        raise LogUnreadable("nothing is published yet", remedy="Run `sekisho up` once")
+    checkpoint = open_checkpoint(note, verifier)
+    target.mkdir()
+    copy_log(files, checkpoint, note, target)
+    write_durable(target / "enrolment", enrolment)
+    for tree in (directory.former_enrolments, directory.former_logs):
+        for path in sorted(tree.rglob("*")):
+            if path.is_file():
+                _copy(path, target / path.relative_to(directory.ledger))
+    return checkpoint
+
+
+def _secrets(directory: DataDirectory, settings: Settings) -> dict[str, bytes]:
+    """By path: what is in keys/, the log's key apart, and the TLS key."""
+    paths = [path for path in directory.keys.rglob("*") if path.is_file() and path.name not in _SECRETS_LEFT_OUT]
+    if settings.gateway.tls_key_file:
+        paths.append(directory.root / settings.gateway.tls_key_file)
+    return {str(path.relative_to(directory.root)): path.read_bytes() for path in paths}
+
+
+def _digests(target: Path) -> dict[str, str]:
+    """SHA-256 of every file but the manifest, the seal, and the log's tiles, which its root proves."""
+    found = {}
+    for path in sorted(target.rglob("*")):
+        name = path.relative_to(target).as_posix()
+        if path.is_file() and name not in (MANIFEST, SEALED) and not name.startswith(f"{LEDGER}/tile/"):
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while piece := file.read(_READ_BYTES):
+                    digest.update(piece)
+            found[name] = digest.hexdigest()
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    _sync_file(target)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    sync_directory(path.parent)

@@ -1,0 +1,173 @@
+"""Restoring an installation from a backup, here or on another machine: always as a new node.
+
+Nobody can know what the original published after the backup, or whether it still runs. So a restored copy never goes on
+with the old log: it has a log key and an origin of its own, enrolled by the site's key, and begins at zero. The old log
+comes along as `ledger/former/`, read-only: receipts of its requests are made from there as before. The new log's first
+entry names it, by its origin, size and root.
+"""
+
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sekisho.app.backup import FILES, LEDGER, SEALED, STATE, verify_backup
+from sekisho.app.keys import OrganisationKeys, create_signing_key, load_signing_key
+from sekisho.app.sealed import unseal
+from sekisho.gateway.entries import GatewayLifecycle
+from sekisho.identity.sql import SqlIdentity
+from sekisho.kernel.canonical import encode
+from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.errors import SekishoError, UsageError
+from sekisho.kernel.files import sync_directory, write_durable
+from sekisho.kernel.notes import NoteSigner, NoteVerifier
+from sekisho.ledger.checkpoint import make_enrolment
+from sekisho.ledger.index import INDEX
+from sekisho.ledger.indexing import index_copy
+from sekisho.settings import FORMAT, DataDirectory
+
+_IDS_PER_LOOK = 500  # SQLite bounds the variables of a statement
+
+
+class Restored(NamedTuple):
+    """The new log's origin, the old one's, and what of the installation was not in the backup."""
+
+    origin: str
+    origin_before: str
+    made_at_us: int
+    left_out: tuple[str, ...]
+    new_organisation_keys: tuple[str, ...]
+
+
+def restore(backup: Path, root: Path, *, passphrase: str | None, site_key: Path | None) -> Restored:
+    """Make an installation in `root`, which must be empty or not exist, of what `backup` holds.
+
+    The site's key is needed, to enrol the new log: out of the backup's sealed keys (`passphrase`), or from the file
+    `site_key`. Raises UsageError, SekishoError for a backup that does not hold, OSError.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UsageError(f"{root} is not empty", remedy="Name a new directory; nothing is restored over another")
+    manifest, digest = verify_backup(backup, passphrase)
+    if passphrase is not None and not manifest["with_keys"]:
+        raise UsageError("the backup holds no keys", remedy="Leave the passphrase out, and give --site-key")
+    sealed = {} if passphrase is None else unseal((backup / SEALED).read_bytes(), passphrase, digest)
+    site = _site_key(sealed, site_key, manifest, root)
+    directory = DataDirectory(root)
+    _make_directories(directory)
+    _put_files(backup / FILES, directory)
+    for name, data in sealed.items():
+        path = root / name
+        if root.resolve() not in path.resolve().parents:
+            raise SekishoError(f"the backup holds a key outside the installation: {name}")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_durable(path, data, mode=0o600)
+    made = tuple(_ensure_organisation_keys(directory))
+    former = _put_former_log(backup / LEDGER, directory)
+    before: str = manifest["origin"]
+    origin = f"{before.rpartition('/')[0]}/{secrets.token_hex(4)}"
+    log = create_signing_key(directory.log_key, origin)
+    write_durable(directory.enrolment, make_enrolment(site, origin, log.verifier).encode())
+    _put_register(backup / STATE, directory, former, manifest)
+    _put_settings(backup / FILES, directory, before, origin)  # last: without it this is no installation
+    return Restored(origin, before, manifest["made_at_us"], tuple(manifest["left_out"]), made)
+
+
+def _site_key(sealed: Mapping[str, bytes], file: Path | None, manifest: Mapping[str, Any], root: Path) -> NoteSigner:
+    """Raises UsageError if there is none, or it is another site's."""
+    site = NoteVerifier.parse(manifest["site_vkey"])
+    if file is not None:
+        signer = load_signing_key(file, site.name)
+    elif (data := sealed.get("keys/site.key")) is not None:
+        root.mkdir(parents=True, exist_ok=True)
+        path = root / ".site.key"
+        write_durable(path, data, mode=0o600)
+        try:
+            signer = load_signing_key(path, site.name)
+        finally:
+            path.unlink()
+    else:
+        raise UsageError(
+            "the site's key is needed to enrol the new log",
+            remedy="Give the passphrase of a backup made --with-keys, or the key itself: --site-key FILE",
+        )
+    if signer.verifier != site:
+        raise UsageError(f"that is not the key of the site {site.name}", remedy="Give the one that site.vkey is of")
+    return signer
+
+
+def _make_directories(directory: DataDirectory) -> None:
+    for path in (directory.root, directory.ledger, directory.write_ahead, directory.run, directory.former_logs):
+        path.mkdir(parents=True, exist_ok=True)
+    write_durable(directory.format, f"{FORMAT}\n".encode())
+    for path in (directory.keys, directory.organisation_keys):
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def _put_files(source: Path, directory: DataDirectory) -> None:
+    for path in sorted(source.rglob("*")):
+        target = directory.root / path.relative_to(source)
+        if path.is_file() and target not in (directory.settings, directory.format):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_durable(target, path.read_bytes())
+
+
+def _ensure_organisation_keys(directory: DataDirectory) -> list[str]:
+    """New ones where the backup brought none: what was committed with the old ones stays unlinked."""
+    declared = {path.stem for path in (directory.declarations / "organisations").glob("*.toml")}
+    there = {path.stem for path in directory.organisation_keys.iterdir()}
+    OrganisationKeys(directory.organisation_keys).ensure(sorted(declared - there))
+    return sorted(declared - there)
+
+
+def _put_former_log(source: Path, directory: DataDirectory) -> Path:
+    """The old log, with an index of its own, beside those that it had before."""
+    if (source / "former").is_dir():
+        shutil.copytree(source / "former", directory.former_logs, dirs_exist_ok=True)
+    number = 1 + len(list(directory.former_logs.iterdir()))
+    target = directory.former_logs / f"{number:04d}"
+    shutil.copytree(source, target, ignore=lambda at, _: ["former"] if Path(at) == source else [])
+    index_copy(target, GatewayLifecycle())
+    for path in (target, directory.former_logs, directory.ledger):
+        sync_directory(path)
+    return target
+
+
+def _put_register(source: Path, directory: DataDirectory, former: Path, manifest: Mapping[str, Any]) -> None:
+    """The register; acts that waited in its outbox and are in the old log already are not told again."""
+    write_durable(directory.state, source.read_bytes(), mode=0o600)
+    clock = SystemClock()
+    with closing(SqlIdentity(directory.state, clock)) as register:
+        while waiting := [entry.id for entry in register.pending(_IDS_PER_LOOK)]:
+            told = _logged(former, waiting)
+            register.relayed(tuple(told))
+            if len(told) < len(waiting):
+                break
+        body = {
+            "act": "ledger.restore",
+            "origin_before": manifest["origin"],
+            "root": manifest["root"],
+            "size": manifest["size"],
+        }
+        with register.transaction(writes=True) as connection:
+            register.tell(connection, clock.now_us(), "operator", encode(body))
+
+
+def _logged(former: Path, identifiers: list[str]) -> list[str]:
+    marks = ",".join("?" * len(identifiers))
+    with closing(sqlite3.connect(f"{(former / INDEX).absolute().as_uri()}?mode=ro", uri=True)) as index:
+        rows = index.execute(f"SELECT id FROM entries WHERE id IN ({marks})", identifiers)  # noqa: S608  # marks
+        return [row[0] for row in rows]
+
+
+def _put_settings(source: Path, directory: DataDirectory, before: str, origin: str) -> None:
+    text = (source / directory.settings.name).read_text(encoding="utf-8")
+    if text.count(f'"{before}"') != 1:
+        raise SekishoError(
+            f"sekisho.toml names the origin {before} not exactly once",
+            remedy="Set it by hand, as [installation] origin",
+        )
+    write_durable(directory.settings, text.replace(f'"{before}"', f'"{origin}"').encode())
+    sync_directory(directory.root)

@@ -1,0 +1,122 @@
+"""The floor of time and what moves it, jumps, and what `ledger status` knows of them."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from sekisho.app import clock as app_clock
+from sekisho.app.clock import watch_clock
+from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.ids import IdSource
+from sekisho.ledger import clock_watch
+from sekisho.ledger.clock_watch import JUMPS_MAX, Jump, Reading, begin
+from sekisho.ledger.errors import LedgerFull, LogUnreadable
+from sekisho.ledger.status import read_status
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ledger_fakes import World
+
+S = 1_000_000
+DAY = 86_400 * S
+START = Reading(1_800_000_000 * S, 1_000 * S, "boot-1")
+
+
+def later(reading, passed, *, stepped=0):
+    return Reading(reading.wall_us + passed + stepped, reading.elapsed_us + passed, reading.boot)
+
+
+def test_the_floor_rises_with_time_and_a_jump_does_not_move_it():
+    reading = later(START, 10 * S, stepped=DAY)
+    state = begin(START).at(reading)
+    assert state.floor_us == state.trusted_us == START.wall_us + 10 * S
+    assert (state.suspect, state.jumps) == (True, (Jump(START.wall_us + 10 * S, DAY),))
+    assert state.at(later(reading, 5 * S)).jumps == state.jumps, "one jump is told once"
+    undone = state.at(later(reading, 5 * S, stepped=-DAY))
+    assert not undone.suspect
+    assert [jump.by_us for jump in undone.jumps] == [DAY, -DAY]
+
+
+def test_a_step_of_synchronisation_is_no_jump():
+    state = begin(START).at(later(START, 10 * S, stepped=900_000))
+    assert (state.suspect, state.jumps) == (False, ())
+
+
+def test_a_restart_of_the_machine_lets_the_floor_lag_and_believes_the_wall():
+    reading = Reading(START.wall_us + 30 * DAY, 60 * S, "boot-2")
+    state = begin(START).at(reading)
+    assert state.floor_us == START.wall_us + 60 * S
+    assert (state.trusted_us, state.suspect, state.jumps) == (reading.wall_us, False, ())
+
+
+def test_a_machine_that_comes_back_with_an_older_clock_begins_at_the_floor():
+    reading = Reading(0, 60 * S, "boot-2")
+    state = begin(START).at(reading)
+    assert state.trusted_us == state.floor_us == START.wall_us + 60 * S
+    assert state.suspect
+    assert len(state.jumps) == 1
+
+
+def test_it_is_kept_and_jumps_are_bounded(tmp_path):
+    state, reading = begin(START), START
+    assert clock_watch.load(tmp_path) is None
+    for number in range(JUMPS_MAX + 10):
+        reading = later(reading, S, stepped=DAY if number % 2 == 0 else -DAY)
+        state = state.at(reading)
+    clock_watch.save(tmp_path, state)
+    assert clock_watch.load(tmp_path) == state
+    assert len(state.jumps) == JUMPS_MAX
+    (tmp_path / "clock").write_text('{"floor_us": 1}')
+    with pytest.raises(LogUnreadable, match="Move it away"):
+        clock_watch.load(tmp_path)
+
+
+class Writer:
+    """Records drafts; the first is refused."""
+
+    def __init__(self):
+        self.drafts = []
+        self.full = True
+
+    def append(self, draft, reservation=None):
+        if self.full:
+            self.full = False
+            raise LedgerFull("the disk is full")
+        self.drafts.append(draft)
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+async def test_a_jump_is_told_in_the_ledger_once_however_often_it_was_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(app_clock, "LOOK_S", 0.0)
+    readings = [START, later(START, S), *(later(START, n * S, stepped=DAY) for n in range(2, 6))]
+    seen, writer = iter(readings), Writer()
+
+    def read_clocks():
+        reading = next(seen, None)
+        if reading is None:
+            raise EOFError
+        return reading
+
+    with contextlib.suppress(EOFError):
+        await watch_clock(tmp_path, writer, SystemClock(), IdSource(), read_clocks)
+    (draft,) = writer.drafts
+    assert draft.kind == "observation"
+    assert json.loads(draft.body) == {"by_us": DAY, "observed": "clock.jump", "trusted_us": START.wall_us + 3 * S}
+    assert clock_watch.load(tmp_path).suspect
+
+
+def test_status_tells_of_a_suspect_clock(tmp_path):
+    world = World(tmp_path)
+    publisher = world.publisher()
+    publisher.close()
+    now = clock_watch.read_clocks()
+    clock_watch.save(tmp_path, begin(now._replace(wall_us=now.wall_us - 3600 * S)))
+    status = read_status(tmp_path, [world.log_key.verifier], reserve_bytes=0, now_us=world.clock.now_us())
+    assert any("3600." in warning for warning in status.warnings)
+    assert status.as_object()["clock"]["suspect"] is True

@@ -229,7 +229,7 @@ def test_a_mirror_on_any_static_file_server_is_audited_and_an_audit_that_broke_o
         assert audit(server.url, *trusted)["depth"] == 3  # tried again until it is whole
         assert not any(server.failures.values())
         assert audit(server.url, *trusted, "--state", tmp_path / "state")["depth"] == 3
-        assert audit(server.url, *trusted, "--state", tmp_path / "state")["extends"] != []
+        assert audit(server.url, *trusted, "--state", tmp_path / "state")["held_against"] != []
 
 
 def test_a_server_that_does_not_answer_breaks_the_audit_off_and_says_nothing_of_the_log(tmp_path):

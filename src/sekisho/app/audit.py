@@ -126,7 +126,7 @@ class Report:
     size: int = 0
     root: str = ""
     log_key: str = ""
-    extends: tuple[int, ...] = ()
+    held_against: tuple[int, ...] = ()  # sizes of the checkpoints seen before
     witnesses: tuple[str, ...] = ()
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     kinds: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -193,7 +193,7 @@ class Auditor:
         options.with_entries = _has_entries(asked, source, checkpoint, report)
         reperformance, reconciliation = self._deeper(asked, source, scratch, report, options, stack)
         log = audit_log(source.files, checkpoint, findings, options)
-        report.extends = tuple(sorted({one.size for one in earlier}))
+        report.held_against = tuple(sorted({one.size for one in earlier}))
         _count(report, log, reperformance, reconciliation)
         if asked.state is not None and not any(kind.code in findings.counts for kind in audit_kinds.INTEGRITY):
             _remember(asked.state, signed)
@@ -212,6 +212,8 @@ class Auditor:
         wanted = asked.depth or (4 if asked.provider is not None else 3)
         if wanted == 4 and asked.provider is None:
             raise UsageError("depth 4 needs a provider's record", remedy="Add --provider NAME and --usage FILE")
+        if wanted < 4 and asked.provider is not None:
+            raise UsageError(f"a provider's record belongs to depth 4, not {wanted}", remedy="Leave one of them out")
         if wanted < 2 or not options.with_entries:
             return None, None
         options.spool, report.depth = scratch / "completeness", 2

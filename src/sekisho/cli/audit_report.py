@@ -22,7 +22,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "key": ("log key", "台帳の鍵"),
     "size": ("entries", "エントリー"),
     "root": ("root", "ルート"),
-    "extends": ("extends the checkpoints seen at", "以前のチェックポイント"),
+    "held_against": ("held against the checkpoints seen at", "照合した以前のチェックポイント"),
     "witnesses": ("cosigned by", "連署した証人"),
     "looked_at": ("looked at", "確認した件数"),
     "took": ("took", "所要時間"),
@@ -64,8 +64,8 @@ def describe_report(report: Report, language: str) -> str:
             f"  {words['key']}: {_clean(report.log_key)}",
             f"  {words['size']}: {report.size:,}   {words['root']}: {report.root}",
         ]
-    if report.extends:
-        lines.append(f"  {words['extends']}: {', '.join(f'{size:,}' for size in report.extends)}")
+    if report.held_against:
+        lines.append(f"  {words['held_against']}: {', '.join(f'{size:,}' for size in report.held_against)}")
     if report.witnesses:
         lines.append(f"  {words['witnesses']}: {', '.join(map(_clean, report.witnesses))}")
     looked_at = [f"{words[name]} {count:,}" for name, count in report.counts.items() if count]
@@ -111,7 +111,7 @@ def report_json(report: Report) -> str:
         "complete": not report.left_out,
         "depth": report.depth,
         "log": {"origin": report.origin, "key": report.log_key, "size": report.size, "root": report.root},
-        "extends": list(report.extends),
+        "held_against": list(report.held_against),
         "witnesses": list(report.witnesses),
         "counts": report.counts,
         "kinds": report.kinds,

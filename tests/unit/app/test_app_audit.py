@@ -117,15 +117,17 @@ def test_what_was_seen_is_remembered_and_a_log_that_was_cut_is_found(tmp_path, c
     before = tmp_path / "before"
     shutil.copytree(log.root, before)
     state = tmp_path / "state"
-    assert found(capsys, log.root, "--state", state)[1]["extends"] == []
+    assert found(capsys, log.root, "--state", state)[1]["held_against"] == []
     log.fill(30)
     log.publish()
     log.close()
     status, report = found(capsys, log.root, "--state", state)
-    assert (status, len(report["extends"])) == (0, 1)
+    assert (status, len(report["held_against"])) == (0, 1)
     status, report = found(capsys, before, "--state", state)
     assert (status, report["found"]["by_code"]) == (1, {"history_forked": 1})
-    assert found(capsys, log.root, "--state", state)[1]["extends"] == [report["extends"][0]]  # it was not forgotten
+    assert found(capsys, log.root, "--state", state)[1]["held_against"] == [
+        report["held_against"][0]
+    ]  # it was not forgotten
     assert list((state).glob("sekisho-audit-*")) == []
 
 

@@ -255,3 +255,12 @@ def test_a_provider_needs_one_record(both, asked):
     both.log.publish()
     with pytest.raises(UsageError):
         Auditor(both.log.clock).audit(AuditAsked(str(both.log.root), provider=ProviderAsked("p", **asked)))
+
+
+def test_a_providers_record_and_depth_four_belong_together(both):
+    both.log.request()
+    both.log.publish()
+    provider = ProviderAsked("p", usage=both.file)
+    for asked in (AuditAsked(str(both.log.root), depth=3, provider=provider), AuditAsked(str(both.log.root), depth=4)):
+        with pytest.raises(UsageError, match="depth 4"):
+            Auditor(both.log.clock).audit(asked)

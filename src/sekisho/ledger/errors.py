@@ -11,6 +11,8 @@ LedgerError
 ├── ProofInvalid          an inclusion or consistency proof that does not hold
 ├── CheckpointInvalid     a checkpoint, tlog-proof or enrolment that is malformed or not signed by its key
 ├── ReceiptInvalid        a receipt that does not hold
+├── TlogPolicyInvalid     a tlog-policy that is malformed
+├── TlogPolicyUnmet       a checkpoint that holds, but is not what a tlog-policy demands
 └── AuditFinding          a published log that does not hold
 """
 
@@ -70,6 +72,14 @@ class CheckpointInvalid(LedgerError):
 
 class ReceiptInvalid(LedgerError):
     """A receipt that does not hold; the message says why in plain words."""
+
+
+class TlogPolicyInvalid(LedgerError):
+    """A tlog-policy file that is malformed; the message names the line."""
+
+
+class TlogPolicyUnmet(LedgerError):
+    """A checkpoint that is not signed by a log of the policy, or whose cosignatures are no quorum."""
 
 
 class AuditFinding(LedgerError):

@@ -4,10 +4,13 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from sekisho.kernel.errors import SekishoError
+
+_LOCK_LOOK_S: Final = 0.01
 
 
 class LockHeld(SekishoError):
@@ -68,6 +71,17 @@ class FileLock:
             raise LockHeld(f"{self.path} is held by another process") from None
         self._descriptor = descriptor
         return self
+
+    def acquire_within(self, seconds: float) -> Self:
+        """Take the lock, waiting for it at most so long, or raise LockHeld. For what is held for moments. Blocking."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.acquire()
+            except LockHeld:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_LOCK_LOOK_S)
 
     def release(self) -> None:
         if self._descriptor is not None:

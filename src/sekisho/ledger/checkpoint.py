@@ -37,7 +37,7 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) != 4 or lines[3] or not lines[0]:
             raise CheckpointInvalid("a checkpoint has three lines: origin, size and root")
-        return cls(lines[0], parse_decimal(lines[1]), _hash(lines[2]))
+        return cls(lines[0], parse_decimal(lines[1]), parse_hash(lines[2]))
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signer: NoteSigner) -> str:
@@ -88,7 +88,7 @@ class EntryProof:
             raise CheckpointInvalid("the second line of a tlog-proof is its index")
         if len(lines) - 2 > PROOF_HASHES_MAX:
             raise CheckpointInvalid("a tlog-proof with too many hashes")
-        return cls(parse_decimal(lines[1].removeprefix("index ")), tuple(map(_hash, lines[2:])), note)
+        return cls(parse_decimal(lines[1].removeprefix("index ")), tuple(map(parse_hash, lines[2:])), note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,8 @@ def _open(note: str, verifier: NoteVerifier, what: str) -> str:
     return signed.text
 
 
-def _hash(text: str) -> bytes:
+def parse_hash(text: str) -> bytes:
+    """A hash (32 bytes) in canonical base64."""
     try:
         data = decode_base64(text)
     except NoteError as error:

@@ -57,6 +57,10 @@ class Explain(Protocol):
         ...
 
 
+def _as_it_is(note: str) -> str:
+    return note
+
+
 class Ports(NamedTuple):
     """Everything that the console's pages ask for. All of them block and are called in threads."""
 
@@ -70,6 +74,8 @@ class Ports(NamedTuple):
     site_key: Callable[[], str]  # the vkey that auditors pin
     organisations: Callable[[], tuple[str, ...]]  # declared and in force
     now_us: Callable[[], int]
+    with_cosignatures: Callable[[str], str] = _as_it_is  # a checkpoint's note, with those that witnesses gave for it
+    metrics: Callable[[], bytes] = bytes  # of control, in Prometheus' text format
 
 
 class Served(NamedTuple):

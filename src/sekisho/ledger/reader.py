@@ -9,6 +9,7 @@ from typing import Final
 
 from sekisho.kernel.ids import is_uuid7, uuid7_time_us
 from sekisho.ledger.checkpoint import Checkpoint, EntryProof, read_checkpoint
+from sekisho.ledger.cosigned import CosignedNotes
 from sekisho.ledger.errors import LogUnreadable, ProofInvalid
 from sekisho.ledger.index import INDEX, IndexReader
 from sekisho.ledger.interfaces import ProvenEntry, ReceiptState
@@ -31,6 +32,7 @@ class LogReader:
     def __init__(self, root: Path) -> None:
         self._files = LogFiles(root)
         self._index = IndexReader(root / INDEX)
+        self._cosigned = CosignedNotes(root)
 
     def state(self, request_id: str, now_us: int) -> ReceiptState:
         """What the log knows of a request (design: every decision of it closed is *complete*).
@@ -63,6 +65,9 @@ class LogReader:
             return ReceiptState(PENDING)
         if len(rows.leaves) > REQUEST_ENTRIES_MAX:
             raise LogUnreadable(f"the index holds {len(rows.leaves)} entries for one request")
+        # What witnesses have cosigned is worth more to who verifies than what is newest.
+        note = self._cosigned.covering(note, rows.leaves[-1] + 1)
+        checkpoint = read_checkpoint(note)
         nodes = self._files.nodes(checkpoint.size)
         return ReceiptState(COMPLETE, tuple(self._prove(leaf, checkpoint, note, nodes) for leaf in rows.leaves))
 

@@ -45,7 +45,7 @@ REPEAT_US: Final = 5_000_000  # a checkpoint that was cosigned so lately gets th
 _ORIGIN_HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _GONE: Final = (
     "A witness that forgot could cosign two histories. Restore the directory as it last was; if that can't be, move"
-    " keys/witness.key away: a new key is made, which others have to declare"
+    " keys/witness.key and witness/ away: a new witness is made, whose key others have to declare"
 )
 
 log = logging.getLogger(__name__)
@@ -57,11 +57,35 @@ class _Record(NamedTuple):
     time: int  # of our cosignature, POSIX seconds
 
 
-def prepare(root: Path) -> None:
-    """Make the directory, durably. Only ever before the key that signs is made: see `WitnessBook`. Raises OSError."""
+def origin_hash(origin: str) -> str:
+    """SHA-256 of an origin, in lower-case hex: how tlog-witness names a log in a path."""
+    return hashlib.sha256(origin.encode()).hexdigest()
+
+
+def begin(root: Path) -> FileLock:
+    """Make the directory, durably, for a witness whose key is then made under the lock that this returns held.
+
+    In this order a key without a record shows that a record was lost. Raises WitnessHalted if there is a record
+    already, whose key is gone; WitnessBusy; OSError.
+    """
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
-    Disk().replace(root / "format", FORMAT.encode())
-    sync_directory(root.parent)
+    lock = _acquire(root)
+    try:
+        if any(_ORIGIN_HASH.fullmatch(path.name) for path in root.iterdir()):
+            raise WitnessHalted(f"the witness's record {root} is of a key that is gone", remedy=_GONE)
+        Disk().replace(root / "format", FORMAT.encode())
+        sync_directory(root.parent)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _acquire(root: Path) -> FileLock:
+    try:
+        return FileLock(root / "lock").acquire_within(LOCK_WAIT_S)
+    except LockHeld:
+        raise WitnessBusy("another process holds the witness's record", remedy="Try again in a moment") from None
 
 
 class WitnessBook:
@@ -107,12 +131,12 @@ class WitnessBook:
             repeated = self._repeated(request, record)
             return repeated if repeated is not None else self._cosign(request, log_lines, record)
 
-    def checkpoint(self, origin_hash: str) -> str | None:
-        """The note that was cosigned last, with the log's signatures and ours; None: nothing was, or no such hash."""
-        if not _ORIGIN_HASH.fullmatch(origin_hash):
+    def checkpoint(self, hashed: str) -> str | None:
+        """The note that was cosigned last, with the log's signatures and ours, by `origin_hash`; None: nothing was."""
+        if not _ORIGIN_HASH.fullmatch(hashed):
             return None
         try:
-            return (self._root / origin_hash).read_text(encoding="utf-8")
+            return (self._root / hashed).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
 
@@ -164,10 +188,7 @@ class WitnessBook:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            lock = FileLock(self._root / "lock").acquire_within(LOCK_WAIT_S)
-        except LockHeld:
-            raise WitnessBusy("another process holds the witness's record", remedy="Try again in a moment") from None
+        lock = _acquire(self._root)
         try:
             if self._broken:
                 raise WitnessHalted(
@@ -179,7 +200,7 @@ class WitnessBook:
             lock.release()
 
     def _path(self, origin: str) -> Path:
-        return self._root / hashlib.sha256(origin.encode()).hexdigest()
+        return self._root / origin_hash(origin)
 
     def _read(self, origin: str) -> _Record | None:
         path = self._path(origin)

@@ -20,6 +20,7 @@ DATA = (
     "sekisho/catalog/starter/policies/example.cedar",
     "sekisho/capacity/manual/en/06-receipts.md",
     "sekisho/capacity/manual/ja/06-receipts.md",
+    "sekisho/console/static/verify.js",
 )
 # What `cryptography` itself is and needs; nothing else of the environment can be seen.
 VERIFYING = ("cryptography", "cffi", "pycparser", "_cffi_backend")
@@ -101,6 +102,16 @@ def test_a_receipt_verifies_with_cryptography_alone(installed, tmp_path, monkeyp
     assert verified.returncode == 0, verified.stderr
     assert sekisho(installed, "verify", str(tmp_path / "receipt.json")).returncode == 3
     assert sekisho(installed, "verify", str(tmp_path / "changed.json"), "--trust", vkey).returncode == 1
+    (tmp_path / "policy.txt").write_text(f"log {world.log_key.verifier.vkey}\nquorum none\n", encoding="utf-8")
+    demanded = ("--policy", str(tmp_path / "policy.txt"))
+    assert sekisho(installed, "verify", str(tmp_path / "receipt.json"), *demanded).returncode == 0
+
+
+def test_the_verifiers_page_is_written_with_cryptography_alone(installed):
+    printed = sekisho(installed, "verify", "--html")
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.startswith("<!doctype html>")
+    assert printed.stdout.rstrip().endswith("</html>")
 
 
 def test_other_commands_say_what_to_install(installed):

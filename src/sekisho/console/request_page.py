@@ -114,12 +114,17 @@ def _attempt(words: Words, attempt: Attempt) -> Html:
             (words("tokens"), join(tokens(usage), " ", tag("small", source)) if usage else None),
             (words("first_byte"), _milliseconds(words, ending, "first_byte")),
             (words("total"), _milliseconds(words, ending, "total")),
-            (words("peer"), f"{peer.get('address')} : {peer.get('port')}" if peer else None),
+            (words("peer"), _peer(words, peer) if peer else None),
             (words("sent"), _bytes(words, body.get("sent"))),
             (words("answer"), _bytes(words, ending.get("answer"))),
         ),
         class_="card",
     )
+
+
+def _peer(words: Words, peer: Mapping[str, Any]) -> str:
+    told = f"{peer.get('address')} : {peer.get('port')}"
+    return f"{told} ({words('via_egress_proxy')})" if peer.get("via") == "egress_proxy" else told
 
 
 def _milliseconds(words: Words, ending: Mapping[str, Any], name: str) -> str | None:
@@ -151,6 +156,9 @@ def _verifier(words: Words, site_key: str, content: Html, receipt: str | None = 
         tag("input", id="site-key", class_="site-key", value=site_key, spellcheck="false", autocomplete="off",
             aria_describedby="site-key-help"),
         tag("p", words("site_key_help"), id="site-key-help", class_="help"),
+        tag("details", tag("summary", words("tlog_policy")),
+            tag("textarea", id="policy", class_="policy", rows=8, spellcheck="false", autocomplete="off", wrap="off",
+                aria_label=words("tlog_policy"))),
         tag("div", class_="verification", aria_live="polite"),
         class_="verifier", data_receipt=receipt,
     )  # fmt: skip

@@ -23,9 +23,11 @@ _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _STATIC: Final = {
     "console.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    "notes.js": "text/javascript; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "receipt.js": "text/javascript; charset=utf-8",
     "sign-in.js": "text/javascript; charset=utf-8",
+    "tlog-policy.js": "text/javascript; charset=utf-8",
     "verify.js": "text/javascript; charset=utf-8",
 }
 

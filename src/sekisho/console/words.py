@@ -113,6 +113,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "status": ("Status", "ステータス"),
     "error": ("Error", "エラー"),
     "peer": ("Peer", "接続先"),
+    "via_egress_proxy": (
+        "an egress proxy: the deployment's own address is not known",
+        "外向きプロキシ。デプロイメント自身のアドレスは不明",
+    ),
     "sent": ("Sent", "送信量"),
     "answer": ("Answer", "応答量"),
     "bytes": ("{count} bytes", "{count}バイト"),
@@ -138,6 +142,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "site_key_help": (
         "This is the key as this installation states it. Who audits it puts the key here that came from elsewhere.",
         "この設備自身が示す鍵です。監査する人は、別の経路で入手した鍵に置き換えてください。",
+    ),
+    "tlog_policy": (
+        "Policy: which logs, how many witnesses (C2SP tlog-policy)",
+        "ポリシー：台帳と証人の条件（C2SP tlog-policy）",
     ),
     "verify_help": (
         "Choose a receipt file or drop it here. It is read by your browser alone and sent nowhere.",

@@ -80,7 +80,14 @@ class CheckpointInvalid(LedgerError):
 
 
 class ReceiptInvalid(LedgerError):
-    """A receipt that does not hold; the message says why in plain words."""
+    """A receipt that does not hold; the message says why in plain words.
+
+    `reason` is the code of the obligation that failed (`ledger.verify.REASONS`); "" outside of a verification.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", reason: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
 
 
 class TlogPolicyInvalid(LedgerError):
@@ -88,7 +95,11 @@ class TlogPolicyInvalid(LedgerError):
 
 
 class TlogPolicyUnmet(LedgerError):
-    """A checkpoint that is not signed by a log of the policy, or whose cosignatures are no quorum."""
+    """A checkpoint that is not signed by a log of the policy (reason "log"), or without its quorum ("quorum")."""
+
+    def __init__(self, message: str, *, reason: str, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
 
 
 class AuditFinding(LedgerError):

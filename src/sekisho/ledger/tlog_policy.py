@@ -104,7 +104,7 @@ class TlogPolicy:
     def require_log(self, fulfilment: Fulfilment) -> None:
         """Raises TlogPolicyUnmet unless a log of the policy, if it lists any, signed."""
         if self.logs and not fulfilment.logs:
-            raise TlogPolicyUnmet("the checkpoint is not signed by a log that the policy lists")
+            raise TlogPolicyUnmet("the checkpoint is not signed by a log that the policy lists", reason="log")
 
     def require_quorum(self, fulfilment: Fulfilment) -> None:
         """Raises TlogPolicyUnmet unless the cosignatures are a quorum."""
@@ -112,6 +112,7 @@ class TlogPolicy:
             raise TlogPolicyUnmet(
                 f"the checkpoint is cosigned by {len(fulfilment.cosignatures)} of the policy's {len(self.witnesses)}"
                 f" witnesses, which are not the quorum {shown(self.quorum)}",
+                reason="quorum",
                 remedy="Fetch the receipt again later: a newer checkpoint may bear more cosignatures",
             )
 

@@ -1,0 +1,205 @@
+"""Receipts to verify: good ones, every kind of tampering, cosigned ones, and policies. For the verifiers' tests."""
+
+import base64
+import copy
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ledger_fakes import ORGANISATION_KEY, ORIGIN
+
+from sekisho.kernel import canonical
+from sekisho.kernel.cosignatures import CosignatureSigner
+from sekisho.kernel.errors import NoteError
+from sekisho.kernel.notes import NoteVerifier
+from sekisho.ledger.checkpoint import Checkpoint, EntryProof, make_enrolment, sign_checkpoint
+from sekisho.ledger.errors import ReceiptInvalid, TlogPolicyInvalid, TlogPolicyUnmet
+from sekisho.ledger.interfaces import ProvenEntry
+from sekisho.ledger.merkle import inclusion_proof, tree_root
+from sekisho.ledger.receipts import build_receipt
+from sekisho.ledger.tiles import node_source
+from sekisho.verifier import verify
+
+COSIGNED_AT = 1_790_000_100  # POSIX seconds
+WITNESSES = {
+    name: CosignatureSigner(f"{name}.example/witness", Ed25519PrivateKey.from_private_bytes(name.encode() * 32))
+    for name in "abcd"
+}
+
+
+def receipt_of(world, entries, *, request, origin=ORIGIN):
+    """A receipt over a log that holds just these entries."""
+    node, size = node_source(entries), len(entries)
+    note = sign_checkpoint(Checkpoint(origin, size, tree_root(size, node)), world.log_key)
+    proven = [
+        ProvenEntry(entry, index, EntryProof(index, tuple(inclusion_proof(index, size, node)), note).text)
+        for index, entry in enumerate(entries)
+    ]
+    enrolment = make_enrolment(world.site_key, ORIGIN, world.log_key.verifier)
+    return build_receipt(request, world.site_key.verifier, enrolment, proven, ORGANISATION_KEY)
+
+
+def recorded(world, **options):
+    writer = world.writer()
+    request = world.request(writer, **options)
+    return request, list(writer.entries)
+
+
+def altered(entry, change):
+    envelope = canonical.decode(entry)
+    change(envelope)
+    return canonical.encode(envelope)
+
+
+def fresh(envelope, **changes):
+    """Another id, and no commitment that would hang on the old one."""
+    envelope["id"] = envelope["id"][:-1] + ("1" if envelope["id"][-1] == "0" else "0")
+    envelope["body"].update(received=None, sent=None, answer=None)
+    envelope.update(changes)
+
+
+ENTRY_CHANGES = {
+    "a gap in the attempts": (lambda e: e[2:], "attempt 1 is missing"),
+    "no outcome": (lambda e: e[:3], "attempt 2 has no outcome"),
+    "no decision": (lambda e: [e[1]], "no decision before it"),
+    "two outcomes": (lambda e: [*e, altered(e[3], fresh)], "two"),
+    "an entry twice": (lambda e: [*e, e[3]], "twice"),
+    "another request": (
+        lambda e: [*e[:3], altered(e[3], lambda x: x.update(request=x["id"]))],
+        "another request",
+    ),
+    "another site": (lambda e: [*e[:3], altered(e[3], lambda x: x.update(site="osaka"))], "different sites"),
+    "another kind": (lambda e: [*e, altered(e[0], lambda x: fresh(x, kind="meter"))], "'meter'"),
+    "outcome of a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), e[1]], "denial"),
+    "decided after a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), e[2]], "denial"),
+    "chosen left out": (lambda e: [altered(e[0], lambda x: x["body"].pop("chosen")), e[1]], "what was chosen"),
+    "attempt of another type": (lambda e: [altered(e[0], lambda x: x["body"].update(attempt=True)), e[1]], "which"),
+    "nothing received": (lambda e: [altered(e[0], lambda x: x["body"].pop("received")), e[1]], "received"),
+    "no commitment": (lambda e: [altered(e[0], lambda x: x["body"].update(sent={})), e[1]], "not a commitment"),
+}
+
+
+def swap_entries(value):
+    value["entries"].reverse()
+
+
+def salt_with_spare_bits(value):
+    text = next(iter(value["entries"][0]["salts"].values()))
+    spare = text[:-2] + chr(ord(text[-2]) + 1) + "="
+    assert base64.b64decode(spare) == base64.b64decode(text)
+    value["entries"][0]["salts"]["received"] = spare
+
+
+FILE_CHANGES = {
+    "unknown field": lambda v: v.update(note="x"),
+    "unknown field of an entry": lambda v: v["entries"][0].update(note="x"),
+    "unknown field of an envelope": lambda v: v["entries"][0]["entry"].update(note="x"),
+    "missing field": lambda v: v.pop("site_key"),
+    "format": lambda v: v.update(format="sekisho.receipt/2"),
+    "no entries": lambda v: v.update(entries=[]),
+    "order": swap_entries,
+    "request": lambda v: v.update(request="0198c2a0-0000-7000-8000-000000000000"),
+    "salt missing": lambda v: v["entries"][0]["salts"].pop("received"),
+    "salt too many": lambda v: v["entries"][0]["salts"].update(more=base64.b64encode(bytes(32)).decode()),
+    "salt spelled otherwise": salt_with_spare_bits,
+    "wrong salt": lambda v: v["entries"][0]["salts"].update(received=base64.b64encode(bytes(32)).decode()),
+    "extra line in a proof": lambda v: v["entries"][0].update(
+        proof=v["entries"][0]["proof"].replace("@v1\n", "@v1\nextra AAAA\n")
+    ),
+    "types": lambda v: v.update(entries={}),
+    "types deeper": lambda v: v["entries"][0].update(salts=[]),
+    "enrolment": lambda v: v.update(enrolment=v["entries"][0]["proof"].partition("\n\n")[2]),
+}
+
+
+def changed(data, change):
+    """The receipt file after a change of its value, in canonical form again."""
+    value = copy.deepcopy(canonical.decode(data))
+    change(value)
+    return canonical.encode(value)
+
+
+def with_note(data, change):
+    """The receipt with its checkpoint's note changed, in every proof alike."""
+
+    def change_proofs(value):
+        for item in value["entries"]:
+            head, _, note = item["proof"].partition("\n\n")
+            item["proof"] = f"{head}\n\n{change(note)}"
+
+    return changed(data, change_proofs)
+
+
+def cosigned(data, *names, time=COSIGNED_AT):
+    """The receipt with cosignatures of the witnesses of these names."""
+
+    def add(note):
+        text = note.rpartition("\n\n")[0] + "\n"
+        return note + "".join(WITNESSES[name].cosign(text, time) for name in names)
+
+    return with_note(data, add)
+
+
+def strays(data, name):
+    """The receipt with a cosignature of this witness over another checkpoint."""
+    return with_note(data, lambda note: note + WITNESSES[name].cosign(f"{ORIGIN}\n9\n{'A' * 43}=\n", COSIGNED_AT))
+
+
+def policy(*logs, quorum, names="abcd"):
+    """A policy file: logs, the witnesses, a group of two of a, b and c, and a group of that and d."""
+    lines = [f"log {log.vkey}" for log in logs]
+    lines += [f"witness {name} {WITNESSES[name].verifier.vkey}" for name in names]
+    if names == "abcd":
+        lines += ["group abc 2 a b c", "group every all abc d"]
+    return "".join(f"{line}\n" for line in [*lines, f"quorum {quorum}"]).encode()
+
+
+def policy_cases(data, world):
+    """(receipt, policy) pairs: met, unmet and malformed."""
+    log = world.log_key.verifier
+    other = NoteVerifier(log.name, world.site_key.verifier.public_key)  # of the same origin, another key
+    elsewhere = NoteVerifier("elsewhere.example", log.public_key)
+    for names in ("", "a", "ab", "abc", "bcd", "ad"):
+        for quorum in ("none", "a", "abc", "every"):
+            yield cosigned(data, *names), policy(log, quorum=quorum)
+    for logs in ((), (other,), (elsewhere,), (other, log), (log, other)):
+        if len(logs) < 2 or log in logs:
+            yield cosigned(data, "a"), policy(*logs, quorum="a")
+    yield strays(data, "a"), policy(log, quorum="none")
+    yield strays(cosigned(data, "a"), "b"), policy(log, quorum="a")
+    yield strays(cosigned(data, "a"), "a"), policy(log, quorum="a")  # one that holds, and one that does not
+    both = with_note(data, lambda note: note + world.site_key.sign(note.rpartition("\n\n")[0] + "\n").split("\n\n")[-1])
+    yield both, policy(world.site_key.verifier, quorum="none")  # a log of the policy signed, and it is not its origin
+    yield both, policy(world.site_key.verifier, log, quorum="none")
+    yield strays(cosigned(data, "a"), "d"), policy(log, quorum="a", names="ab")  # d is nobody that we know
+    yield cosigned(cosigned(data, "a"), "a", time=COSIGNED_AT + 1), policy(log, quorum="a")
+    for cut in (0, 1, 72, 75):  # a signature line that is too short or too long
+        blob = base64.b64encode(WITNESSES["a"].verifier.key_id + bytes(cut)).decode()
+        line = f"— {WITNESSES['a'].verifier.name} {blob}\n"
+        yield with_note(data, lambda note, line=line: note + line), policy(log, quorum="none")
+    good = policy(log, quorum="a")
+    for malformed in (
+        b"", b"\n", b"quorum", b"quorum z\n", b"quorum none\r\n", b"quorum none\x7f", b"quorums none", good + good,
+        good.replace(b"witness a", b"witness none"), good.replace(b"group abc 2", b"group abc 4"),
+        good.replace(b"group abc 2", b"group abc 02"), good.replace(b"abc d", b"abc a"), good.replace(b"+B", b"+A"),
+        good.replace(b"quorum a", b"quorum \xe9"), b"log " + b"\xe9" + log.vkey.encode() + b"\nquorum none",
+        good.replace(b"abc 2 a ", b"abc 2 none "), b"witness a " + other.vkey.encode() + b"\nquorum a",
+        b"#" * (256 * 1024 + 1),
+    ):  # fmt: skip
+        yield cosigned(data, "a"), malformed
+    spaced = good.replace(b"witness a ", b"\t witness\ta  ").replace(b"quorum", b"# \xff\n\n  quorum") + b" \t"
+    yield cosigned(data, "a"), spaced
+    named = good.replace(b"witness a ", b"witness \xe9 ").replace(b"abc 2 a ", b"abc 2 \xe9 ")
+    yield cosigned(data, "a"), named.replace(b"quorum a\n", b"quorum \xe9")  # a name that is no UTF-8; no last newline
+
+
+def verdict_of(data, keys=(), policy=None, content=None):
+    """What the product's verifier says: its verdict and reason code."""
+    try:
+        return verify(data, site_keys=keys, policy=policy, content=content).verdict, ""
+    except ReceiptInvalid as error:
+        return "invalid", error.reason
+    except TlogPolicyUnmet as error:
+        return "unmet", error.reason
+    except TlogPolicyInvalid:
+        return "unusable", "policy"
+    except NoteError:
+        return "unusable", "keys"

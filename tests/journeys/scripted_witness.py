@@ -1,6 +1,7 @@
-"""A witness written from the specifications alone (C2SP tlog-witness, tlog-cosignature), which can be told to misbehave.
+"""Witnesses written from the specifications alone (C2SP tlog-witness, tlog-cosignature); all but one misbehave.
 
-As a program: `python scripted_witness.py PORT` prints its vkey, then serves. `POST /play/MODE` chooses how it answers:
+As a program: `python scripted_witness.py PORT` prints their vkeys as JSON, by how each behaves, then serves each under
+`/<behaviour>/add-checkpoint`:
 
     honest      checks the proof, keeps what it cosigned, cosigns
     equivocate  cosigns, truly, another root of the same size
@@ -11,7 +12,7 @@ As a program: `python scripted_witness.py PORT` prints its vkey, then serves. `P
     drip        an answer that begins and never ends
     gone        closes the connection
 
-`GET /seen` is a JSON list of [old size, size] of every question.
+`GET /<behaviour>/seen` is a JSON list of [old size, size] of every question.
 """
 
 import base64
@@ -25,7 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-NAME = "scripted.example/witness"
+BEHAVIOURS = ("honest", "equivocate", "ahead", "fickle", "garbage", "hang", "drip", "gone")
 
 
 def node(left: bytes, right: bytes) -> bytes:
@@ -59,12 +60,14 @@ def consistent(old: int, old_root: bytes, new: int, new_root: bytes, proof: list
 
 
 class Witness:
-    def __init__(self) -> None:
+    def __init__(self, behaviour: str) -> None:
+        self.behaviour = behaviour
+        self.name = f"{behaviour}.example/witness"
         self.key = Ed25519PrivateKey.generate()
         public = self.key.public_key().public_bytes_raw()
-        self.key_id = hashlib.sha256(NAME.encode() + b"\n\x04" + public).digest()[:4]
-        self.vkey = f"{NAME}+{self.key_id.hex()}+{base64.b64encode(b'\x04' + public).decode()}"
-        self.mode = "honest"
+        self.key_id = hashlib.sha256(self.name.encode() + b"\n\x04" + public).digest()[:4]
+        encoded = base64.b64encode(b"\x04" + public).decode()
+        self.vkey = f"{self.name}+{self.key_id.hex()}+{encoded}"
         self.size, self.root = 0, b""
         self.seen: list[list[int]] = []
         self.sizes = itertools.count(1)
@@ -74,7 +77,7 @@ class Witness:
         now = int(time.time())
         signature = self.key.sign(f"cosignature/v1\ntime {now}\n{text}".encode())
         blob = self.key_id + now.to_bytes(8, "big") + signature
-        return f"— {NAME} {base64.b64encode(blob).decode()}\n".encode()
+        return f"— {self.name} {base64.b64encode(blob).decode()}\n".encode()
 
     def judge(self, body: bytes) -> tuple[int, str, bytes]:
         head, _, note = body.decode().partition("\n\n")
@@ -85,13 +88,13 @@ class Witness:
         size, root = int(size_text), base64.b64decode(root_text)
         with self.lock:
             self.seen.append([old, size])
-            if self.mode == "equivocate":
+            if self.behaviour == "equivocate":
                 return 200, "text/plain", self.line(f"{origin}\n{size}\n{base64.b64encode(bytes(32)).decode()}\n")
-            if self.mode == "ahead":
+            if self.behaviour == "ahead":
                 return 409, "text/x.tlog.size", b"%d\n" % (size + 1000)
-            if self.mode == "fickle":
+            if self.behaviour == "fickle":
                 return 409, "text/x.tlog.size", b"%d\n" % (next(self.sizes) % size)
-            if self.mode == "garbage":
+            if self.behaviour == "garbage":
                 return 200, "text/plain", b"\x00\xff\r\n" * 1000
             if old != self.size:
                 return 409, "text/x.tlog.size", b"%d\n" % self.size
@@ -103,30 +106,28 @@ class Witness:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    witness: Witness
-    ended = threading.Event()
+    witnesses: dict[str, Witness]
 
     def do_GET(self) -> None:
-        self.answer(200, "application/json", json.dumps(self.witness.seen).encode())
+        witness = self.witnesses[self.path.split("/")[1]]
+        self.answer(200, "application/json", json.dumps(witness.seen).encode())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        if self.path.startswith("/play/"):
-            self.witness.mode = self.path.removeprefix("/play/")
-            self.answer(200, "text/plain", b"")
-        elif self.path != "/w/add-checkpoint":
+        _, behaviour, endpoint = self.path.split("/")
+        if endpoint != "add-checkpoint":
             self.answer(404, "text/plain", b"")
-        elif self.witness.mode == "gone":
+            return
+        status, content_type, answer = self.witnesses[behaviour].judge(body)
+        if behaviour == "gone":
             self.close_connection = True
-        elif self.witness.mode in ("hang", "drip"):
-            self.witness.seen.append([-1, -1])
-            if self.witness.mode == "drip":
+        elif behaviour in ("hang", "drip"):
+            if behaviour == "drip":
                 self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n-")
                 self.wfile.flush()
-            self.ended.wait()
-            self.close_connection = True
+            threading.Event().wait()  # until the process ends
         else:
-            self.answer(*self.witness.judge(body))
+            self.answer(status, content_type, answer)
 
     def answer(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)
@@ -140,8 +141,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Handler.witness = Witness()
+    Handler.witnesses = {behaviour: Witness(behaviour) for behaviour in BEHAVIOURS}
     server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
     server.daemon_threads = True
-    print(Handler.witness.vkey, flush=True)
+    print(json.dumps({witness.behaviour: witness.vkey for witness in Handler.witnesses.values()}), flush=True)
     server.serve_forever()

@@ -3,7 +3,7 @@
 It only reads what is published and writes under `cosigned/`: whatever a witness does, publishing does not wait.
 
 1. A round asks every witness about one checkpoint, so that cosignatures of a quorum meet on one note.
-2. A witness is *good* or *failing*. A round waits for the good ones, for ASK_S_MAX at most; a failing one is asked
+2. A witness is *good* or *failing*. A round waits for the good ones, for ROUND_S_MAX at most; a failing one is asked
    again after RETRY_S_MIN, twice that … RETRY_S_MAX, beside the rounds, which don't wait for it.
 3. One question to a witness is under way at a time, with ASK_S_MAX for all of it.
 4. Each answer is verified before it is kept. A witness that says it has cosigned more of this log than there is here,
@@ -28,6 +28,7 @@ from sekisho.ledger.errors import SizeConflict, WitnessAnswerInvalid
 from sekisho.ledger.log_files import LogFiles
 
 INTERVAL_S: Final = 0.5  # between looks at what is published, which changes about each second
+ROUND_S_MAX: Final = 2.0  # a slower witness still gives its cosignature, to a note that is no longer the newest
 ASK_S_MAX: Final = 10.0  # of one question, a second try from another size included
 RETRY_S_MIN: Final = 5.0
 RETRY_S_MAX: Final = 300.0
@@ -152,7 +153,7 @@ class Cosigner:
             if not asked.status.failures:
                 waited.append(asked.task)
         if waited:
-            await asyncio.wait(waited, timeout=ASK_S_MAX)
+            await asyncio.wait(waited, timeout=ROUND_S_MAX)
         await self._tell()
 
     def _is_due(self, asked: _Asked, size: int) -> bool:

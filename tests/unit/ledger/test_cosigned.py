@@ -1,4 +1,4 @@
-"""Cosignatures kept beside the log: what is served and proved against carries those that are there, and nothing else."""
+"""Cosignatures kept beside the log: what is served and proved against carries those that are there, no others."""
 
 import pytest
 from hypothesis import given, settings

@@ -190,7 +190,8 @@ async def test_a_witness_that_hangs_holds_up_nobody(world, monkeypatch):
     await world.cosigner.round()
     assert world.log.cosigned_by(good, slow) == ["good.example/w"]
     assert "within" in world.status("slow").trouble
-    monkeypatch.setattr(module, "ASK_S_MAX", 3600)  # a round that waited for it now would last as long
+    for bound in ("ASK_S_MAX", "ROUND_S_MAX"):  # a round that waited for it now would last as long
+        monkeypatch.setattr(module, bound, 3600)
     for size in (4, 5, 6):
         world.log.publish(size)
         await asyncio.wait_for(world.cosigner.round(), 30)
@@ -204,6 +205,28 @@ async def test_a_witness_that_hangs_holds_up_nobody(world, monkeypatch):
         await world.cosigner.round()
         await asyncio.gather(*(a.task for a in world.cosigner._asked.values()), return_exceptions=True)
     assert "slow.example/w" in world.log.cosigned_by(slow)
+
+
+async def test_a_slow_witness_gives_its_cosignature_late(world, monkeypatch):
+    monkeypatch.setattr(module, "ROUND_S_MAX", 0.05)
+    good, slow = world.declare("good", "slow")
+    go = asyncio.Event()
+
+    async def waits(witness, request):
+        await go.wait()
+        return world.witnesses.honest(witness, request)
+
+    world.witnesses.lies["slow"] = waits
+    for size in (3, 4):
+        world.log.publish(size)
+        await world.cosigner.round()
+        assert world.log.cosigned_by(good, slow) == ["good.example/w"]
+    assert [ask for ask in world.witnesses.asked if ask[0] == "slow"] == [("slow", 0, 3)], "one question at a time"
+    go.set()
+    await asyncio.gather(*(asked.task for asked in world.cosigner._asked.values()))
+    found = {one.checkpoint.size: one.cosignatures for one in CosignedNotes(world.ledger).notes()}
+    assert found == {4: 1, 3: 2}
+    assert not world.status("slow").failures
 
 
 def equivocates(witness, request):
@@ -309,7 +332,7 @@ async def test_an_alarm_ends_when_the_witness_cosigns_again(world):
 
 
 async def test_who_is_declared_no_more_is_asked_no_more(world):
-    one, two = world.declare("one", "two")
+    one, _ = world.declare("one", "two")
     world.log.publish(3)
     await world.cosigner.round()
     world.declared.remove(one)

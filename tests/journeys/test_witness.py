@@ -1,5 +1,6 @@
 """Installations that witness each other, over loopback HTTP and by files, beside a witness that misbehaves."""
 
+import base64
 import hashlib
 import json
 import shutil
@@ -9,12 +10,23 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from journeys.installation import ENVIRONMENT, Installation, free_port, get, openai_client, sekisho, until
 from journeys.published_log import log_key
+from sekisho.app.cosigning import WitnessCalls
+from sekisho.app.witness import WitnessServer, open_witness
+from sekisho.gateway.http1.client import HttpClient
+from sekisho.gateway.http1.errors import UpstreamTlsError
+from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.cosignatures import CosignatureVerifier, cosigned_by
-from sekisho.kernel.notes import SignedNote
+from sekisho.kernel.notes import NoteSigner, SignedNote
 from sekisho.ledger.checkpoint import open_checkpoint
+from sekisho.ledger.cosigner import DeclaredWitness
+from sekisho.ledger.cosigning import verify_lines
+from sekisho.settings import DataDirectory, WitnessSettings
+from sekisho.supervisor import bind
 
 SCRIPT = Path(__file__).with_name("scripted_witness.py")
 
@@ -196,6 +208,42 @@ def test_witnesses_that_misbehave_delay_nothing_and_nothing_of_them_is_kept(worl
     assert "ALARM" in next(line for line in status.stdout.splitlines() if line.startswith("  ahead:"))
     assert "failing" in next(line for line in status.stdout.splitlines() if line.startswith("  garbage:"))
     assert tokyo.log.read_text().count("CRITICAL ALARM: witness ahead") == 1
+
+
+async def test_a_witness_over_tls_is_asked_under_its_own_authority_only(tmp_path):
+    """With a kept connection, too: it is asked again over another when the witness has closed it."""
+    directory = DataDirectory(tmp_path)
+    directory.keys.mkdir()
+    authority, other = trustme.CA(), trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    other.cert_pem.write_to_path(tmp_path / "other.pem")
+    listener = bind("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    settings = WitnessSettings(f"127.0.0.1:{port}", "certificate.pem", "key.pem")
+    log = NoteSigner("log.example/a", Ed25519PrivateKey.generate())
+    book = open_witness(directory, "ours.example/a/b", SystemClock())
+    note = log.sign(f"log.example/a\n0\n{base64.b64encode(hashlib.sha256(b'').digest()).decode()}\n")
+    verifier = CosignatureVerifier.parse(book.vkey)
+    client = HttpClient()
+    ask = WitnessCalls(client, tmp_path)
+    try:
+        for _ in range(2):
+            server = WitnessServer(directory, settings, book, lambda: {"log.example/a": (log.verifier,)})
+            await server.start(listener)
+            trusted = DeclaredWitness("w", verifier, f"https://127.0.0.1:{port}", "ca.pem")
+            answer = await ask(trusted, f"old 0\n\n{note}".encode())
+            assert answer.status == 200
+            assert verify_lines(answer.body.decode(), note, verifier)
+            with pytest.raises(UpstreamTlsError):
+                await ask(trusted._replace(ca_file="other.pem"), f"old 0\n\n{note}".encode())
+            await server.stop()
+            listener = bind("127.0.0.1", port)
+    finally:
+        listener.close()
+        await client.close()
 
 
 def test_a_clone_is_an_alarm(world, tmp_path):

@@ -154,7 +154,6 @@ class WitnessBook:
         lines = self._signer.cosign(request.text, now_s if record is None else max(now_s, record.time))
         note = f"{request.text}\n{log_lines}{lines}"
         origin = request.checkpoint.origin
-        self._durable.pop(origin, None)
         try:
             self._storage.replace(self._path(origin), note.encode())
         except OSError as error:

@@ -100,9 +100,9 @@ def test_only_so_many_notes_are_kept(notes):
     add(notes, W1, 2)
     add(notes, W2, 2)
     for size in range(3, 30):
-        add(notes, W1, size)
-    # The newest, the one with the most witnesses, and the newest of each witness (W3's is the oldest of all).
-    assert sizes(notes) == [29, 28, 27, 26, 2, 1]
+        add(notes, W2 if size == 10 else W1, size)
+    # The newest, the newest of W2 and of W3, and the one with the most witnesses.
+    assert sizes(notes) == [29, 28, 27, 26, 10, 2, 1]
     assert len(sizes(notes)) <= NEWEST_KEPT + 1 + len(DECLARED)
     add(notes, W2, 29)
     add(notes, W3, 29)

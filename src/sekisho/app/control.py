@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import uvicorn
 
+from sekisho import __version__
 from sekisho.app.console import ConsoleServices, served
 from sekisho.app.cosigning import with_cosignatures
 from sekisho.app.gateway import open_writer
@@ -165,6 +166,7 @@ def _server(
             f"{scheme}://{settings.gateway.listen}",
             reloader.state,
             reloader.mistake_count,
+            __version__,
         )
 
     ports = services.ports(status, reloader.mistakes)._replace(

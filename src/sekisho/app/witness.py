@@ -153,7 +153,7 @@ class WitnessServer:
         await asyncio.to_thread(self._surface.close)
 
 
-def _refusal(status: int, message: str) -> tuple[Sequence[Header], bytes]:
+def _refusal(status: int, message: str, _path: str) -> tuple[Sequence[Header], bytes]:
     return _TEXT, f"{message}\n".encode()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sekisho.app.cosigning import log_key, logs_of, make_request, own_witness_key, read_word, take_in, witnesses_of
+from sekisho.app.doctor.witnesses import LAG_S_MAX
 from sekisho.app.providers import declared_catalogue
 from sekisho.app.witness import open_witness
 from sekisho.kernel.clock import SystemClock
@@ -22,7 +23,6 @@ from sekisho.ledger.witness import REQUEST_BYTES_MAX, AddCheckpoint
 from sekisho.ledger.witness_book import origin_hash
 from sekisho.settings import DataDirectory, load_settings
 
-LAG_S_MAX: Final = 60.0  # a witness that is reached cosigns within seconds of a checkpoint
 EXIT_DONE: Final = 0
 EXIT_NOT_DONE: Final = 1
 EXIT_OTHER_SIZE: Final = 3  # `sign`: the request is from another size than the one cosigned last

@@ -4,6 +4,7 @@ No file locks, no need for a running publisher. The checkpoint is read first and
 stands beyond it does not count yet.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -66,10 +67,19 @@ class LogReader:
         if len(rows.leaves) > REQUEST_ENTRIES_MAX:
             raise LogUnreadable(f"the index holds {len(rows.leaves)} entries for one request")
         # What witnesses have cosigned is worth more to who verifies than what is newest.
-        note = self._cosigned.covering(note, rows.leaves[-1] + 1)
+        cosigned = self._cosigned.covering(note, rows.leaves[-1] + 1)
+        try:
+            return ReceiptState(COMPLETE, self._prove_all(rows.leaves, cosigned))
+        except LogUnreadable:
+            if cosigned == note:
+                raise
+            # It was of another history, which a copied directory may hold: what is published now must still do.
+            return ReceiptState(COMPLETE, self._prove_all(rows.leaves, note))
+
+    def _prove_all(self, leaves: Iterable[int], note: str) -> tuple[ProvenEntry, ...]:
         checkpoint = read_checkpoint(note)
         nodes = self._files.nodes(checkpoint.size)
-        return ReceiptState(COMPLETE, tuple(self._prove(leaf, checkpoint, note, nodes) for leaf in rows.leaves))
+        return tuple(self._prove(leaf, checkpoint, note, nodes) for leaf in leaves)
 
     def _prove(self, leaf: int, checkpoint: Checkpoint, note: str, nodes: TileNodes) -> ProvenEntry:
         entry = self._files.entry(leaf, checkpoint.size)

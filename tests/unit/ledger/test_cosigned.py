@@ -10,7 +10,7 @@ from sekisho.kernel.cosignatures import cosigned_by
 from sekisho.kernel.files import FileLock
 from sekisho.kernel.notes import NoteSigner, SignedNote
 from sekisho.ledger import cosigned
-from sekisho.ledger.checkpoint import EntryProof, open_checkpoint
+from sekisho.ledger.checkpoint import Checkpoint, EntryProof, open_checkpoint, sign_checkpoint
 from sekisho.ledger.cosigned import NEWEST_KEPT, CosignedNotes
 from sekisho.ledger.cosigning import SIZE_TYPE, WitnessAnswer, read_answer, verify_lines, write_request
 from sekisho.ledger.errors import SizeConflict, WitnessAnswerInvalid, WitnessBusy
@@ -145,7 +145,11 @@ def test_receipts_are_proved_against_what_witnesses_cosigned(tmp_path):
     assert [names(one) for one in proved(early)] == [[W1.verifier.name]] * 2
     assert SignedNote.parse(proved(early)[0]).text == text
     assert proved(late) == [(world.root / "checkpoint").read_text()] * 2
-    (world.root / "cosigned" / str(2)).write_text("damaged")
+    held = world.root / "cosigned" / str(2)
+    other = sign_checkpoint(Checkpoint(world.log_key.verifier.name, 2, bytes(32)), world.log_key)
+    held.write_text(other + W1.cosign(SignedNote.parse(other).text, 7))  # of another history
+    assert proved(early) == proved(late)
+    held.write_text("damaged")
     assert proved(early) == proved(late)
     reader.close()
 

@@ -174,16 +174,17 @@ class WitnessBook:
         return "".join(f"{line}\n" for line in note.split("\n") if line.startswith(start))
 
     def _keep_split(self, request: AddCheckpoint, log_lines: str, record: _Record) -> None:
-        """Two signed roots of one size prove the log's fault to anybody. One such pair of each log is enough."""
+        """Two signed roots of one size prove the log's fault to anybody. One such pair of each log is kept and told."""
         self.splits += 1
         origin = request.checkpoint.origin
+        path = self._path(origin).with_suffix(".split")
+        if path.exists():
+            return
+        self._storage.replace(path, f"{record.note}\n{request.text}\n{log_lines}".encode())
         log.critical(
             "the log %s has two histories: it signed two roots for %d entries; both stand in %s",
-            origin, record.head.size, self._path(origin).with_suffix(".split"),
+            origin, record.head.size, path,
         )  # fmt: skip
-        path = self._path(origin).with_suffix(".split")
-        if not path.exists():
-            self._storage.replace(path, f"{record.note}\n{request.text}\n{log_lines}".encode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

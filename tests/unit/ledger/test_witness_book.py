@@ -80,13 +80,14 @@ def test_logs_are_apart(root):
     assert {origin: head.size for origin, head in witness.heads().items()} == {LOG_ORIGIN: 30, "other.example/log": 7}
 
 
-def test_two_signed_histories_are_kept_as_proof_and_neither_is_cosigned_twice(root):
+def test_two_signed_histories_are_kept_as_proof_and_the_second_is_not_cosigned(root, caplog):
     witness = book(root)
     witness.add_checkpoint(LOG.request(0, 30), KEYS)
     for request in (FORK.request(30, 30), FORK.request(0, 30)):
         with pytest.raises(WitnessRefused):
             witness.add_checkpoint(request, KEYS)
     assert witness.splits == 2
+    assert caplog.text.count("has two histories") == 1
     first, second = (root / f"{HASH}.split").read_text().split("\n\n— ")[:2]
     assert LOG.checkpoint(30).text.strip() in first
     assert FORK.checkpoint(30).text.strip() in second

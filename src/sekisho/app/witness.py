@@ -26,8 +26,8 @@ from sekisho.settings import DataDirectory, WitnessSettings
 
 PATH: Final = "/add-checkpoint"
 CHECKPOINT: Final = "/checkpoint"  # after the SHA-256 of an origin
-RATE_PER_S: Final = 100  # requests, whoever sends them: a forged one costs half a millisecond of one thread …
-BURST: Final = 200  # … so that all that strangers can take is a twentieth of a core
+RATE_PER_S: Final = 100  # requests, whoever sends them: a forged one costs a millisecond of one thread …
+BURST: Final = 200  # … so that all that strangers can take is a tenth of a core
 WAITING_MAX: Final = 64  # for the one thread; at 5 ms a write the last of them waits a third of a second
 CONNECTIONS_MAX: Final = 256
 DRAIN_S: Final = 2.0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_fakes import World
-from witness_fakes import LOG_ORIGIN, SmallLog, key, witness_signer
+from witness_fakes import LOG_ORIGIN, SmallLog, key, named, witness_signer
 
 from sekisho.kernel.cosignatures import cosigned_by
 from sekisho.kernel.files import FileLock
@@ -85,7 +85,7 @@ def test_what_is_beyond_or_beside_the_published_log_is_not_proved_against(notes,
     assert notes.covering(rotated.note(20), 3) == rotated.note(20), "the note is not signed by the log's present key"
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"\xff", b"x\n\n", LOG.note(4).encode(), LOG.note(9).encode()[:-3]])
+@pytest.mark.parametrize("spoilt", [b"", b"\xff", b"x\n\n", LOG.note(4).encode(), LOG.note(9).encode()[:-3]], ids=named)
 def test_what_cannot_be_read_is_passed_over(notes, tmp_path, spoilt):
     add(notes, W1, 9)
     (tmp_path / "cosigned" / "9").write_bytes(spoilt)
@@ -189,6 +189,7 @@ def test_the_witness_line_is_found_among_those_of_its_other_keys():
         b"\xff\n",
         b"<html></html>",
     ],
+    ids=named,
 )
 def test_an_answer_that_is_no_cosignature_of_this_checkpoint_is_refused(body):
     with pytest.raises(WitnessAnswerInvalid):

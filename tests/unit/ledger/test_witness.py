@@ -5,7 +5,7 @@ import base64
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from witness_fakes import LOG_ORIGIN, SmallLog, key
+from witness_fakes import LOG_ORIGIN, SmallLog, key, named
 
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.notes import NoteSigner, NoteVerifier
@@ -64,6 +64,7 @@ def test_an_empty_log_passes():
         (LOG.body(0, 9).replace(b"old 0", b"old 8"), head(8), 422),  # none where there must be one
         (LOG.body(9, 9).replace(b"\n\n", b"\n" + base64.b64encode(bytes(32)) + b"\n\n", 1), head(9), 422),
     ],
+    ids=named,
 )
 def test_what_does_not_extend_is_refused_with_the_status_of_the_protocol(body, at, status):
     with pytest.raises(WitnessRefused) as refused:
@@ -136,6 +137,7 @@ def test_extension_lines_of_other_logs_are_let_pass_and_belong_to_the_text():
         LOG.body(8, 9).partition("— ".encode())[0],
         LOG.body(8, 9) + b"x" * REQUEST_BYTES_MAX,
     ],
+    ids=named,
 )
 def test_what_is_no_request_is_refused(body):
     with pytest.raises(RequestMalformed) as refused:

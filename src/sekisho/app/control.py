@@ -169,8 +169,11 @@ def _server(
             __version__,
         )
 
-    ports = services.ports(status, reloader.mistakes)._replace(
-        with_cosignatures=lambda note: with_cosignatures(directory, note), metrics=witnessing.metrics
+    of_services = services.ports(status, reloader.mistakes)
+    ports = of_services._replace(
+        panel=lambda: witnessing.shown_on(of_services.panel()),
+        with_cosignatures=lambda note: with_cosignatures(directory, note),
+        metrics=witnessing.metrics,
     )
     app = control_app(directory.ledger, ports, served(settings))
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)

@@ -8,6 +8,7 @@ from typing import Final
 
 from sekisho.app.cosigning import DeclaredPeers, WitnessCalls, leave_word
 from sekisho.app.witness import WitnessServer, open_witness
+from sekisho.console.interfaces import Panel
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.metrics import exposition, label
 from sekisho.kernel.clock import Clock
@@ -73,6 +74,15 @@ class Witnessing:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
         await self._client.close()
+
+    def shown_on(self, panel: Panel) -> Panel:
+        """The console's panel, with how it stands with the witnesses."""
+        standing = self._cosigner.standing
+        return panel._replace(
+            witnesses=len(standing),
+            cosigning=sum(not one.failures for one in standing),
+            alarms=tuple(f"ALARM: witness {one.name}: {one.alarm}" for one in standing if one.alarm),
+        )
 
     def metrics(self) -> bytes:
         """In Prometheus' text format (version 0.0.4)."""

@@ -25,13 +25,17 @@ class Panel(NamedTuple):
 
     `gateway` is "ready", "not ready" or "unknown" (it could not be asked), with its own reasons. `lag_us`: how long
     ago everything written was merged; None: nothing was yet. `mistakes`: what is wrong in the declarations, one line
-    each; empty when they are in force as they stand.
+    each; empty when they are in force as they stand. `cosigning` of the `witnesses` declared did what was last asked;
+    `alarms`: what one has seen that can't be this log, one line each.
     """
 
     gateway: str
     reasons: tuple[str, ...]
     lag_us: int | None
     mistakes: tuple[str, ...]
+    witnesses: int = 0
+    cosigning: int = 0
+    alarms: tuple[str, ...] = ()
 
 
 class ExplainAsked(NamedTuple):

@@ -89,12 +89,19 @@ class WitnessCalls:
         self._client = client
         self._root = root
 
-    async def __call__(self, witness: DeclaredWitness, body: bytes) -> WitnessAnswer:
-        endpoint, path = self._endpoint(witness)
+    async def add_checkpoint(self, witness: DeclaredWitness, body: bytes) -> WitnessAnswer:
+        return await self._send("POST", witness, "/add-checkpoint", body)
+
+    async def checkpoint(self, witness: DeclaredWitness, hashed: str) -> WitnessAnswer:
+        # tlog-witness has a prefix of its own for this; one that differs from the other can't be declared.
+        return await self._send("GET", witness, f"/{hashed}/checkpoint", b"")
+
+    async def _send(self, method: str, witness: DeclaredWitness, path: str, body: bytes) -> WitnessAnswer:
+        endpoint, prefix = self._endpoint(witness)
         try:
-            return await self._post(endpoint, path, body)
+            return await self._send_once(method, endpoint, prefix + path, body)
         except _Stale:
-            return await self._post(endpoint, path, body)
+            return await self._send_once(method, endpoint, prefix + path, body)
 
     def _endpoint(self, witness: DeclaredWitness) -> tuple[Endpoint, str]:
         parts = urlsplit(witness.url or "")
@@ -109,12 +116,12 @@ class WitnessCalls:
             first_byte_timeout_s=_SILENCE_S_MAX,
             idle_timeout_s=_SILENCE_S_MAX,
         )
-        return endpoint, f"{parts.path.rstrip('/')}/add-checkpoint"
+        return endpoint, parts.path.rstrip("/")
 
-    async def _post(self, endpoint: Endpoint, path: str, body: bytes) -> WitnessAnswer:
+    async def _send_once(self, method: str, endpoint: Endpoint, path: str, body: bytes) -> WitnessAnswer:
         exchange = self._client.exchange(endpoint)
         try:
-            head = await exchange.send("POST", path, _HEADERS, body)
+            head = await exchange.send(method, path, _HEADERS, body)
         except UpstreamClosed:
             if exchange.reused:
                 raise _Stale from None

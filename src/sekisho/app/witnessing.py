@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-from sekisho.app.cosigning import DeclaredPeers, WitnessCalls, leave_word
+from sekisho.app.cosigning import DeclaredPeers, WitnessCalls, leave_word, log_key
 from sekisho.app.witness import WitnessServer, open_witness
 from sekisho.console.interfaces import Panel
 from sekisho.gateway.http1.client import HttpClient
@@ -45,6 +45,7 @@ class Witnessing:
             self._peers.witnesses,
             clock,
             lambda standing: leave_word(directory, standing),
+            lambda: log_key(directory),
         )
         self._asking: asyncio.Task[None] | None = None
         self._book: WitnessBook | None = None

@@ -14,13 +14,12 @@ from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import write_durable
 from sekisho.kernel.words import alternatives
-from sekisho.ledger.checkpoint import parse_decimal, read_checkpoint
+from sekisho.ledger.checkpoint import origin_hash, parse_decimal, read_checkpoint
 from sekisho.ledger.cosigned import NOTE_BYTES_MAX, CosignedNotes
 from sekisho.ledger.cosigner import DeclaredWitness, WitnessStatus
-from sekisho.ledger.errors import CheckpointInvalid, SizeConflict
+from sekisho.ledger.errors import CheckpointInvalid, RequestMalformed, SizeConflict
 from sekisho.ledger.log_files import LogFiles
 from sekisho.ledger.witness import REQUEST_BYTES_MAX, AddCheckpoint
-from sekisho.ledger.witness_book import origin_hash
 from sekisho.settings import DataDirectory, load_settings
 
 EXIT_DONE: Final = 0
@@ -111,7 +110,11 @@ def _request(directory: DataDirectory, name: str | None, old: str | None) -> byt
 
 
 def _sign(directory: DataDirectory, origin: str, arguments: argparse.Namespace) -> int:
-    request = AddCheckpoint.parse(_read(arguments.request, REQUEST_BYTES_MAX))
+    try:
+        request = AddCheckpoint.parse(_read(arguments.request, REQUEST_BYTES_MAX))
+    except RequestMalformed as error:
+        remedy = "Take the file that `sekisho witness request` wrote"
+        raise SekishoError(f"{arguments.request} is no request: {error.message}", remedy=remedy) from None
     keys = logs_of(declared_catalogue(directory), origin).get(request.checkpoint.origin, ())
     book = open_witness(directory, origin, SystemClock())
     try:
@@ -179,7 +182,8 @@ def _chosen(witnesses: tuple[DeclaredWitness, ...], name: str | None) -> Declare
     if name is None and len(names) != 1:
         there = ", ".join(names) or "none: see declarations/witnesses/"
         raise UsageError(
-            "Which witness is the request for?", remedy=f"Say --witness NAME, or --old SIZE. There is {there}"
+            "it is not said which witness the request is for",
+            remedy=f"Say --witness NAME, or --old SIZE. There is {there}",
         )
     if name is not None and name not in names:
         raise UsageError(f"No witness {name!r} is declared", remedy=f"There is {alternatives(name, names) or 'none'}")

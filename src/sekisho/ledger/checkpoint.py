@@ -5,6 +5,7 @@ key alone, and a replaced machine brings a new log without asking them.
 """
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,6 +119,11 @@ def open_enrolment(note: str, site: NoteVerifier) -> Enrolment:
     if log.vkey != lines[2] or log.name != lines[1]:
         raise CheckpointInvalid("the enrolled log key does not bear the origin's name")
     return Enrolment(lines[1], log)
+
+
+def origin_hash(origin: str) -> str:
+    """SHA-256 of an origin, in lower-case hex: how tlog-witness names a log in a path."""
+    return hashlib.sha256(origin.encode()).hexdigest()
 
 
 def parse_decimal(text: str) -> int:

@@ -21,7 +21,8 @@ from typing import Final, NamedTuple, Protocol
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.cosignatures import CosignatureVerifier
 from sekisho.kernel.errors import SekishoError
-from sekisho.ledger.checkpoint import read_checkpoint
+from sekisho.kernel.notes import NoteVerifier
+from sekisho.ledger.checkpoint import open_checkpoint, origin_hash, read_checkpoint
 from sekisho.ledger.cosigned import CosignedNotes
 from sekisho.ledger.cosigning import WitnessAnswer, read_answer, write_request
 from sekisho.ledger.errors import SizeConflict, WitnessAnswerInvalid
@@ -33,6 +34,7 @@ ASK_S_MAX: Final = 10.0  # of one question, a second try from another size inclu
 RETRY_S_MIN: Final = 5.0
 RETRY_S_MAX: Final = 300.0
 RENEW_US: Final = 3_600_000_000  # of a log that rests: a cosignature says "the largest as of then"
+_SHOW_S_MAX: Final = 3.0  # for a witness to show what it says; the alarm does not wait longer
 _TRIES: Final = 2  # the second, from the size that the witness says it has
 
 log = logging.getLogger(__name__)
@@ -48,11 +50,14 @@ class DeclaredWitness(NamedTuple):
 
 
 class AsksWitness(Protocol):
-    async def __call__(self, witness: DeclaredWitness, body: bytes) -> WitnessAnswer:
-        """POST `body` to the witness's `/add-checkpoint`: at most once, and answers of bounded size only.
+    """Answers are of bounded size. Raises SekishoError or OSError. May take for ever: it is cancelled in time."""
 
-        Raises SekishoError or OSError. May take for ever: it is cancelled in time.
-        """
+    async def add_checkpoint(self, witness: DeclaredWitness, body: bytes) -> WitnessAnswer:
+        """POST `body` to the witness's `/add-checkpoint`."""
+        ...
+
+    async def checkpoint(self, witness: DeclaredWitness, hashed: str) -> WitnessAnswer:
+        """GET what the witness cosigned last of the log whose origin has this SHA-256."""
         ...
 
 
@@ -90,7 +95,9 @@ class _Contradiction(SekishoError):
 
 
 class Cosigner:
-    """Belongs to one event loop. `declared` is asked in a thread each round; `changed` gets every new standing."""
+    """Belongs to one event loop. `declared` is asked in a thread each round; `changed` gets every new standing.
+    `log_key` is the key by which this log signs now.
+    """
 
     def __init__(
         self,
@@ -99,6 +106,7 @@ class Cosigner:
         declared: Callable[[], Sequence[DeclaredWitness]],
         clock: Clock,
         changed: Callable[[tuple[WitnessStatus, ...]], None],
+        log_key: Callable[[], NoteVerifier],
     ) -> None:
         self._files = LogFiles(ledger)
         self._notes = CosignedNotes(ledger)
@@ -106,6 +114,7 @@ class Cosigner:
         self._declared = declared
         self._clock = clock
         self._changed = changed
+        self._log_key = log_key
         self._asked: dict[DeclaredWitness, _Asked] = {}
         self._told: tuple[WitnessStatus, ...] | None = None
 
@@ -206,7 +215,8 @@ class Cosigner:
         old_size = min(asked.status.size, size)
         for _ in range(_TRIES):
             nodes = self._files.nodes(size)
-            answer = await self._ask(asked.witness, await asyncio.to_thread(write_request, old_size, note, nodes))
+            body = await asyncio.to_thread(write_request, old_size, note, nodes)
+            answer = await self._ask.add_checkpoint(asked.witness, body)
             if answer.status == 422:
                 raise _Contradiction(
                     f"it refused the proof that the {size} entries here extend the {old_size} that it cosigned",
@@ -216,14 +226,23 @@ class Cosigner:
                 return read_answer(answer, note, asked.witness.verifier)
             except SizeConflict as conflict:
                 if conflict.size > size:
-                    raise _Contradiction(
-                        f"it says that it cosigned {conflict.size} entries of this log, which has {size} here",
-                        remedy=_WRONG_DISK,
-                    ) from None
+                    said = f"it says that it cosigned {conflict.size} entries of this log, which has {size} here"
+                    raise _Contradiction(f"{said}, {await self._shown(asked, size)}", remedy=_WRONG_DISK) from None
                 if conflict.size == old_size:
                     raise WitnessAnswerInvalid("it refused the very size that it says it has") from None
                 old_size = conflict.size
         raise WitnessAnswerInvalid("it says another size each time that it is asked")
+
+    async def _shown(self, asked: _Asked, size: int) -> str:
+        """Whether the witness has a checkpoint beyond `size` that this log's own key signed: that can't be a lie."""
+        try:
+            key = await asyncio.to_thread(self._log_key)
+            async with asyncio.timeout(_SHOW_S_MAX):
+                answer = await self._ask.checkpoint(asked.witness, origin_hash(key.name))
+            shown = open_checkpoint(answer.body.decode(), key)
+        except (SekishoError, OSError, TimeoutError, UnicodeDecodeError):
+            return _SHOWN_NONE
+        return f"and shows {shown.size} that this log's own key signed" if shown.size > size else _SHOWN_NONE
 
     def _cosigned(self, asked: _Asked, size: int) -> None:
         now_us = self._clock.now_us()
@@ -253,7 +272,8 @@ class Cosigner:
             await asyncio.to_thread(self._changed, standing)
 
 
+_SHOWN_NONE: Final = "and shows none that this log's own key signed"
 _WRONG_DISK: Final = (
-    "Either the witness lies, or this data directory is a clone or an old copy of a log that went on elsewhere: stop"
-    " this installation, compare with the witness's own copy (sekisho witness status), and go on with the newer disk"
+    "If that is so, this data directory is a clone or an old copy of a log that went on elsewhere: stop this"
+    " installation and go on with the newer disk. See docs/witness.md"
 )

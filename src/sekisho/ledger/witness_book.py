@@ -12,7 +12,6 @@ Invariants, over any crash and any number of processes:
 `GET …/checkpoint` gives it), and `DIR/<the same>.split`: two signed checkpoints that prove a log has two histories.
 """
 
-import hashlib
 import logging
 import re
 from collections.abc import Collection, Iterator
@@ -25,7 +24,7 @@ from sekisho.kernel.cosignatures import CosignatureSigner, cosigned_by
 from sekisho.kernel.errors import NoteError
 from sekisho.kernel.files import FileLock, LockHeld, sync_directory
 from sekisho.kernel.notes import NoteVerifier, SignedNote
-from sekisho.ledger.checkpoint import Checkpoint
+from sekisho.ledger.checkpoint import Checkpoint, origin_hash
 from sekisho.ledger.errors import CheckpointInvalid, WitnessBusy, WitnessHalted, WitnessRefused
 from sekisho.ledger.storage import Disk, Storage
 from sekisho.ledger.witness import (
@@ -55,11 +54,6 @@ class _Record(NamedTuple):
     note: str
     head: Head
     time: int  # of our cosignature, POSIX seconds
-
-
-def origin_hash(origin: str) -> str:
-    """SHA-256 of an origin, in lower-case hex: how tlog-witness names a log in a path."""
-    return hashlib.sha256(origin.encode()).hexdigest()
 
 
 def begin(root: Path) -> FileLock:

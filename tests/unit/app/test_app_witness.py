@@ -13,14 +13,13 @@ from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.cosignatures import CosignatureSigner, cosigned_by
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.notes import NoteSigner, SignedNote
-from sekisho.ledger.checkpoint import Checkpoint, make_enrolment, sign_checkpoint
+from sekisho.ledger.checkpoint import Checkpoint, make_enrolment, origin_hash, sign_checkpoint
 from sekisho.ledger.cosigned import CosignedNotes
 from sekisho.ledger.cosigner import DeclaredWitness
 from sekisho.ledger.errors import WitnessHalted
 from sekisho.ledger.merkle import consistency_proof, tree_root
 from sekisho.ledger.tiles import Edge, node_source
 from sekisho.ledger.witness import AddCheckpoint, format_request
-from sekisho.ledger.witness_book import origin_hash
 from sekisho.settings import DataDirectory
 
 ORIGIN = "other.example/log"

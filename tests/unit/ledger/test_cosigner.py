@@ -5,11 +5,11 @@ import hashlib
 
 import pytest
 from ledger_fakes import StillClock
-from witness_fakes import LOG_ORIGIN, SmallLog, witness_signer
+from witness_fakes import LOG_ORIGIN, SmallLog, key, witness_signer
 
 from sekisho.kernel.cosignatures import cosigned_by
 from sekisho.kernel.errors import SekishoError
-from sekisho.kernel.notes import SignedNote
+from sekisho.kernel.notes import NoteSigner, SignedNote
 from sekisho.ledger import cosigner as module
 from sekisho.ledger.cosigned import CosignedNotes
 from sekisho.ledger.cosigner import RENEW_US, Cosigner, DeclaredWitness
@@ -47,6 +47,7 @@ class Witnesses:
 
     def __init__(self, root):
         self.root, self.books, self.lies, self.asked = root, {}, {}, []
+        self.silent = set()
         self.clock = StillClock()
 
     def add(self, name):
@@ -56,7 +57,13 @@ class Witnesses:
         self.books[name] = WitnessBook(self.root / name, signer, self.clock)
         return DeclaredWitness(name, signer.verifier, f"https://{name}.example")
 
-    async def __call__(self, witness, body):
+    async def checkpoint(self, witness, hashed):
+        if witness.name in self.silent:
+            await asyncio.Event().wait()
+        note = self.books[witness.name].checkpoint(hashed)
+        return WitnessAnswer(404, "", b"") if note is None else WitnessAnswer(200, "", note.encode())
+
+    async def add_checkpoint(self, witness, body):
         request = AddCheckpoint.parse(body)
         self.asked.append((witness.name, request.old_size, request.checkpoint.size))
         lie = self.lies.get(witness.name)
@@ -95,8 +102,9 @@ class World:
 
     def start(self):
         return Cosigner(
-            self.ledger, self.witnesses, lambda: tuple(self.declared), self.clock, lambda word: self.told.append(word)
-        )
+            self.ledger, self.witnesses, lambda: tuple(self.declared), self.clock,
+            lambda word: self.told.append(word), lambda: LOG.verifier,
+        )  # fmt: skip
 
     def declare(self, *names):
         self.declared += [self.witnesses.add(name) for name in names]
@@ -298,6 +306,7 @@ async def test_a_witness_that_has_seen_more_is_an_alarm(world, caplog):
     world.log.publish(9)
     await world.cosigner.round()
     assert "20 entries" in world.status("one").alarm
+    assert "shows 20 that this log's own key signed" in world.status("one").alarm
     assert [record.levelname for record in caplog.records].count("CRITICAL") == 2  # one of each witness
     assert "clone or an old copy" in caplog.text
     assert world.log.cosigned_by(one, two) == []
@@ -316,6 +325,24 @@ async def test_a_witness_that_has_seen_another_history_is_an_alarm(world, caplog
     await world.cosigner.round()
     assert "extend the 20" in world.status("one").alarm
     assert "CRITICAL" in [record.levelname for record in caplog.records]
+
+
+async def test_an_alarm_says_that_the_witness_shows_nothing_for_its_word(world, monkeypatch):
+    monkeypatch.setattr(module, "_SHOW_S_MAX", 0.01)
+    world.declare("none", "less", "forged", "silent")
+    world.log.publish(9)
+    await world.cosigner.round()
+    for asked in world.cosigner._asked.values():
+        world.witnesses.lie(asked.witness.name, lambda witness, request: WitnessAnswer(409, SIZE_TYPE, b"1000\n"))
+    (hashed,) = (path.name for path in (world.ledger.parent / "less").iterdir() if len(path.name) == 64)
+    (world.ledger.parent / "none" / hashed).unlink()
+    stranger = SmallLog(300, signer=NoteSigner(LOG_ORIGIN, key(2)))
+    (world.ledger.parent / "forged" / hashed).write_text(stranger.note(200))
+    world.witnesses.silent.add("silent")
+    world.log.publish(10)
+    await world.cosigner.round()
+    for status in world.cosigner.standing:
+        assert "cosigned 1000 entries of this log, which has 10 here, and shows none" in status.alarm, status
 
 
 async def test_an_alarm_ends_when_the_witness_cosigns_again(world):
@@ -370,7 +397,7 @@ async def test_it_goes_on_whatever_a_round_meets(world, monkeypatch, caplog):
 
     world.cosigner = Cosigner(
         world.ledger, world.witnesses, declared, world.clock,
-        lambda word: loop.call_soon_threadsafe(failed.set) if word[0].size == 3 else None,
+        lambda word: loop.call_soon_threadsafe(failed.set) if word[0].size == 3 else None, lambda: LOG.verifier,
     )  # fmt: skip
     loop = asyncio.get_running_loop()
     running = asyncio.create_task(world.cosigner.run())

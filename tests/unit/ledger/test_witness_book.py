@@ -14,9 +14,10 @@ from sekisho.kernel.cosignatures import cosigned_by
 from sekisho.kernel.files import FileLock
 from sekisho.kernel.notes import NoteSigner, SignedNote, parse_signatures
 from sekisho.ledger import witness_book
+from sekisho.ledger.checkpoint import origin_hash
 from sekisho.ledger.errors import ProofRefused, SizeConflict, WitnessBusy, WitnessHalted, WitnessRefused
 from sekisho.ledger.witness import Head
-from sekisho.ledger.witness_book import REPEAT_US, WitnessBook, begin, origin_hash
+from sekisho.ledger.witness_book import REPEAT_US, WitnessBook, begin
 
 LOG = SmallLog()
 FORK = SmallLog(fork=b"other", shared=20)

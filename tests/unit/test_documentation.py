@@ -156,6 +156,12 @@ def test_every_metric_is_in_the_page_on_operating(document):
     assert named == set(metrics.METRICS)
 
 
+@pytest.mark.parametrize("document", ["docs/witness.md", "docs/witness.ja.md"])
+def test_every_metric_of_witnesses_is_in_their_page(document):
+    witnessing = importlib.import_module("sekisho.app.witnessing")
+    assert set(re.findall(r"`(sekisho_witness_\w+)`", read(document))) == set(witnessing.METRICS)
+
+
 def test_how_attempts_end_and_what_administrators_do_is_in_the_architecture():
     entries = importlib.import_module("sekisho.gateway.entries")
     text = read("ARCHITECTURE.md")

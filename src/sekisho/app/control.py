@@ -6,13 +6,14 @@ import socket
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import uvicorn
 
 from sekisho import __version__
 from sekisho.app.clock import installation_clock, watch_clock
 from sekisho.app.console import ConsoleServices, served
+from sekisho.app.cosigning import with_cosignatures
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
 from sekisho.app.keys import OrganisationKeys
@@ -20,6 +21,7 @@ from sekisho.app.ledger import make_publisher
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
+from sekisho.app.witnessing import Witnessing
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
 from sekisho.identity.interfaces import Outbox
@@ -38,7 +40,14 @@ _RELAY_BATCH: Final = 256
 log = logging.getLogger(__name__)
 
 
-async def run_control(root: Path, settings: Settings, listener: socket.socket, *, with_parent: bool) -> None:
+class Listeners(NamedTuple):
+    """Bound sockets: the console's, and the witness's if others may ask for cosignatures over HTTP."""
+
+    console: socket.socket
+    witness: socket.socket | None = None
+
+
+async def run_control(root: Path, settings: Settings, listeners: Listeners, *, with_parent: bool) -> None:
     """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
     on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
@@ -46,7 +55,7 @@ async def run_control(root: Path, settings: Settings, listener: socket.socket, *
     publisher = make_publisher(directory, settings, clock, ids)
     try:
         await asyncio.to_thread(publisher.start)
-        await _run(directory, settings, listener, publisher, clock, ids, with_parent)
+        await _run(directory, settings, listeners, publisher, clock, ids, with_parent)
     except (OSError, sqlite3.Error) as error:
         raise SekishoError(
             f"control can't go on: {error}",
@@ -59,7 +68,7 @@ async def run_control(root: Path, settings: Settings, listener: socket.socket, *
 async def _run(
     directory: DataDirectory,
     settings: Settings,
-    listener: socket.socket,
+    listeners: Listeners,
     publisher: Publisher,
     clock: SystemClock,
     ids: IdSource,
@@ -71,8 +80,9 @@ async def _run(
     await reloader.start()
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
-    server = _server(directory, settings, publisher, services, reloader)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    witnessing = Witnessing(directory, settings, clock)
+    server = _server(directory, settings, publisher, services, reloader, witnessing)
+    serving = asyncio.create_task(server.serve(sockets=[listeners.console]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     stop = stop_event(with_parent=with_parent)  # after uvicorn has put its own handlers, which these replace
@@ -82,12 +92,14 @@ async def _run(
     relaying = asyncio.create_task(_relay_outbox(register, writer))
     reloading = asyncio.create_task(reloader.run())
     watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
+    await witnessing.start(listeners.witness)
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
     for task in (waiting, relaying, reloading, watching):
         task.cancel()
     await asyncio.gather(waiting, relaying, reloading, watching, return_exceptions=True)
+    await witnessing.stop()
     server.should_exit = True
     await serving
     await writer.close()
@@ -132,6 +144,7 @@ def _server(
     publisher: Publisher,
     services: ConsoleServices,
     reloader: Reloader,
+    witnessing: Witnessing,
 ) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
@@ -147,11 +160,12 @@ def _server(
             __version__,
         )
 
-    app = control_app(
-        directory.ledger,
-        services.ports(status, reloader.mistakes),
-        served(settings),
-        snapshots=directory.snapshots,
+    of_services = services.ports(status, reloader.mistakes)
+    ports = of_services._replace(
+        panel=lambda: witnessing.shown_on(of_services.panel()),
+        with_cosignatures=lambda note: with_cosignatures(directory, note),
+        metrics=witnessing.metrics,
     )
+    app = control_app(directory.ledger, ports, served(settings), snapshots=directory.snapshots)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
     return uvicorn.Server(config)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from sekisho.kernel.cosignatures import CosignatureSigner
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import sync_directory, write_durable
 from sekisho.kernel.notes import NoteSigner, NoteVerifier, Signer
@@ -34,22 +35,40 @@ _FILE_BYTES_MAX: Final = 16 * 1024
 
 def create_signing_key(path: Path, name: str) -> NoteSigner:
     """Make a key and write it; never over one that is there."""
-    if path.exists():
-        raise SekishoError(f"{path} exists already", remedy="A signing key is never replaced by making another")
-    key = Ed25519PrivateKey.generate()
-    write_durable(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
-    return NoteSigner(name, key)
+    return NoteSigner(name, _create_key(path))
 
 
 def load_signing_key(path: Path, name: str) -> NoteSigner:
     """Raises SekishoError for a file that others can read, or that is no Ed25519 key."""
+    return NoteSigner(name, _load_key(path))
+
+
+def create_witness_key(path: Path, name: str) -> CosignatureSigner:
+    """As `create_signing_key`: a key of its own, because cosignatures don't bear their signer's name."""
+    return CosignatureSigner(name, _create_key(path))
+
+
+def load_witness_key(path: Path, name: str) -> CosignatureSigner:
+    """Raises as `load_signing_key`."""
+    return CosignatureSigner(name, _load_key(path))
+
+
+def _create_key(path: Path) -> Ed25519PrivateKey:
+    if path.exists():
+        raise SekishoError(f"{path} exists already", remedy="A signing key is never replaced by making another")
+    key = Ed25519PrivateKey.generate()
+    write_durable(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+    return key
+
+
+def _load_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(_read_secret(path), password=None)
     except ValueError as error:
         raise SekishoError(f"{path} is not a private key: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise SekishoError(f"{path} is not an Ed25519 key")
-    return NoteSigner(name, key)
+    return key
 
 
 class _Held(NamedTuple):

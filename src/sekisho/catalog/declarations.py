@@ -26,9 +26,10 @@ from sekisho.catalog.interfaces import (
 )
 from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
 from sekisho.catalog.table import NAME, NAME_REMEDY, Table, nearest, shown
+from sekisho.catalog.witnesses import read_log, read_witness, witness_mistakes
 
 BOUNDARY_FILE: Final = "boundary.toml"
-KINDS: Final = ("organisations", "sites", "providers", "models", "deployments")
+KINDS: Final = ("organisations", "sites", "providers", "models", "deployments", "witnesses", "logs")
 CLASSES_MAX: Final = 16  # more levels than any classification scheme in use
 PACKS_MAX: Final = 32
 RESERVED_NAMES: Final = frozenset({ANYWHERE, UNKNOWN, "none"})
@@ -91,9 +92,11 @@ def catalogue_of(
     deployments = read_all("deployments", lambda name, table: read_deployment(name, table, known))
     _check_counts(names, deployments, mistakes)
     mistakes += ambiguities(organisations)
+    witnesses, logs = read_all("witnesses", read_witness), read_all("logs", read_log)
+    mistakes += witness_mistakes(witnesses, logs)
     if mistakes or boundary is None:
         return None, tuple(sorted(set(mistakes)))
-    return Catalogue(boundary, organisations, sites, providers, models, deployments), ()
+    return Catalogue(boundary, organisations, sites, providers, models, deployments, witnesses, logs), ()
 
 
 def _files_of(

@@ -21,8 +21,8 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
     `added` (file names → TOML texts) are read as though they stood there already.
 
     Layout: `boundary.toml`, `organisations/*.toml`, `sites/*.toml`, `providers/*.toml`, `models/*.toml`,
-    `deployments/*.toml`, `policies/*.cedar`. One file is one object, named by its file. Names beginning with a dot
-    and notes (`.md`, `.txt`) are passed over; anything else is a mistake.
+    `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`, `policies/*.cedar`. One file is one object, named by its
+    file. Names beginning with a dot and notes (`.md`, `.txt`) are passed over; anything else is a mistake.
     """
     reader = _Tree(directory)
     tables, policies = reader.read()

@@ -314,6 +314,27 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     egress_proxy: EgressProxy | None = None
 
 
+class Witness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is asked to cosign our checkpoints (C2SP tlog-witness). `key` is its vkey; `url` is where `/add-checkpoint`
+    is appended, None: asked by files only. A `ca_file` (relative to the data directory) is exclusive.
+    """
+
+    name: str
+    title: str
+    key: str
+    url: str | None = None
+    ca_file: str | None = None
+
+
+class LogOfOthers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A log whose checkpoints we cosign. `keys` are the vkeys that may sign for `origin`."""
+
+    name: str
+    title: str
+    origin: str
+    keys: tuple[str, ...]
+
+
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All declarations, checked, each tuple sorted by name."""
 
@@ -323,6 +344,8 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
     deployments: tuple[Deployment, ...]
+    witnesses: tuple[Witness, ...] = ()
+    logs: tuple[LogOfOthers, ...] = ()
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

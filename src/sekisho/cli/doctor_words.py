@@ -349,6 +349,31 @@ WORDS: Final[Mapping[str, Words]] = {
         "Run chrony or systemd-timesyncd, on the host where this is a container",
         "chrony か systemd-timesyncd を動かしてください。コンテナではホスト側で",
     ),
+    # witnesses
+    "witness.cosigned": Words(
+        "witness {witness}: {size} entries of the log cosigned", "証人 {witness}: 台帳の {size} 件まで連署済み"
+    ),
+    "witness.behind": Words(
+        "witness {witness} has not cosigned what is published for {lag_s} ({detail})",
+        "証人 {witness} は、公開済みの台帳に {lag_s} 連署していません（{detail}）",
+        "Look whether it is reached, and whether it declares this log's key: sekisho witness key",
+        "接続できるか、この台帳の鍵（sekisho witness key）が相手の宣言にあるかを確認してください",
+    ),
+    "witness.alarm": Words(
+        "ALARM: witness {witness}: {detail}",
+        "警報: 証人 {witness}: {detail}",
+        "This directory may be a clone or an old copy of a log that went on elsewhere: see docs/witness.md",
+        "このディレクトリは、別の場所で先へ進んだ台帳の複製か古い写しかもしれません。docs/witness.ja.md をご覧ください",
+    ),
+    "witness.signs": Words(
+        "as a witness: {count} logs cosigned, the record is whole", "証人として: {count} 個の台帳に連署。控えは健全です"
+    ),
+    "witness.record": Words(
+        "as a witness: {detail}, and nothing is signed",
+        "証人として: {detail}。何にも署名しません",
+        "Never restore an older record: see docs/witness.md",
+        "古い控えを戻さないでください。docs/witness.ja.md をご覧ください",
+    ),
     # settings
     "settings.wrong": Words("{detail}", "{detail}", "{remedy}", "{remedy}"),
     "smell.none": Words("nothing odd in sekisho.toml", "sekisho.toml に気になる点はありません"),

@@ -47,6 +47,7 @@ COMMANDS: Final = (
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
+    Command("witness", "To check it from outside", "cosign others' logs, and have one's own cosigned"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
     Command("audit", "To check it from outside", "audit a log in four depths: a directory, a mirror, a site"),
 )

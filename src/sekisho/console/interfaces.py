@@ -25,13 +25,17 @@ class Panel(NamedTuple):
 
     `gateway` is "ready", "not ready" or "unknown" (it could not be asked), with its own reasons. `lag_us`: how long
     ago everything written was merged; None: nothing was yet. `mistakes`: what is wrong in the declarations, one line
-    each; empty when they are in force as they stand.
+    each; empty when they are in force as they stand. `cosigning` of the `witnesses` declared did what was last asked;
+    `alarms`: what one has seen that can't be this log, one line each.
     """
 
     gateway: str
     reasons: tuple[str, ...]
     lag_us: int | None
     mistakes: tuple[str, ...]
+    witnesses: int = 0
+    cosigning: int = 0
+    alarms: tuple[str, ...] = ()
 
 
 class ExplainAsked(NamedTuple):
@@ -68,6 +72,10 @@ class Auditors(Protocol):
         ...
 
 
+def _as_it_is(note: str) -> str:
+    return note
+
+
 class Ports(NamedTuple):
     """Everything that the console's pages ask for. All of them block and are called in threads."""
 
@@ -82,6 +90,8 @@ class Ports(NamedTuple):
     site_key: Callable[[], str]  # the vkey that auditors pin
     organisations: Callable[[], tuple[str, ...]]  # declared and in force
     now_us: Callable[[], int]
+    with_cosignatures: Callable[[str], str] = _as_it_is  # a checkpoint's note, with those that witnesses gave for it
+    metrics: Callable[[], bytes] = bytes  # of control, in Prometheus' text format
 
 
 class Served(NamedTuple):

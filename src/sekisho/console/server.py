@@ -56,13 +56,17 @@ def control_app(ledger: Path, ports: Ports, served: Served, *, snapshots: Path |
     def api_status() -> dict[str, Any]:
         return ports.status()._asdict()
 
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(ports.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
     @app.get("/ledger/checkpoint")
     def checkpoint() -> Response:
         try:
             note = (ledger / "checkpoint").read_text()
         except FileNotFoundError:
             raise HTTPException(404, "nothing has been published yet") from None
-        return PlainTextResponse(note, headers={"cache-control": _NOTE})
+        return PlainTextResponse(ports.with_cosignatures(note), headers={"cache-control": _NOTE})
 
     @app.get("/ledger/enrolment")
     def enrolment() -> Response:

@@ -53,6 +53,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "declarations": ("Declarations", "宣言"),
     "in_force": ("in force", "適用済み"),
     "mistakes": ("{count} mistakes: the snapshot in force stays", "誤り{count}件：適用中の構成を維持しています"),
+    "witnesses": ("Witnesses", "証人"),
+    "cosigned_by": ("{count} of {of} cosign", "{of}者のうち{count}者が連署"),
     # the list
     "all": ("All", "すべて"),
     "permitted": ("Permitted", "許可"),

@@ -77,7 +77,11 @@ def label(name: str, value: str) -> str:
     return f'{name}="{escaped}"'
 
 
+def exposition(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> list[str]:
+    """The lines of one metric; a sample is its labels as they are written, and its value."""
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    return lines + [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]
+
+
 def _add(lines: list[str], name: str, samples: Iterable[tuple[str, float]]) -> None:
-    kind, text = METRICS[name]
-    lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]
+    lines += exposition(name, *METRICS[name], samples)

@@ -10,8 +10,8 @@ from typing import Final, Self
 
 from sekisho.kernel.errors import SekishoError
 
-_LOOKERS_MAX: Final = 3  # one after another: more at once are unlikely
-_LOOK_SECONDS: Final = 0.01  # a thousand times what a look takes
+LOOK_S_MAX: Final = 0.03  # several times what it takes to look whether a lock is held
+_LOCK_LOOK_S: Final = 0.01
 
 
 class LockHeld(SekishoError):
@@ -73,14 +73,16 @@ class FileLock:
         self._descriptor = descriptor
         return self
 
-    def acquire_patiently(self) -> Self:
-        """Take the lock, or raise LockHeld if it is held for longer than someone takes to look whether it is."""
-        for _ in range(_LOOKERS_MAX):
+    def acquire_within(self, seconds: float) -> Self:
+        """Take the lock, waiting for it at most so long, or raise LockHeld. For what is held for moments. Blocking."""
+        deadline = time.monotonic() + seconds
+        while True:
             try:
                 return self.acquire()
             except LockHeld:
-                time.sleep(_LOOK_SECONDS)
-        return self.acquire()
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_LOCK_LOOK_S)
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -92,7 +94,7 @@ class FileLock:
         """Whether a process holds the lock at `path`. Changes nothing; what is not there is not held.
 
         It is asked for, shared, and given back at once: whoever wants it in those microseconds is refused, unless it
-        is `acquire_patiently`.
+        is `acquire_within` a moment.
         """
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -5,6 +5,7 @@ key alone, and a replaced machine brings a new log without asking them.
 """
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,7 +38,7 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) != 4 or lines[3] or not lines[0]:
             raise CheckpointInvalid("a checkpoint has three lines: origin, size and root")
-        return cls(lines[0], parse_decimal(lines[1]), _hash(lines[2]))
+        return cls(lines[0], parse_decimal(lines[1]), parse_hash(lines[2]))
 
 
 def sign_checkpoint(checkpoint: Checkpoint, *signers: Signer) -> str:
@@ -89,7 +90,7 @@ class EntryProof:
             raise CheckpointInvalid("the second line of a tlog-proof is its index")
         if len(lines) - 2 > PROOF_HASHES_MAX:
             raise CheckpointInvalid("a tlog-proof with too many hashes")
-        return cls(parse_decimal(lines[1].removeprefix("index ")), tuple(map(_hash, lines[2:])), note)
+        return cls(parse_decimal(lines[1].removeprefix("index ")), tuple(map(parse_hash, lines[2:])), note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,11 @@ def open_enrolment(note: str, site: NoteVerifier) -> Enrolment:
     return Enrolment(lines[1], log)
 
 
+def origin_hash(origin: str) -> str:
+    """SHA-256 of an origin, in lower-case hex: how tlog-witness names a log in a path."""
+    return hashlib.sha256(origin.encode()).hexdigest()
+
+
 def parse_decimal(text: str) -> int:
     """A non-negative number without sign, spaces or leading zeros, at most 2**63 - 1."""
     if not text.isascii() or not text.isdigit() or (text[0] == "0" and text != "0") or len(text) > _DIGITS_MAX:
@@ -141,7 +147,8 @@ def _open(note: str, verifier: NoteVerifier, what: str) -> str:
     return signed.text
 
 
-def _hash(text: str) -> bytes:
+def parse_hash(text: str) -> bytes:
+    """A hash (32 bytes) in canonical base64."""
     try:
         data = decode_base64(text)
     except NoteError as error:

@@ -16,6 +16,15 @@ LedgerError
 ├── ReceiptInvalid        a receipt that does not hold
 ├── TlogPolicyInvalid     a tlog-policy that is malformed
 ├── TlogPolicyUnmet       a checkpoint that holds, but is not what a tlog-policy demands
+├── WitnessRefused        as a witness: a checkpoint that is not cosigned
+│   ├── RequestMalformed  (400) bytes that are no add-checkpoint request
+│   ├── SignatureRefused  (403) no key of the origin signed it
+│   ├── OriginUnknown     (404) a log that is not witnessed here
+│   ├── SizeConflict      (409) not asked from the size that was cosigned last
+│   └── ProofRefused      (422) not proved to extend what was cosigned last
+├── WitnessHalted         as a witness: its own record can't be relied on, so it signs nothing
+├── WitnessBusy           as a witness: another process holds its record
+├── WitnessAnswerInvalid  a witness's answer that is no cosignature of ours
 └── AuditFinding          a published log that does not hold
 """
 
@@ -111,3 +120,55 @@ class TlogPolicyUnmet(LedgerError):
 
 class AuditFinding(LedgerError):
     """A published log that does not hold; the message says where."""
+
+
+class WitnessRefused(LedgerError):
+    """A checkpoint that a witness does not cosign. `status` is the HTTP status of C2SP tlog-witness."""
+
+    status = 400
+
+
+class RequestMalformed(WitnessRefused):
+    """Bytes that are no add-checkpoint request, or one from a larger tree to a smaller."""
+
+
+class SignatureRefused(WitnessRefused):
+    """No key of the origin signed the checkpoint, or one's signature does not verify."""
+
+    status = 403
+
+
+class OriginUnknown(WitnessRefused):
+    """A log that is not witnessed here."""
+
+    status = 404
+
+
+class SizeConflict(WitnessRefused):
+    """The request is not from `size`, the tree that was cosigned last."""
+
+    status = 409
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            f"the tree that this witness cosigned last has {size} entries", remedy=f"Ask from size {size}: old {size}"
+        )
+        self.size = size
+
+
+class ProofRefused(WitnessRefused):
+    """The checkpoint is not proved to extend what was cosigned last."""
+
+    status = 422
+
+
+class WitnessHalted(LedgerError):
+    """A witness's own record is gone, damaged, or of unknown durability: it signs nothing any more."""
+
+
+class WitnessBusy(LedgerError):
+    """Another process works on the witness's record; nothing was done."""
+
+
+class WitnessAnswerInvalid(LedgerError):
+    """A witness answered something that is no cosignature of the checkpoint it was asked about."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from sekisho.kernel.clock import Clock
-from sekisho.kernel.files import FileLock, sync_directory
+from sekisho.kernel.files import LOOK_S_MAX, FileLock, sync_directory
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.notes import SignedNote, Signer
 from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
@@ -108,7 +108,7 @@ class Publisher:
         """Take the lock and recover. Raises LockHeld, LogHalted, LedgerFormatError, OSError."""
         for directory in (self._root, self._root / "wal", self._root / "journal"):
             directory.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire_patiently()
+        self._lock.acquire_within(LOOK_S_MAX)
         try:
             self._require_format()
             self._recover()

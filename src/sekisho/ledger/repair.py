@@ -23,7 +23,7 @@ import orjson
 
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import NoteError
-from sekisho.kernel.files import FileLock, LockHeld, sync_directory
+from sekisho.kernel.files import LOOK_S_MAX, FileLock, LockHeld, sync_directory
 from sekisho.kernel.notes import NoteVerifier, SignedNote
 from sekisho.ledger.checkpoint import Checkpoint
 from sekisho.ledger.errors import CheckpointInvalid, LogHalted, LogUnreadable
@@ -120,7 +120,7 @@ class Repair:
         """
         lock = FileLock(self._root / "publish.lock")
         try:
-            lock.acquire_patiently()
+            lock.acquire_within(LOOK_S_MAX)
         except LockHeld:
             raise LockHeld("control is running and publishes this log", remedy="Stop `sekisho up` first") from None
         with lock:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho import __version__
-from sekisho.app.doctor import clock, declared, disk, keys, locks, providers, smells, versions
+from sekisho.app.doctor import clock, declared, disk, keys, locks, providers, smells, versions, witnesses
 from sekisho.app.doctor.examine import Running, Theme, judge_answers
 from sekisho.app.doctor.findings import OK, PROBLEM, WARNING, bounded, ok, problem, warning
+from sekisho.app.witness import open_witness
 from sekisho.catalog.errors import CredentialError
 from sekisho.catalog.interfaces import (
     BasicSignIn,
@@ -35,8 +36,9 @@ from sekisho.cli.explain import language_of
 from sekisho.gateway.http1.interfaces import ClientTls
 from sekisho.identity.interfaces import Stop
 from sekisho.identity.register_look import RegisterLook
+from sekisho.ledger.cosigner import WitnessStatus
 from sekisho.ledger.interfaces import PublishedEntry
-from sekisho.settings import ControlSettings, GatewaySettings, InstallationSettings, Settings
+from sekisho.settings import ControlSettings, DataDirectory, GatewaySettings, InstallationSettings, Settings
 
 GIB = 1 << 30
 NOW_US = 1_790_000_000_000_000
@@ -646,3 +648,35 @@ def test_the_minimum_of_python_is_what_pyproject_says():
 def test_the_kernels_status_is_read_where_it_stands():
     """struct timex: modes and padding, four longs, then status (adjtimex(2), 64 bits)."""
     assert struct.calcsize("@I4xqqqq") == clock._STATUS.start
+
+
+# -- witnesses
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (WitnessStatus("w", size=9), (OK, "witness.cosigned")),
+        (WitnessStatus("w", behind_since_us=NOW_US - 60_000_000), (OK, "witness.cosigned")),
+        (WitnessStatus("w", behind_since_us=NOW_US - 62_000_000, trouble="no route"), (WARNING, "witness.behind")),
+        (WitnessStatus("w", size=9, alarm="it has seen more"), (PROBLEM, "witness.alarm")),
+    ],
+)
+def test_witnesses_that_lag_or_raise_an_alarm_are_told(status, expected):
+    assert codes(witnesses.judge_witnesses([status], NOW_US)) == [expected]
+
+
+def test_a_witness_whose_record_is_gone_is_a_problem_and_nothing_is_written(tmp_path):
+    class Still:
+        def now_us(self):
+            return NOW_US
+
+    directory = DataDirectory(tmp_path)
+    directory.keys.mkdir()
+    assert witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still()) == []
+    open_witness(directory, "a/b/c", Still())
+    assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(OK, "witness.signs")]
+    (directory.witness / "format").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(PROBLEM, "witness.record")]
+    assert sorted(tmp_path.rglob("*")) == before

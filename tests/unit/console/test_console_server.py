@@ -376,3 +376,14 @@ async def test_auditors_read_and_do_not_explain(client, world):
     assert (await client.get("/explain")).status_code == 403
     assert (await post(client, "/explain", {"text": "x", "model": "m"})).status_code == 403
     assert world.asked == []
+
+
+async def test_witnesses_and_their_alarms_are_on_the_first_page(client, world):
+    await signed_in(client)
+    assert "Witnesses" not in (await client.get("/")).text
+    world.panel = world.panel._replace(witnesses=3, cosigning=3)
+    assert '<span class="good">3 of 3 cosign</span>' in (await client.get("/")).text
+    world.panel = world.panel._replace(cosigning=2, alarms=("ALARM: witness <w>: it has seen more",))
+    page = (await client.get("/")).text
+    assert '<span class="bad">2 of 3 cosign</span>' in page
+    assert "<li>ALARM: witness &lt;w&gt;: it has seen more</li>" in page

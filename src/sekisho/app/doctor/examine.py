@@ -19,6 +19,7 @@ from sekisho.app.doctor.locks import Held, environment_of, judge_locks, look_at_
 from sekisho.app.doctor.providers import look_at_credentials, look_at_endpoints
 from sekisho.app.doctor.smells import look_at_settings
 from sekisho.app.doctor.versions import judge_running, look_at_versions
+from sekisho.app.doctor.witnesses import look_at_witnesses
 from sekisho.catalog.interfaces import Catalogue
 from sekisho.identity.register_look import RegisterLook, look_at_register
 from sekisho.kernel.clock import Clock
@@ -33,7 +34,7 @@ _ANSWER_BYTES_MAX: Final = 64 * 1024
 
 class Theme(NamedTuple):
     """Findings that belong together; `name` is one of disk, clock, processes, keys, declarations, providers, versions,
-    settings."""
+    settings, witnesses."""
 
     name: str
     findings: list[Finding]
@@ -89,6 +90,7 @@ class Doctor:
             "providers": lambda: self._providers(settings, connect=connect),
             "disk": lambda: self._disk(settings),
             "clock": self._time,
+            "witnesses": lambda: self._witnesses(settings),
             "settings": lambda: self._settings(settings),
             "versions": lambda: self._versions(settings),
         }
@@ -183,6 +185,10 @@ class Doctor:
             if at:
                 seen.append(Seen(what, at))
         return [judge_clock(self._clock.now_us(), seen), *judge_synchronised(is_synchronised())]
+
+    def _witnesses(self, settings: Settings) -> list[Finding]:
+        names = () if self._in_force is None else [one.name for one in self._in_force.witnesses]
+        return look_at_witnesses(self._directory, settings.installation.origin, names, self._clock)
 
     def _settings(self, settings: Settings) -> list[Finding]:
         now = datetime.datetime.fromtimestamp(self._clock.now_us() / 1_000_000, datetime.UTC)

@@ -47,6 +47,9 @@ DEPLOYMENT_TYPES: Final = (
     "openai-compatible",
 )
 
+# Acts that a rule may demand approval for: each is held to it where it is done.
+APPROVABLE_ACTS: Final = ("person.enrol", "stop.lift")
+
 # RFC 7518 section 3.1 and RFC 8037, asymmetric only: whoever can check a token must not be able to make one.
 TOKEN_ALGORITHMS: Final = (
     "ES256",
@@ -246,6 +249,18 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout_ms: int = 60_000
 
 
+class ApprovalRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who must approve an act before it is done: `needed` of `approvers` (persons' ids), whoever asks not counted.
+
+    An approval may be valid for at most `valid_hours`.
+    """
+
+    act: str
+    approvers: tuple[str, ...]
+    needed: int
+    valid_hours: int = 24
+
+
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All declarations, checked, each tuple sorted by name."""
 
@@ -255,6 +270,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
     deployments: tuple[Deployment, ...]
+    approvals: tuple[ApprovalRule, ...] = ()
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

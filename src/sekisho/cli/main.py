@@ -43,6 +43,9 @@ COMMANDS: Final = (
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
+    Command("persons", "To govern it", "enrol the persons who may approve, by their keys"),
+    Command("approve", "To govern it", "read an act in words, and sign it with your key"),
+    Command("approvals", "To govern it", "ask for an approval, show one, check it"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
 )
 

@@ -13,6 +13,7 @@ from sekisho.identity.interfaces import STOP_KINDS
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.words import alternatives
+from sekisho.settings import DataDirectory
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded only when a register is opened
     from sekisho.identity.sql import SqlIdentity
@@ -39,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lift = acts.add_parser("lift", help="lift a stop", description="Lift a stop; running gateways follow at once.")
     lift.add_argument("kind", choices=STOP_KINDS)
     lift.add_argument("name", metavar="NAME")
+    lift.add_argument(
+        "--approval",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="where declarations/approvals.toml demands it; repeat for copies that different persons signed",
+    )
     add_directory(lift)
 
 
@@ -49,9 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.act == "list":
             _list(arguments, directory)
         elif arguments.act == "lift":
-            with closing(_open(directory)) as register:
-                register.lift_stop(arguments.kind, arguments.name, ACTOR)
-            print(f"The {arguments.kind} {arguments.name} may be used again; running gateways follow within a second.")
+            _lift(arguments, directory)
         else:
             _stop(arguments, directory)
     except SekishoError as error:
@@ -76,6 +83,23 @@ def _stop(arguments: argparse.Namespace, directory: Path) -> None:
         f"The {kind} {name} is stopped since {rfc3339(stop.set_at)}; running gateways follow within a second.\n"
         f"To lift it: sekisho stop lift {kind} {name} --dir {directory}"
     )
+
+
+def _lift(arguments: argparse.Namespace, directory: Path) -> None:
+    from sekisho.app.approvals import rules_in_force  # lifting can wait for these; stopping doesn't load them
+    from sekisho.identity.acts import STOP_LIFT
+    from sekisho.identity.approval_files import read_approvals
+    from sekisho.identity.approvals import Wanted
+    from sekisho.identity.persons_sql import SqlPersons
+
+    kind, name = arguments.kind, arguments.name
+    rules = rules_in_force(DataDirectory(directory))
+    wanted = Wanted(STOP_LIFT, {"kind": kind, "name": name}, rules.origin)
+    approvals = read_approvals(arguments.approval)
+    with closing(_open(directory)) as register:
+        demand = SqlPersons(register, SystemClock()).demand(wanted, approvals, rules)
+        register.lift_stop(kind, name, ACTOR, demand)
+    print(f"The {kind} {name} may be used again; running gateways follow within a second.")
 
 
 def _list(arguments: argparse.Namespace, directory: Path) -> None:

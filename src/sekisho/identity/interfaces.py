@@ -48,6 +48,15 @@ class Stop(NamedTuple):
     sequence: int  # of the register's change that wrote this row last
 
 
+class PersonKey(NamedTuple):
+    """A public key that signs for a person. A person may have several, a key belongs to one person for ever."""
+
+    person: str  # an identifier that names nobody; it stands in declarations and entries
+    key: str  # Ed25519, in hex
+    enrolled_at: int  # µs UTC
+    retired_at: int | None
+
+
 class KeyChanges(NamedTuple):
     """Rows changed after a sequence number, and the number to ask with next time."""
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -75,6 +75,17 @@ _OUTBOX: Final = sa.Table(
     sa.Column("actor", sa.String(64), nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
+
+
+class Demanded(Protocol):
+    """What must be there for an act, such as an approval (`persons_sql.Demand`)."""
+
+    def meet(self, connection: sa.Connection, now_us: int) -> dict[str, Any] | None:
+        """Look at it and use it up, in the act's own transaction; what the act's entry tells of it, if anything.
+
+        Raises what stands in the way; then the act is not done.
+        """
+        ...
 
 
 class SqlIdentity:
@@ -213,21 +224,23 @@ class SqlIdentity:
             if known is not None:
                 connection.execute(sa.delete(_STOPS).where(_STOPS.c.kind == kind, _STOPS.c.name == name))
             connection.execute(sa.insert(_STOPS).values(stop._asdict()))
-            self._tell(connection, sequence, now_us, actor, stops.told("stop.set", kind, name))
+            self._tell(connection, sequence, now_us, actor, stops.set_body(kind, name))
         return stop
 
-    def lift_stop(self, kind: str, name: str, actor: str) -> Stop:
-        """Lift a stop. Raises StopNotSet if it is not set."""
+    def lift_stop(self, kind: str, name: str, actor: str, demand: Demanded) -> Stop:
+        """Lift a stop. Raises StopNotSet if it is not set, and ApprovalError if what is demanded is not there."""
         stops.require_stop(kind, name)
         api_keys.require_actor(actor)
         with self._transaction(writes=True) as connection:
             known = self._stop(connection, kind, name)
             if known is None or known.lifted_at is not None:
                 raise StopNotSet(f"The {kind} {name!r} is not stopped", remedy="`sekisho stop list` shows all stops")
-            now_us, sequence = self._clock.now_us(), self._next_sequence(connection)
+            now_us = self._clock.now_us()
+            approval = demand.meet(connection, now_us)
+            sequence = self._next_sequence(connection)
             lifted = sa.update(_STOPS).where(_STOPS.c.kind == kind, _STOPS.c.name == name)
             connection.execute(lifted.values(lifted_at=now_us, sequence=sequence))
-            self._tell(connection, sequence, now_us, actor, stops.told("stop.lift", kind, name))
+            self._tell(connection, sequence, now_us, actor, stops.lifted_body(kind, name, approval))
         return known._replace(lifted_at=now_us, sequence=sequence)
 
     def list_stops(self) -> tuple[Stop, ...]:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
+from sekisho.identity.acts import STOP_LIFT, told
 from sekisho.identity.errors import StopRequestInvalid
 from sekisho.identity.interfaces import STOP_KINDS, KeyChanges, Stop
 from sekisho.kernel import canonical
@@ -22,9 +23,14 @@ def require_stop(kind: str, name: str, reason: str = "") -> None:
         raise StopRequestInvalid("the reason is not a line of text", remedy=f"Use at most {REASON_LENGTH_MAX} letters")
 
 
-def told(act: str, kind: str, name: str) -> bytes:
+def set_body(kind: str, name: str) -> bytes:
     """What the ledger is told (canonical JSON). The reason is free text and stays out (G6)."""
-    return canonical.encode({"act": act, "kind": kind, "name": name})
+    return canonical.encode({"act": "stop.set", "kind": kind, "name": name})
+
+
+def lifted_body(kind: str, name: str, approval: dict[str, Any] | None) -> bytes:
+    """The same of lifting, with the approval where one was demanded."""
+    return told(STOP_LIFT, {"kind": kind, "name": name}, approval)
 
 
 class Stops:

@@ -105,6 +105,10 @@ class SnapshotStore:
         parts = {name: data for (layer, name), data in built.parts.items() if layer == "authority"}
         return self._assemble(built.digest, parts, now_us)
 
+    def catalogue(self, digest: str) -> Catalogue:
+        """The catalogue of a stored snapshot as it was declared, ended facts included; raises as `load`."""
+        return _catalogue(self._part(self._manifest(digest).part(CATALOGUE)))
+
     def policy_titles(self, digest: str) -> tuple[PolicyTitle, ...]:
         """The policies of a stored snapshot as people know them, by index; raises as `load`."""
         part = self._part(self._manifest(digest).part(POLICIES))

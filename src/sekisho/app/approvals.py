@@ -1,0 +1,19 @@
+"""What demands approval in an installation: the rules of its snapshot in force."""
+
+from sekisho.app.installation import snapshot_store
+from sekisho.identity.persons_sql import Rules
+from sekisho.kernel.errors import SekishoError
+from sekisho.settings import DataDirectory, load_settings
+
+
+def rules_in_force(directory: DataDirectory) -> Rules:
+    """Raises SekishoError if they can't be read: what nobody can look up is not taken for "none"."""
+    origin = load_settings(directory.root).installation.origin
+    store = snapshot_store(directory)
+    digest = store.current()
+    if digest is None:
+        raise SekishoError(
+            "no snapshot is in force, so nobody knows which acts need approval",
+            remedy="Put the declarations in force first: sekisho up",
+        )
+    return Rules(store.catalogue(digest).approvals, digest, origin)

@@ -397,7 +397,7 @@ async def test_tls_trusts_the_declared_authority_alone(tmp_path):
 
 
 @on_uvloop
-async def test_changed_authority_files_count_at_the_next_connection(tmp_path):
+async def test_changed_authority_files_count_once_they_were_looked_at(tmp_path):
     old, new = trustme.CA(), trustme.CA()
     tls = tls_of(tmp_path, old)
     script = [READ, send(answer("x")), WAIT]
@@ -406,7 +406,45 @@ async def test_changed_authority_files_count_at_the_next_connection(tmp_path):
         with pytest.raises(UpstreamTlsError):
             await post(client.exchange(where))
         tls_of(tmp_path, new)
+        assert await client.reload_tls_files() == []
         assert (await post(client.exchange(where))).status == 200
+
+
+@on_uvloop
+async def test_a_rotated_client_certificate_retires_the_connections_made_with_the_old_one(tmp_path):
+    ours, callers = trustme.CA(), trustme.CA()
+    mine = tmp_path / "me.pem"
+    callers.issue_cert("old@example.org").private_key_and_cert_chain_pem.write_to_path(mine)
+    script = [READ, send(answer("known")), READ, send(CHUNKED + "2\r\nab\r\n"), READ]
+    async with ScriptedUpstream(script, ssl=serving_context(ours, callers)) as upstream, client_of() as client:
+        tls = tls_of(tmp_path, ours, client_certificate_file=str(mine), client_key_file=str(mine))
+        where = endpoint(upstream, tls=tls)
+        first = client.exchange(where)
+        await post(first)
+        await first.read(100)
+        # A file that vanishes, or is half written, changes nothing and is told of.
+        content = mine.read_bytes()
+        for broken in (b"", content[: len(content) // 2], None):
+            mine.unlink() if broken is None else mine.write_bytes(broken)
+            assert len(await client.reload_tls_files()) == 1
+            assert client.idle_connections == 1
+        callers.issue_cert("new@example.org").private_key_and_cert_chain_pem.write_to_path(mine)
+        under_way = client.exchange(where)
+        await post(under_way)
+        assert under_way.reused
+        assert await client.reload_tls_files() == []
+        second = client.exchange(where)
+        await post(second)
+        assert not second.reused
+        await second.read(100)
+        assert client.idle_connections == 1
+        # What was under way when the files changed goes on.
+        gathered = Receiver()
+        under_way.relay_to(gathered)
+        assert gathered.body == b"ab"
+        assert gathered.error is None
+        under_way.abort()
+        assert len(upstream.seen) == 2
 
 
 @on_uvloop

@@ -113,7 +113,7 @@ def test_a_good_provider_is_told_of_in_full(root, upstream):
     assert one["answers"] is True
     assert one["findings"] == []
     assert one["addresses"] == ["127.0.0.1"]
-    assert one["peer"] == {"address": "127.0.0.1", "port": upstream.port}
+    assert one["peer"] == {"address": "127.0.0.1", "port": upstream.port, "via": None}
     assert one["tls"] is None
     assert one["models"] == ["m", "n"]
     assert (one["status"], one["usage"], one["streams"], one["stream_usage"]) == (200, sorted(USAGE), True, True)

@@ -27,6 +27,8 @@ from sekisho.gateway.interfaces import InForce
 from sekisho.gateway.metrics import Gauges, Metrics, label
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
+from sekisho.gateway.sign_in import SignIns
+from sekisho.gateway.sign_in_keeper import SignInKeeper
 from sekisho.gateway.surface import Surface
 from sekisho.gateway.upstreams import put_in_force
 from sekisho.gateway.worker import FOLLOW_INTERVAL_S, STALE_AFTER_S, Follower, serve
@@ -61,11 +63,12 @@ log = logging.getLogger(__name__)
 class SnapshotFiles:
     """The worker's SnapshotSource over a data directory."""
 
-    def __init__(self, directory: DataDirectory, credentials: Credentials, key_sets: KeySets) -> None:
+    def __init__(self, directory: DataDirectory, sign_ins: SignIns, keeper: SignInKeeper, key_sets: KeySets) -> None:
         self._directory = directory
         self._store = snapshot_store(directory)
         self._root = directory.root
-        self._credentials = credentials
+        self._sign_ins = sign_ins
+        self._keeper = keeper
         self._key_sets = key_sets
 
     def current(self) -> str | None:
@@ -77,7 +80,9 @@ class SnapshotFiles:
     def put_in_force(self, digest: str, now_us: int) -> InForce:
         snapshot = self._store.load(digest, now_us)
         self._key_sets.preload(key_sources(snapshot.catalogue))
-        return put_in_force(snapshot, self._root, self._credentials.secret)
+        in_force = put_in_force(snapshot, self._root, self._sign_ins)
+        self._keeper.fetch_first()
+        return in_force
 
 
 async def run_gateway(
@@ -98,9 +103,11 @@ async def run_gateway(
         clock,
         changed=lambda: callers.forget_tokens(),
     )
-    snapshots = SnapshotFiles(directory, Credentials(root, environment), key_sets)
+    sign_ins = SignIns(Credentials(root, environment), clock)
     halts = Halts(settings.gateway.stream_outlives_snapshot_seconds)
-    follower = Follower(register, keyring, snapshots, clock, halts)
+    chance = random.Random()  # noqa: S311 - chooses between equals and spreads, guards nothing
+    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, root, chance, metrics)
+    follower = Follower(register, keyring, SnapshotFiles(directory, sign_ins, keeper, key_sets), clock, halts)
     callers = Callers(keyring, key_sets, lambda: follower.in_force().snapshot.catalogue, organisation_keys.key, clock)
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
@@ -111,7 +118,7 @@ async def run_gateway(
         recorder=recorder,
         commitments=organisation_keys,
         client=client,
-        router=Router(random.Random()),  # noqa: S311 - chooses between equals, guards nothing
+        router=Router(chance),
         in_flight_max=settings.gateway.in_flight_max,
         explain=_explain,
         halts=halts,
@@ -133,6 +140,8 @@ async def run_gateway(
     def gauges() -> Gauges:
         return {
             "sekisho_ledger_full": float(writer.full),
+            "sekisho_credential_files_stale": float(keeper.files_stale),
+            "sekisho_sign_ins_missing": float(sign_ins.missing()),
             "sekisho_register_age_seconds": follower.age_s(),
             "sekisho_stops": float(halts.stops_set),
             "sekisho_declarations_mistakes": float(follower.mistakes),
@@ -162,8 +171,9 @@ async def run_gateway(
     )
 
     async def close() -> None:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await key_sets.close()
         pipeline.close()
         await client.close()
@@ -175,7 +185,7 @@ async def run_gateway(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    following = asyncio.create_task(follow_callers(callers))
+    tasks = [asyncio.create_task(follow_callers(callers)), asyncio.create_task(keeper.run())]
     for note in follower.monitor_notes():
         log.warning(note)
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)

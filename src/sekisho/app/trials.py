@@ -1,6 +1,7 @@
 """Tries the deployments of a provider, each after an entry in the ledger that says so."""
 
 import datetime
+import random
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -9,10 +10,14 @@ from sekisho.app.providers import declared_catalogue
 from sekisho.catalog.credentials import Credentials
 from sekisho.catalog.interfaces import Catalogue, Deployment
 from sekisho.gateway.dialects.operations import CHAT, EMBEDDINGS
+from sekisho.gateway.errors import CantSignIn
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.interfaces import Upstream
+from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.sign_in import SignIns
+from sekisho.gateway.sign_in_keeper import SignInKeeper
 from sekisho.gateway.trials import FAILURE, Learned, Plan, try_deployment
-from sekisho.gateway.upstreams import upstream_of
+from sekisho.gateway.upstreams import upstreams_of
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
@@ -49,46 +54,48 @@ async def try_provider(
     Raises UsageError for names that aren't declared, SekishoError if the entry can't be written: then nothing is sent.
     """
     chosen = _chosen(declared_catalogue(directory), name, options.deployment)
-    credentials = Credentials(directory.root, environment)
-    upstreams = [(one, _upstream(one, directory, credentials)) for one in chosen]
-    if all(isinstance(upstream, SekishoError) for _, upstream in upstreams):
-        return [_unsent(one, upstream) for one, upstream in upstreams if isinstance(upstream, SekishoError)]
-    clock, ids = SystemClock(), IdSource()
-    writer = WriteAheadWriter.open(
+    clock, ids, client = SystemClock(), IdSource(), HttpClient()
+    sign_ins = SignIns(Credentials(directory.root, environment), clock)
+    upstreams = upstreams_of(chosen, directory.root, sign_ins)
+    chance = random.Random()  # noqa: S311 - spreads renewals, guards nothing
+    keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, directory.root, chance, Metrics())
+    writer: WriteAheadWriter | None = None
+    tried = []
+    try:
+        # A token endpoint learns who asks, nothing more: that needs no entry.
+        await keeper.fetch_first_in_loop(options.timeout_s)
+        for deployment in chosen:
+            upstream = upstreams[deployment.name]
+            if isinstance(upstream, SekishoError):
+                tried.append(_unsent(deployment, upstream))
+                continue
+            writer = writer or _open_writer(directory, settings, clock, ids)
+            entry = await _record(writer, clock, ids, deployment)
+            plan = _plan(deployment, upstream, entry, options)
+            learned = await try_deployment(client, plan, datetime.datetime.now(datetime.UTC))
+            tried.append(Tried(deployment, entry, learned))
+    finally:
+        await keeper.close()
+        await client.close()
+        if writer is not None:
+            await writer.close()
+    return tried
+
+
+def _open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:
+    return WriteAheadWriter.open(
         directory.ledger,
         site=settings.installation.site,
         settings=WriteAheadSettings(_SEGMENT_BYTES, settings.ledger.free_reserve_bytes),
         clock=clock,
         ids=ids,
     )
-    client = HttpClient()
-    tried = []
-    try:
-        for deployment, upstream in upstreams:
-            if isinstance(upstream, SekishoError):
-                tried.append(_unsent(deployment, upstream))
-                continue
-            entry = await _record(writer, clock, ids, deployment)
-            plan = _plan(deployment, upstream, entry, options)
-            learned = await try_deployment(client, plan, datetime.datetime.now(datetime.UTC))
-            tried.append(Tried(deployment, entry, learned))
-    finally:
-        await client.close()
-        await writer.close()
-    return tried
-
-
-def _upstream(deployment: Deployment, directory: DataDirectory, credentials: Credentials) -> Upstream | SekishoError:
-    """How to reach it, or why it can't be: a credential that is missing is a finding among others."""
-    try:
-        return upstream_of(deployment, directory.root, credentials.secret)
-    except SekishoError as error:
-        return error
 
 
 def _unsent(deployment: Deployment, error: SekishoError) -> Tried:
     learned = Learned()
-    learned.note(FAILURE, "credential", error.message, error.remedy)
+    told = f"{error.message}: {error.detail}" if isinstance(error, CantSignIn) else error.message
+    learned.note(FAILURE, "credential", told, error.remedy)
     return Tried(deployment, None, learned)
 
 

@@ -1,5 +1,6 @@
 """Resolving credential references at the site. No error, log line or representation holds the secret."""
 
+import logging
 import os
 import stat
 from collections.abc import Mapping
@@ -10,16 +11,24 @@ from sekisho.catalog.errors import CredentialError
 from sekisho.catalog.interfaces import CredentialReference
 
 CREDENTIAL_BYTES_MAX: Final = 16_384  # far above any token in use; a larger file is the wrong file
-_FORBIDDEN_MODE: Final = stat.S_IRWXG | stat.S_IRWXO
+PEM_BYTES_MAX: Final = 262_144  # a certificate with its chain, or a key, and room to spare
+_FORBIDDEN: Final = stat.S_IWGRP | stat.S_IRWXO  # whoever may write it decides whom we are
+_OF_GROUP: Final = stat.S_IRWXG
+
+log = logging.getLogger(__name__)
 
 
 class Credentials:
-    """Reads secrets by reference, again whenever a file changes. Blocking for one small file."""
+    """Reads secrets by reference, again whenever a file changes. Blocking for one small file.
+
+    A file that its group may read is used, with a warning in the log: that is how orchestrators mount secrets for a
+    user who is not root. One that everybody may read, or others may write, is refused.
+    """
 
     def __init__(self, data_directory: Path, environment: Mapping[str, str]) -> None:
         self._directory = data_directory
         self._environment = environment
-        self._read: dict[str, tuple[tuple[int, int, int], str]] = {}
+        self._read: dict[str, tuple[tuple[int, ...], bytes]] = {}
 
     def secret(self, reference: CredentialReference) -> str:
         """The secret's text, as it goes into a header; raises CredentialError (never naming the secret)."""
@@ -31,13 +40,20 @@ class Credentials:
                 )
             return _checked(value, f"the environment variable {reference.name}")
         if reference.kind == "file":
-            return self._from_file(reference.name)
+            data = self._content(reference.name, CREDENTIAL_BYTES_MAX)
+            return _checked(data.decode("latin-1"), f"the credential file {reference.name}")
         raise CredentialError(f"a credential of kind {reference.kind!r} is not known", remedy="Use file or env")
 
-    def _from_file(self, name: str) -> str:
-        path = self._directory / name
+    def pem(self, name: str) -> bytes:
+        """The content of a file of certificates or keys, by its path relative to the data directory.
+
+        Raises CredentialError.
+        """
+        return self._content(name, PEM_BYTES_MAX)
+
+    def _content(self, name: str, bytes_max: int) -> bytes:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(self._directory / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             self._unreadable(name, error.strerror)
         try:
@@ -45,30 +61,32 @@ class Credentials:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 self._unreadable(name, "it is not a regular file")
-            if status.st_mode & _FORBIDDEN_MODE:
-                raise CredentialError(
-                    f"the credential file {name} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
-                    remedy=f"chmod 600 {name}",
-                )
-            version = (status.st_ino, status.st_mtime_ns, status.st_size)
+            version = (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)
             known = self._read.get(name)
             if known is not None and known[0] == version:
                 return known[1]
-            data = os.read(descriptor, CREDENTIAL_BYTES_MAX + 1)
+            self._look_at_mode(name, status.st_mode)
+            data = os.read(descriptor, bytes_max + 1)
         except OSError as error:
             self._unreadable(name, error.strerror)
         finally:
             os.close(descriptor)
-        if len(data) > CREDENTIAL_BYTES_MAX:
-            self._unreadable(name, f"it is larger than {CREDENTIAL_BYTES_MAX} bytes")
-        secret = _checked(data.decode("latin-1"), f"the credential file {name}")
-        self._read[name] = (version, secret)
-        return secret
+        if len(data) > bytes_max:
+            self._unreadable(name, f"it is larger than {bytes_max} bytes")
+        self._read[name] = (version, data)
+        return data
+
+    def _look_at_mode(self, name: str, mode: int) -> None:
+        shown = f"mode {stat.S_IMODE(mode):04o}"
+        if mode & _FORBIDDEN:
+            raise CredentialError(f"the credential file {name} is open to others ({shown})", remedy=f"chmod 600 {name}")
+        if mode & _OF_GROUP:
+            log.warning("the credential file %s can be read by its group (%s): chmod 600 %s", name, shown, name)
 
     def _unreadable(self, name: str, reason: str | None) -> NoReturn:
         raise CredentialError(
             f"the credential file {name} can't be read: {reason}",
-            remedy="Put the secret there as one line, readable by the gateway's user only",
+            remedy="Put the secret there, readable by the gateway's user only",
         ) from None
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sekisho.catalog.deployment_types import REGIONS, ZONES, implied_processing, rule_of
-from sekisho.catalog.facts import UNKNOWN_FACT, deployment_facts
+from sekisho.catalog.facts import UNKNOWN_FACT, deployment_facts, without_addresses
 from sekisho.catalog.interfaces import (
     DEPLOYMENT_TYPES,
     UNKNOWN,
@@ -18,7 +18,8 @@ from sekisho.catalog.interfaces import (
     UpstreamTls,
 )
 from sekisho.catalog.jurisdictions import expanded
-from sekisho.catalog.table import Table, looks_like_credential, shown
+from sekisho.catalog.sign_in import read_egress_proxy, read_sign_in, take_reference
+from sekisho.catalog.table import Table, shown
 from sekisho.catalog.urls import take_networks, take_path, take_url
 
 DIALECTS: Final = ("openai", "azure")
@@ -26,7 +27,6 @@ TIMEOUT_MS_MAX: Final = 3_600_000  # an hour: longer than any answer worth waiti
 UPSTREAM_MODEL_MAX: Final = 256
 CREDENTIAL_REMEDY: Final = 'Refer to it: credential = { file = "keys/name" } or credential = { env = "NAME" }'
 _API_VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 # Keys under which people write secrets by habit.
 _SECRET_KEYS: Final = ("api_key", "apikey", "api-key", "key", "password", "secret", "token", "authorization", "bearer")
 
@@ -52,6 +52,8 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
     deployment_type = table.take_choice("type", DEPLOYMENT_TYPES, "a deployment type")
     upstream_model = table.take_text("upstream_model", default=model)
     credential = _credential(table)
+    sign_in = read_sign_in(table)
+    egress_proxy = read_egress_proxy(table, url)
     networks = take_networks(table, "networks")
     tls = _tls(table, url)
     timeouts = {
@@ -63,6 +65,8 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
         )
     }
     facts = _facts(table, deployment_type, site, known)
+    if egress_proxy is not None:
+        facts = without_addresses(facts)
     if upstream_model is not None and len(upstream_model) > UPSTREAM_MODEL_MAX:
         table.mistake("upstream_model", "is too long", f"Use at most {UPSTREAM_MODEL_MAX} characters")
     if model is None or provider is None or url is None or deployment_type is None or upstream_model is None:
@@ -81,6 +85,8 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
         credential=credential,
         networks=networks,
         tls=tls,
+        sign_in=sign_in,
+        egress_proxy=egress_proxy,
         **timeouts,
     )
 
@@ -151,24 +157,7 @@ def _credential(table: Table) -> CredentialReference | None:
         if key.lower() in _SECRET_KEYS:
             table.take(key)
             table.mistake(key, "holds a credential", CREDENTIAL_REMEDY)
-    if isinstance(table.take("credential"), str):
-        table.mistake("credential", "is given literally", CREDENTIAL_REMEDY)
-        return None
-    inner = table.take_table("credential")
-    if inner is None:
-        return None
-    file, variable = inner.take("file"), inner.take("env")
-    inner.finish()
-    if (file is None) == (variable is None):
-        table.mistake("credential", "names no file and no environment variable, or both", CREDENTIAL_REMEDY)
-        return None
-    if file is not None:
-        path = take_path(inner, "file")
-        return None if path is None else CredentialReference("file", path)
-    if not isinstance(variable, str) or not _ENVIRONMENT_NAME.fullmatch(variable) or looks_like_credential(variable):
-        inner.mistake("env", "is not the name of an environment variable", CREDENTIAL_REMEDY)
-        return None
-    return CredentialReference("env", variable)
+    return take_reference(table, "credential")
 
 
 def _tls(table: Table, url: str | None) -> UpstreamTls:

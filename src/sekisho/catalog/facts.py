@@ -8,6 +8,8 @@ import datetime
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from sekisho.catalog.interfaces import (
     ANYWHERE,
     JURISDICTION_FACTS,
@@ -21,6 +23,7 @@ from sekisho.catalog.interfaces import (
 from sekisho.catalog.jurisdictions import expanded
 from sekisho.catalog.table import Table, looks_like_credential, nearest, shown
 
+BEHIND_PROXY: Final = " (observed, but behind an egress proxy)"
 UNKNOWN_FACT: Final = Fact(value=(UNKNOWN,), grade=Grade.UNKNOWN)
 _GRADES: Final = {grade.name.lower(): grade for grade in Grade}
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -35,6 +38,21 @@ def deployment_facts(table: Table, jurisdictions: tuple[str, ...]) -> dict[str, 
     places = _jurisdiction_reader(jurisdictions)
     facts = {key: _take_fact(table, key, places) for key in JURISDICTION_FACTS}
     return facts | {key: _take_fact(table, key, _word_reader(words)) for key, words in WORD_FACTS.items()}
+
+
+def without_addresses(facts: dict[str, Fact]) -> dict[str, Fact]:
+    """The facts of a deployment behind an egress proxy: which address answers can't be seen from here.
+
+    An *observed* place rests on an address (DNS, networks, round trips), so it counts one grade less. A fact doesn't
+    tell its method in a form that could be trusted, so none of them is spared.
+    """
+    return {key: _one_grade_less(fact) if key in JURISDICTION_FACTS else fact for key, fact in facts.items()}
+
+
+def _one_grade_less(fact: Fact) -> Fact:
+    if fact.grade is not Grade.OBSERVED:
+        return fact
+    return msgspec.structs.replace(fact, grade=Grade(fact.grade - 1), source=f"{fact.source}{BEHIND_PROXY}")
 
 
 def provider_facts(table: Table, jurisdictions: tuple[str, ...]) -> dict[str, Fact]:

@@ -97,6 +97,69 @@ class CredentialReference(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     name: str
 
 
+class BearerSignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="bearer"):
+    """`Authorization: Bearer SECRET` (RFC 6750 section 2.1)."""
+
+    secret: CredentialReference
+
+
+class ApiKeySignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="api-key"):
+    """The secret alone in a header of its own."""
+
+    secret: CredentialReference
+    header: str = "api-key"
+
+
+class BasicSignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="basic"):
+    """`Authorization: Basic …` (RFC 7617); `user` holds no colon."""
+
+    user: str
+    password: CredentialReference
+
+
+class EntraSignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="entra"):
+    """A token of Microsoft Entra ID by client credentials (RFC 6749 section 4.4): either `secret`, or a certificate
+    that signs an assertion (RFC 7523), `certificate_file` and `key_file` (PEM) together.
+
+    `authority` is a base URL without a trailing slash. With `ca_file` no other root counts for it.
+    """
+
+    tenant: str
+    client_id: str
+    scope: str
+    authority: str
+    secret: CredentialReference | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    algorithm: str = "PS256"  # or "RS256"
+    ca_file: str | None = None
+
+
+class ManagedIdentitySignIn(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="managed-identity"
+):
+    """A token from the instance metadata service of the machine; `client_id` names a user-assigned identity."""
+
+    resource: str
+    url: str
+    client_id: str | None = None
+
+
+SignIn = BearerSignIn | ApiKeySignIn | BasicSignIn | EntraSignIn | ManagedIdentitySignIn
+
+
+class EgressProxy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The proxy through which a deployment is reached by HTTP CONNECT: `url` is http(s)://host[:port].
+
+    With `ca_file` no other root counts for the proxy itself (https only). `user` and `password` stand together.
+    """
+
+    url: str
+    ca_file: str | None = None
+    user: str | None = None
+    password: CredentialReference | None = None
+
+
 class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     title: str
@@ -226,7 +289,9 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `facts` keys (all present, unknown where nothing is declared): processing, storage, abuse_review, telemetry,
     control_plane, support_staff, identity_provider, policy_authority, tenancy, key_holder.
-    `networks` are CIDR strings that the endpoint's addresses must lie in; empty means not restricted.
+    `networks` are CIDR strings that the endpoint's addresses must lie in; empty means not restricted (and is empty
+    with an `egress_proxy`, which resolves the name itself). At most one of `credential`, which is shown as the dialect
+    usually does, and `sign_in` is set.
     `dialect` is "openai" (base URL ends where `/chat/completions` is appended) or "azure" (a resource's endpoint, to
     which `/openai/deployments/{upstream_model}/…?api-version={api_version}` is appended).
     """
@@ -247,6 +312,8 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connect_timeout_ms: int = 5_000
     first_byte_timeout_ms: int = 120_000
     idle_timeout_ms: int = 60_000
+    sign_in: SignIn | None = None
+    egress_proxy: EgressProxy | None = None
 
 
 class ApprovalRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

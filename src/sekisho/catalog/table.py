@@ -16,7 +16,7 @@ ITEMS_MAX: Final = 512  # of one list; every ISO code fits
 _PREFIXED = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:sk|pk|rk|ghp|gho|xox[abp])[-_]|AKIA|AIza|eyJ|Bearer )(?=[^\s]*[0-9])[A-Za-z0-9_.\-]{12,}"
 )
-_RUN = re.compile(r"(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[A-Za-z0-9+/=_:]{32,}")
+_RUN = re.compile(r"(?!https?://)(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[A-Za-z0-9+/=_:]{32,}")
 _PEM: Final = "-----BEGIN"
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import urllib.parse
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -10,6 +11,24 @@ from sekisho.catalog.table import Table, shown
 
 URL_MAX: Final = 2048
 _URL_TEXT = re.compile(r"[!-~]+")  # RFC 3986: printable ASCII only
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is a loopback address, or `localhost`, which RFC 6761 section 6.3 reserves for them."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_link_local(host: str) -> bool:
+    """Whether `host` is an address of this link alone, as the metadata services of clouds have."""
+    try:
+        return ipaddress.ip_address(host).is_link_local
+    except ValueError:
+        return False
 
 
 def take_url(table: Table, key: str) -> str | None:
@@ -25,8 +44,11 @@ def take_url(table: Table, key: str) -> str | None:
     return text.rstrip("/")
 
 
-def url_problem(text: str) -> tuple[str, str] | None:
-    """What is wrong with a base URL, and what would be right; None if nothing is."""
+def url_problem(text: str, may_be_plain: Callable[[str], bool] = is_loopback) -> tuple[str, str] | None:
+    """What is wrong with a base URL, and what would be right; None if nothing is.
+
+    `may_be_plain` says to which hosts plain http is good enough.
+    """
     if len(text) > URL_MAX or not _URL_TEXT.fullmatch(text) or "\\" in text:
         return "holds characters that a URL can't hold", "Use ASCII without spaces; percent-encode the rest"
     try:
@@ -37,22 +59,12 @@ def url_problem(text: str) -> tuple[str, str] | None:
     if parts.scheme not in ("http", "https") or not host or port == 0:
         return f"{shown(text)} is not an http or https URL", "Write https://host[:port]/path"
     if "@" in parts.netloc:
-        return "holds a user or password", "Remove it and use credential = { file = … } or { env = … }"
+        return "holds a user or password", "Remove it and refer to the secret: { file = … } or { env = … }"
     if "?" in text or "#" in text:
         return "holds a query or fragment", "End the URL at its path"
-    if parts.scheme == "http" and not is_loopback(host):
+    if parts.scheme == "http" and not may_be_plain(host):
         return "is http to another machine", "Use https; plain http is for loopback addresses only"
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is a loopback address, or `localhost`, which RFC 6761 section 6.3 reserves for them."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def take_networks(table: Table, key: str) -> tuple[str, ...]:

@@ -232,7 +232,7 @@ def as_object(one: Tried) -> dict[str, object]:
         "entry": one.entry,
         "calls": learned.calls,
         "addresses": learned.addresses,
-        "peer": None if peer is None else {"address": peer.address, "port": peer.port},
+        "peer": None if peer is None else {"address": peer.address, "port": peer.port, "via": peer.via},
         "tls": None if certificate is None else {
             "version": peer and peer.tls_version,
             "subject": certificate.subject,
@@ -261,7 +261,9 @@ def as_lines(one: Tried) -> list[str]:
     say("model", f"{deployment.model}, at the provider {deployment.upstream_model}")
     say("url", deployment.url)
     peer, certificate = learned.peer, learned.certificate
-    if peer is not None:
+    if peer is not None and peer.via is not None:
+        say("address", f"not known: by the egress proxy {peer.address} port {peer.port}, which resolves the name")
+    elif peer is not None:
         others = [address for address in learned.addresses if address != peer.address]
         say(
             "address", f"{peer.address} port {peer.port}" + (f" (the name has also {', '.join(others)})" * bool(others))

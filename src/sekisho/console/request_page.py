@@ -114,12 +114,17 @@ def _attempt(words: Words, attempt: Attempt) -> Html:
             (words("tokens"), join(tokens(usage), " ", tag("small", source)) if usage else None),
             (words("first_byte"), _milliseconds(words, ending, "first_byte")),
             (words("total"), _milliseconds(words, ending, "total")),
-            (words("peer"), f"{peer.get('address')} : {peer.get('port')}" if peer else None),
+            (words("peer"), _peer(words, peer) if peer else None),
             (words("sent"), _bytes(words, body.get("sent"))),
             (words("answer"), _bytes(words, ending.get("answer"))),
         ),
         class_="card",
     )
+
+
+def _peer(words: Words, peer: Mapping[str, Any]) -> str:
+    told = f"{peer.get('address')} : {peer.get('port')}"
+    return f"{told} ({words('via_egress_proxy')})" if peer.get("via") == "egress_proxy" else told
 
 
 def _milliseconds(words: Words, ending: Mapping[str, Any], name: str) -> str | None:

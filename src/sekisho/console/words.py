@@ -113,6 +113,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "status": ("Status", "ステータス"),
     "error": ("Error", "エラー"),
     "peer": ("Peer", "接続先"),
+    "via_egress_proxy": (
+        "an egress proxy: the deployment's own address is not known",
+        "外向きプロキシ。デプロイメント自身のアドレスは不明",
+    ),
     "sent": ("Sent", "送信量"),
     "answer": ("Answer", "応答量"),
     "bytes": ("{count} bytes", "{count}バイト"),

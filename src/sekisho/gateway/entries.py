@@ -4,7 +4,8 @@ decision body: {attempt, candidates, chosen: {action, deployment} | null, comple
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
   received: commitment, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
-  peer: {address, certificate_sha256, port} | null, status: HTTP status | null, timings_us: {first_byte, total},
+  peer: {address, certificate_sha256, port, via: "egress_proxy" (only if the peer is one)} | null,
+  status: HTTP status | null, timings_us: {first_byte, total},
   usage: {completion, prompt, source} | null, written: whether a byte left}
 
 Labels and ids only (G6): no content, no name, no caller's address.
@@ -133,7 +134,10 @@ def outcome_body(record: OutcomeRecord) -> bytes:
 def _peer(peer: Peer) -> dict[str, int | str | None]:
     certificate = peer.certificate
     digest = None if certificate is None else hashlib.sha256(certificate).hexdigest()
-    return {"address": peer.address, "certificate_sha256": digest, "port": peer.port}
+    fields: dict[str, int | str | None] = {
+        "address": peer.address, "certificate_sha256": digest, "port": peer.port
+    }  # fmt: skip
+    return fields if peer.via is None else fields | {"via": peer.via}
 
 
 class GatewayLifecycle:

@@ -16,6 +16,8 @@ GatewayError
 └── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
     ├── Stopped                  the operator has stopped every deployment that could answer
     └── Superseded               the rules it was decided under were replaced too long ago
+
+CantSignIn                  a deployment can't be used for want of a credential; the pipeline turns it into a 502
 """
 
 from typing import Final
@@ -152,3 +154,18 @@ class Stopped(Unavailable):
 
 class Superseded(Unavailable):
     code = "snapshot_superseded"
+
+
+class CantSignIn(SekishoError):
+    """There is nothing valid to present at a deployment. `message` may be told to callers, `detail` to operators.
+
+    `retry_after_s`: what a token endpoint asks us to wait before it is asked again.
+    """
+
+    def __init__(self, message: str, *, detail: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.detail}"

@@ -1,6 +1,6 @@
 """What the pipeline needs of the world, as ports; `app` joins them to the adapters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from sekisho.gateway.declared import Declarations
@@ -11,23 +11,32 @@ from sekisho.kernel.errors import SekishoError
 from sekisho.snapshot.interfaces import Snapshot
 
 
+def _nothing_to_do() -> None:
+    """For upstreams whose credential can't be renewed."""
+
+
 class Upstream(NamedTuple):
-    """How a deployment is reached: the endpoint, the target of each operation by name, and the headers it is owed."""
+    """How a deployment is reached: the endpoint, the target of each operation by name, and the headers it is owed.
+
+    `refused` is to be called when it answers 401: a token is then fetched anew soon.
+    """
 
     endpoint: Endpoint
     targets: dict[str, str]
     headers: tuple[Header, ...]
+    refused: Callable[[], None] = _nothing_to_do
 
 
 class InForce(NamedTuple):
     """The snapshot that requests see now, with what was prepared from it once.
 
-    A deployment that can't be reached as declared (its credential is missing, say) stands as the error.
+    A deployment that can't be reached as declared (its credential is missing, say) stands as the error. What stands
+    there changes with its credentials: take it anew for each attempt.
     """
 
     snapshot: Snapshot
     encoder: DecisionEncoder
-    upstreams: dict[str, Upstream | SekishoError]
+    upstreams: Mapping[str, Upstream | SekishoError]
     declarations: Declarations
 
 

@@ -11,9 +11,21 @@ METRICS: Final = {
     "sekisho_attempts_total": ("counter", "Attempts at a deployment, by how they ended."),
     "sekisho_faults_total": ("counter", "Faults turned into answers, by error code."),
     "sekisho_authentications_total": ("counter", "Callers let in, by kind: key, token, certificate."),
+    "sekisho_token_fetches_total": (
+        "counter",
+        "Tokens asked for at token endpoints: fetched, refused, unreachable, unreadable (our own files), fault.",
+    ),
     "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
     "sekisho_requests_in_flight": ("gauge", "Requests being served."),
     "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
+    "sekisho_credential_files_stale": (
+        "gauge",
+        "Credential and TLS files that can't be read; their last reading is used.",
+    ),
+    "sekisho_sign_ins_missing": (
+        "gauge",
+        "Sign-ins without a secret that could be read or a valid token; their deployments can't be used.",
+    ),
     "sekisho_register_age_seconds": ("gauge", "Since the key register was last read."),
     "sekisho_issuer_keys_age_seconds": ("gauge", "Since an issuer's keys were last read from where it publishes them."),
     "sekisho_stops": ("gauge", "Emergency stops that are set."),
@@ -31,6 +43,7 @@ class Metrics:
         self.attempts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.authentications: Counter[str] = Counter()
+        self.token_fetches: Counter[str] = Counter()
         self.denied = 0
         self.monitored = 0
         self.stream_events = 0
@@ -47,6 +60,7 @@ class Metrics:
         _add(
             lines, "sekisho_authentications_total", ((f'kind="{kind}"', n) for kind, n in self.authentications.items())
         )
+        _add(lines, "sekisho_token_fetches_total", ((f'result="{kind}"', n) for kind, n in self.token_fetches.items()))
         _add(lines, "sekisho_stream_events_total", [("", self.stream_events)])
         _add(lines, "sekisho_requests_in_flight", [("", self.in_flight)])
         for name, value in gauges.items():

@@ -21,6 +21,7 @@ from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
 from sekisho.gateway.errors import (
     Busy,
+    CantSignIn,
     GatewayError,
     NotPermitted,
     NotServed,
@@ -59,6 +60,7 @@ _RETRY_AFTER_S: Final = 1
 LARGE_BODY_BYTES: Final = 256 * 1024  # reading more would hold up every other request for milliseconds
 _BROKE: Final = {
     "connect": "no connection to the deployment could be made",
+    "proxy": "the egress proxy on the way to the deployment let nothing through",
     "write": "the connection to the deployment broke while the request was being sent",
     "head": "the deployment gave no answer that could be read",
     "body": "the deployment's answer broke off",
@@ -303,12 +305,17 @@ class Pipeline:
                 raise _halted(attempt, halt)
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
-                attempt.settle(Ended.NOT_SENT, error="deployment_unusable", hold=True)
-                raise UpstreamFailed("the deployment is not set up; the operator of this gateway must mend it")
+                code, why = "deployment_unusable", "the deployment is not set up"
+                if isinstance(upstream, CantSignIn):
+                    code, why = "deployment_without_token", upstream.message
+                attempt.settle(Ended.NOT_SENT, error=code, hold=True)
+                raise UpstreamFailed(f"{why}; the operator of this gateway must mend it", code=code)
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
             head = await exchange.send("POST", upstream.targets[governed.call.operation.name], headers, body)
             attempt.status = head.status
+            if head.status == 401:
+                upstream.refused()
             return await self._answer(governed, attempt, route, head, responder)
         except UpstreamError as error:
             if attempt.halt is not None:

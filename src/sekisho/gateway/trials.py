@@ -19,6 +19,7 @@ from sekisho.gateway.http1.errors import (
     UpstreamClosed,
     UpstreamError,
     UpstreamForbiddenAddress,
+    UpstreamProxyError,
     UpstreamTimeout,
     UpstreamTlsError,
     UpstreamUnreachable,
@@ -139,8 +140,10 @@ class _Caller:
         )
 
     async def look_up(self) -> None:
-        """Every address of the name. Raises UpstreamUnreachable."""
+        """Every address of the name, unless an egress proxy looks it up. Raises UpstreamUnreachable."""
         endpoint = self._endpoint
+        if endpoint.proxy is not None:
+            return
         try:
             async with asyncio.timeout(endpoint.connect_timeout_s):
                 found = await resolve(endpoint.host, endpoint.port)
@@ -299,6 +302,9 @@ def _failure(error: UpstreamError, endpoint: Endpoint) -> Finding:
     if isinstance(error, UpstreamForbiddenAddress):
         remedy = "Add the networks that the provider names to `networks`, or find out why the name leads elsewhere"
         return Finding(FAILURE, "networks", str(error), remedy)
+    if isinstance(error, UpstreamProxyError):
+        remedy = "Look at [egress_proxy]: its url, ca_file, user and password; and whether it lets this host through"
+        return Finding(FAILURE, "egress_proxy", str(error), remedy)
     if isinstance(error, UpstreamTlsError):
         remedy = "An authority of your own goes into [tls] ca_file, another name in the certificate into server_name"
         return Finding(FAILURE, "tls", str(error), remedy)

@@ -1,40 +1,108 @@
 """From declared deployments to endpoints that can be called."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sekisho import __version__
-from sekisho.catalog.interfaces import CredentialReference, Deployment
+from sekisho.catalog.interfaces import Deployment, EgressProxy
 from sekisho.gateway.declared import Declarations
 from sekisho.gateway.dialects.upstreams import UPSTREAM_DIALECTS
 from sekisho.gateway.entries import DecisionEncoder
-from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Header
+from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Header, Proxy
 from sekisho.gateway.interfaces import InForce, Upstream
+from sekisho.gateway.sign_in import Credential, ProxyCredential, SignIns, identity_of
 from sekisho.kernel.errors import SekishoError
 from sekisho.snapshot.interfaces import Snapshot
 
-Resolve = Callable[[CredentialReference], str]
+
+class _Prepared(NamedTuple):
+    """What of an upstream stays the same while its credentials change."""
+
+    upstream: Upstream
+    credential: Credential | None
+    proxy_credential: ProxyCredential | None
 
 
-def put_in_force(snapshot: Snapshot, root: Path, resolve: Resolve) -> InForce:
+class Upstreams(Mapping[str, Upstream | SekishoError]):
+    """Each deployment's upstream as it can be used now, with the credentials that are in memory at this moment."""
+
+    def __init__(self, prepared: dict[str, _Prepared | SekishoError], sign_ins: SignIns) -> None:
+        self._prepared = prepared
+        self._clock = sign_ins.clock
+
+    def __getitem__(self, name: str) -> Upstream | SekishoError:
+        prepared = self._prepared[name]
+        if isinstance(prepared, SekishoError):
+            return prepared
+        upstream, credential, proxy_credential = prepared
+        try:
+            if proxy_credential is not None:
+                proxy_credential.value()
+            if credential is None:
+                return upstream
+            headers = credential.headers(self._clock.now_us())
+        except SekishoError as error:
+            return error
+        return upstream._replace(
+            headers=(*upstream.headers, *headers), refused=lambda: credential.refused(headers, self._clock.now_us())
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prepared)
+
+    def __len__(self) -> int:
+        return len(self._prepared)
+
+
+def put_in_force(snapshot: Snapshot, root: Path, sign_ins: SignIns) -> InForce:
     """Prepare a snapshot for requests. Reads credentials: blocking, call it off the loop.
 
     A deployment whose credential can't be read stays in the snapshot (decisions don't depend on secrets) and fails
-    when it is tried.
+    while it is tried without.
     """
-    upstreams: dict[str, Upstream | SekishoError] = {}
-    for name, deployment in snapshot.deployments.items():
-        try:
-            upstreams[name] = upstream_of(deployment, root, resolve)
-        except SekishoError as error:
-            upstreams[name] = error
+    upstreams = upstreams_of(snapshot.deployments.values(), root, sign_ins)
     return InForce(snapshot, DecisionEncoder(snapshot.decider), upstreams, Declarations(snapshot))
 
 
-def upstream_of(deployment: Deployment, root: Path, resolve: Resolve) -> Upstream:
-    """How one deployment is reached. Reads its credential; raises SekishoError if that can't be had."""
+def upstreams_of(deployments: Iterable[Deployment], root: Path, sign_ins: SignIns) -> Upstreams:
+    """How each is reached, by name; blocking. Credentials stay in `sign_ins` for as long as this is held."""
+    prepared: dict[str, _Prepared | SekishoError] = {}
+    for deployment in deployments:
+        try:
+            prepared[deployment.name] = _prepared(deployment, root, sign_ins)
+        except SekishoError as error:
+            prepared[deployment.name] = error
+    return Upstreams(prepared, sign_ins)
+
+
+def _prepared(deployment: Deployment, root: Path, sign_ins: SignIns) -> _Prepared:
+    declared = deployment.egress_proxy
+    proxy_credential = None if declared is None else sign_ins.of_proxy(declared)
+    proxy = None if declared is None else proxy_of(declared, root, proxy_credential)
+    return _Prepared(upstream_of(deployment, root, proxy), sign_ins.of(deployment), proxy_credential)
+
+
+def proxy_of(declared: EgressProxy, root: Path, credential: ProxyCredential | None) -> Proxy:
+    """A declared egress proxy, as the client uses it."""
+    url = urlsplit(declared.url)
+    host = url.hostname
+    if host is None:
+        raise SekishoError("the URL of an egress proxy names no host")
+    ca_file = None if declared.ca_file is None else str(root / declared.ca_file)
+    is_tls = url.scheme == "https"
+    return Proxy(
+        host=host,
+        port=url.port or (443 if is_tls else 80),
+        tls=ClientTls(host, ca_file) if is_tls else None,
+        authorization=None if credential is None else credential.value,
+    )
+
+
+def upstream_of(deployment: Deployment, root: Path, proxy: Proxy | None = None) -> Upstream:
+    """How one deployment is reached, by `proxy` if one is declared; what it is shown to sign in is not yet among it."""
     url = urlsplit(deployment.url)
     host = url.hostname
     if host is None:
@@ -45,8 +113,6 @@ def upstream_of(deployment: Deployment, root: Path, resolve: Resolve) -> Upstrea
         (b"user-agent", f"sekisho/{__version__}".encode()),
     ]
     dialect = UPSTREAM_DIALECTS[deployment.dialect]
-    if deployment.credential is not None:
-        headers.append(dialect.key_header(resolve(deployment.credential)))
     endpoint = Endpoint(
         host=host,
         port=url.port or (443 if url.scheme == "https" else 80),
@@ -55,6 +121,8 @@ def upstream_of(deployment: Deployment, root: Path, resolve: Resolve) -> Upstrea
         connect_timeout_s=deployment.connect_timeout_ms / 1000,
         first_byte_timeout_s=deployment.first_byte_timeout_ms / 1000,
         idle_timeout_s=deployment.idle_timeout_ms / 1000,
+        proxy=proxy,
+        identity=identity_of(deployment),
     )
     return Upstream(endpoint, dialect.targets(deployment), tuple(headers))
 

@@ -32,13 +32,31 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert credentials.secret(CredentialReference("file", "k")) == "second-secret"
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o604, 0o644, 0o666])
 def test_a_file_open_to_others_is_refused_with_the_remedy(tmp_path, mode):
     write(tmp_path / "k", SECRET, mode)
     with pytest.raises(CredentialError) as raised:
         Credentials(tmp_path, {}).secret(CredentialReference("file", "k"))
     assert "chmod 600" in raised.value.remedy
     assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o400, 0), (0o640, 1), (0o440, 1)])
+def test_a_file_that_its_group_may_read_is_used_and_warned_of_once(tmp_path, caplog, mode, warned):
+    write(tmp_path / "k", SECRET, mode)
+    credentials = Credentials(tmp_path, {})
+    for _ in range(3):
+        assert credentials.secret(CredentialReference("file", "k")) == SECRET
+    assert len([record for record in caplog.records if "chmod 600 k" in record.getMessage()]) == warned
+    assert SECRET not in caplog.text
+
+
+def test_a_pem_file_is_read_whole_and_again_when_it_changes(tmp_path):
+    write(tmp_path / "c.pem", "one\ntwo\n")
+    credentials = Credentials(tmp_path, {})
+    assert credentials.pem("c.pem") == b"one\ntwo\n"
+    write(tmp_path / "c.pem", "another\n")
+    assert credentials.pem("c.pem") == b"another\n"
 
 
 @pytest.mark.parametrize("text", ["", "  \n", f"{SECRET}\r\nX-Evil: 1", f"{SECRET}\x00", f"{SECRET}é"])

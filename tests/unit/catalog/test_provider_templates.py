@@ -260,3 +260,34 @@ def test_discovery_is_for_engines_only():
     for template, kind in itertools.product(TEMPLATES.values(), ("openai-compatible", "Standard")):
         if template.file.discovery is not None:
             assert kind not in template.file.types
+
+
+OFFERED = re.compile(r"^#   ((?:\[[a-z_]+\]\n)(?:#   [a-z_]+ = .*\n)+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("template", "kinds"),
+    [
+        ("azure-openai", {"managed-identity", "entra", "egress_proxy"}),
+        ("azure-openai-v1", {"managed-identity", "entra", "egress_proxy"}),
+        ("foundry-azure-local", {"api-key", "entra"}),
+    ],
+)
+def test_every_sign_in_that_is_offered_in_comments_can_be_taken(template, kinds):
+    files = files_for(template)
+    name, text = next((name, text) for name, text in files.items() if name.startswith("deployments/"))
+    taken = set()
+    for offered in OFFERED.findall(text):
+        table = offered.replace("\n#   ", "\n")
+        secret = {"secret ="} if "certificate_file" in table else set()
+        for left_out in (secret, {"certificate_file", "key_file"}):
+            kept = [line for line in table.splitlines() if not line.startswith(tuple(left_out))]
+            declared = text.replace(f"credential = {{ file = {KEY.name!r} }}".replace("'", '"'), "")
+            assert declared != text
+            catalogue = catalogue_from(files | {name: declared.replace("[facts]", "\n".join([*kept, "", "[facts]"]))})
+            deployment = catalogue.deployments[0]
+            if deployment.egress_proxy is not None:
+                taken.add("egress_proxy")
+            else:
+                taken.add(deployment.sign_in.__struct_config__.tag)
+    assert taken == kinds

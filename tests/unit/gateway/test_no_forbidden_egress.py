@@ -56,6 +56,7 @@ from sekisho.gateway.http1.interfaces import InboundRequest, Peer
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
+from sekisho.gateway.sign_in import SignIns
 from sekisho.gateway.upstreams import put_in_force
 from sekisho.identity.interfaces import Principal
 from sekisho.inspection.rules import compile_inspector, rules_bytes
@@ -389,7 +390,7 @@ def run(data_max: int, derandomize: bool, root: Path) -> Counter:
             labels=inspector.labels(),
             compile_policies=compile_policies,
         )
-        in_force = put_in_force(store.load(store.save(built), NOW_US), root, lambda _: "")
+        in_force = put_in_force(store.load(store.save(built), NOW_US), root, SignIns(None, FixedClock()))
         chance = random.Random(seed)
         for call, principal, headers, document, labels, fixed in asked:
             oracle = Oracle(catalogue, own, principal, headers, labels, fixed)

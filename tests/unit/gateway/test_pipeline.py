@@ -1,6 +1,7 @@
 """The request path among fakes of its ports: orders, retries, ends."""
 
 import asyncio
+import contextlib
 import threading
 
 import orjson
@@ -13,6 +14,7 @@ from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import (
     BadRequest,
     Busy,
+    CantSignIn,
     NotFound,
     NotPermitted,
     NotServed,
@@ -21,6 +23,7 @@ from sekisho.gateway.errors import (
     UpstreamFailed,
 )
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamTimeout, UpstreamUnreachable
+from sekisho.gateway.interfaces import Upstream
 from sekisho.gateway.pipeline import LARGE_BODY_BYTES
 from sekisho.kernel.errors import SekishoError
 
@@ -132,6 +135,31 @@ async def test_a_stale_pooled_connection_is_a_failed_attempt_and_the_deployment_
     assert await world.chat() == 200
     assert [d["chosen"]["deployment"] for d in world.writer.bodies("decision")] == ["a", "a"]
     assert [o["ended"] for o in world.writer.bodies("outcome")] == ["upstream_failed", "complete"]
+
+
+@pytest.mark.parametrize(("status", "told"), [(200, 0), (401, 1), (403, 0), (500, 0)])
+async def test_a_401_and_nothing_else_tells_the_credential_that_it_was_refused(status: int, told: int) -> None:
+    world = World()
+    refusals: list[None] = []
+    upstream = world.in_force.upstreams["a"]
+    assert isinstance(upstream, Upstream)
+    world.in_force.upstreams["a"] = upstream._replace(refused=lambda: refusals.append(None))
+    world.script("a", Script(status=status, body=ANSWER))
+    with contextlib.suppress(UpstreamFailed):
+        await world.chat()
+    assert len(refusals) == told
+
+
+async def test_without_a_valid_token_nothing_is_sent_and_the_reason_stays_here() -> None:
+    world = World()
+    world.in_force.upstreams["a"] = CantSignIn("there is no valid token", detail="inner details")
+    with pytest.raises(UpstreamFailed, match="no valid token") as caught:
+        await world.chat()
+    assert caught.value.code == "deployment_without_token"
+    assert b"inner details" not in caught.value.body()
+    (outcome,) = world.writer.bodies("outcome")
+    assert (outcome["ended"], outcome["error"]) == ("not_sent", "deployment_without_token")
+    assert world.client.exchanges == []
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 500, 503])

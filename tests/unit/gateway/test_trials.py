@@ -8,8 +8,8 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamTlsError
-from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Peer, ResponseHead
+from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamProxyError, UpstreamTlsError
+from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Peer, Proxy, ResponseHead
 from sekisho.gateway.trials import MODELS_MAX, TEXT_SHOWN_MAX, Plan, try_deployment
 
 NOW = datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC)
@@ -156,3 +156,16 @@ async def test_a_model_that_wants_another_bound_is_asked_once_more():
     ]
     learned = await learn(Client(refusal, refusal))
     assert [finding.code for finding in learned.findings] == ["max_completion_tokens", "refused"]
+
+
+async def test_behind_an_egress_proxy_no_name_is_looked_up_here():
+    behind = Endpoint("engine.example.invalid", 443, None, proxy=Proxy("proxy.example", 3128))
+    client = Client((200, ANSWER))
+    client.peer = Peer("192.0.2.7", 3128, None, None, "egress_proxy")
+    learned = await try_deployment(client, plan(endpoint=behind), NOW)
+    assert learned.answers
+    assert (learned.addresses, learned.peer.via) == ((), "egress_proxy")
+    refused = Client(UpstreamProxyError("the egress proxy proxy.example:3128 answered 407"))
+    (finding,) = (await try_deployment(refused, plan(endpoint=behind), NOW)).findings
+    assert (finding.severity, finding.code) == ("failure", "egress_proxy")
+    assert "[egress_proxy]" in finding.remedy

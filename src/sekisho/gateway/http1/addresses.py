@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeVar
 
-from sekisho.gateway.http1.errors import UpstreamForbiddenAddress, UpstreamUnreachable
+from sekisho.gateway.http1.errors import UpstreamForbiddenAddress, UpstreamTlsError, UpstreamUnreachable
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+Connected = TypeVar("Connected")
 
 
 def parse_address(text: str) -> Address:
@@ -53,3 +55,21 @@ async def resolve(host: str, port: int) -> list[Address]:
     if not addresses:
         raise UpstreamUnreachable(f"the name {host} has no address", phase="connect")
     return addresses
+
+
+async def try_each(
+    addresses: Sequence[Address], seconds: float, connect: Callable[[Address], Awaitable[Connected]]
+) -> Connected:
+    """What `connect` gives for the first address that it works with.
+
+    Each gets its share of the time, so that one that swallows packets doesn't hide the next. A failure of TLS is not
+    one of the address: it ends the trying.
+    """
+    for address in addresses[:-1]:
+        try:
+            async with asyncio.timeout(seconds / len(addresses)):
+                return await connect(address)
+        except (TimeoutError, UpstreamUnreachable) as error:
+            if isinstance(error, UpstreamTlsError):
+                raise
+    return await connect(addresses[-1])

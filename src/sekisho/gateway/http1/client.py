@@ -51,6 +51,16 @@ class HttpClient:
         pool = self._by_identity.get(id(endpoint))
         return UpstreamExchange(pool if pool is not None else self._pool(endpoint))
 
+    async def reload_tls_files(self) -> list[str]:
+        """Take changed TLS files over, beside the loop; what is under way goes on as it began.
+
+        Why files can't be used of which an earlier reading is in use.
+        """
+        await asyncio.to_thread(self._contexts.reload)
+        for pool in self._pools.values():
+            pool.renew_contexts()
+        return self._contexts.stale
+
     async def close(self) -> None:
         """Cut every connection; exchanges under way fail with UpstreamClosed."""
         self._closed = True

@@ -9,7 +9,8 @@ Between us and an upstream, by phase:
 UpstreamError
 ├── UpstreamUnreachable     no connection: refused, timed out, name unknown
 │   ├── UpstreamForbiddenAddress   an address outside the deployment's declared networks; nothing was connected
-│   └── UpstreamTlsError           the handshake or the certificate
+│   ├── UpstreamTlsError           the handshake or the certificate
+│   └── UpstreamProxyError         the egress proxy: not reached, or it opened no tunnel (`phase`: "proxy")
 ├── UpstreamClosed          the connection ended before the answer was complete
 ├── UpstreamTimeout         silence beyond the bound (`phase`: "head" or "body")
 ├── UpstreamInvalid         the answer is not HTTP/1.1 that we accept
@@ -36,7 +37,7 @@ class BodyTooLarge(BodyError):
 
 
 class UpstreamError(SekishoError):
-    """`phase` is "connect", "write", "head" or "body"."""
+    """`phase` is "connect", "proxy", "write", "head" or "body"."""
 
     def __init__(self, message: str, *, phase: str) -> None:
         super().__init__(message)
@@ -53,6 +54,11 @@ class UpstreamForbiddenAddress(UpstreamUnreachable):
 
 class UpstreamTlsError(UpstreamUnreachable):
     pass
+
+
+class UpstreamProxyError(UpstreamUnreachable):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, phase="proxy")
 
 
 class UpstreamClosed(UpstreamError):

@@ -6,20 +6,26 @@ All byte strings of headers: names lower case, values stripped, Latin-1 without 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 Header = tuple[bytes, bytes]
+VIA_EGRESS_PROXY: Final = "egress_proxy"
 
 
 class Peer(NamedTuple):
-    """The other end as seen on the socket, not as it says: address, port; of TLS DER of its certificate, version."""
+    """The other end as seen on the socket, not as it says: address, port; of TLS DER of its certificate, version.
+
+    `via` is VIA_EGRESS_PROXY if the socket leads to a proxy: address and port are then the proxy's; certificate and
+    version are the upstream's own all the same, seen through the tunnel.
+    """
 
     address: str
     port: int
     certificate: bytes | None
     tls_version: str | None = None
+    via: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +104,24 @@ class ClientTls:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy that is asked for a tunnel (CONNECT). `authorization` gives the value of Proxy-Authorization as it
+    is now; which credentials those are must show in the endpoint's `identity`.
+    """
+
+    host: str
+    port: int
+    tls: ClientTls | None = None  # towards the proxy itself
+    authorization: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a deployment is reached. Equal endpoints share a pool of idle connections.
 
-    `networks`: every address must lie in one of them, else it is not connected to; empty: any.
+    `networks`: every address must lie in one of them, else it is not connected to; empty: any. With a `proxy` it must
+    be empty: the proxy resolves the name, and no address of the upstream is seen here.
+    `identity`: as whom we come. Where it differs, no connection is shared.
     """
 
     host: str
@@ -113,6 +133,8 @@ class Endpoint:
     idle_timeout_s: float = 60.0  # between bytes of the answer's body
     head_bytes_max: int = 64 * 1024
     body_bytes_max: int = 1024 * 1024 * 1024
+    proxy: Proxy | None = None
+    identity: bytes = b""
 
 
 class ResponseHead(NamedTuple):

@@ -6,10 +6,11 @@ import ssl
 import time
 from typing import Final
 
-from sekisho.gateway.http1.addresses import Address, parse_address, require_inside, resolve
+from sekisho.gateway.http1.addresses import Address, parse_address, require_inside, resolve, try_each
 from sekisho.gateway.http1.errors import UpstreamError, UpstreamTlsError, UpstreamUnreachable
 from sekisho.gateway.http1.interfaces import Endpoint
-from sekisho.gateway.http1.tls import ClientContexts
+from sekisho.gateway.http1.tls import ClientContexts, Contexts
+from sekisho.gateway.http1.tunnel import connect_by_tunnel
 from sekisho.gateway.http1.upstream import UpstreamConnection
 
 IDLE_MAX: Final = 256  # per endpoint; each costs a descriptor here and one at the upstream
@@ -30,7 +31,7 @@ class Pool:
         self.host_header = _host_header(endpoint)
         self.used_at = time.monotonic()
         self._contexts = contexts
-        self._context: ssl.SSLContext | None = None
+        self._made_with: Contexts | None = None  # connections made with others are not used again
         self._open = open_connections
         self._idle: list[UpstreamConnection] = []
         self._line_of = ("", "")  # method and target of the request line that was asked for last
@@ -65,7 +66,7 @@ class Pool:
         return self._line
 
     def put(self, connection: UpstreamConnection) -> None:
-        if len(self._idle) >= IDLE_MAX or connection.tls_context is not self._context:
+        if len(self._idle) >= IDLE_MAX or connection.contexts is not self._made_with:
             connection.cut()
             return
         self.used_at = now = time.monotonic()
@@ -80,50 +81,54 @@ class Pool:
             self._idle.remove(connection)
 
     async def connect(self) -> UpstreamConnection:
-        """A new connection to an address that was checked. Raises UpstreamUnreachable and its kinds."""
+        """A new one, to an address that was checked or by a tunnel. Raises UpstreamUnreachable and its kinds."""
         endpoint = self.endpoint
-        context = self._current_context()
+        contexts = self._current_contexts()
+        deadline = self.loop.time() + endpoint.connect_timeout_s
+        if endpoint.proxy is not None:
+            connection = UpstreamConnection(self, contexts)
+            await connect_by_tunnel(connection, endpoint, endpoint.proxy, contexts, deadline)
+            self._open.add(connection)
+            return connection
         try:
-            async with asyncio.timeout(endpoint.connect_timeout_s):
+            async with asyncio.timeout_at(deadline):
                 addresses = await resolve(endpoint.host, endpoint.port)
                 require_inside(addresses, endpoint.networks, endpoint.host)
-                return await self._connect_to_one_of(addresses, context)
+                return await try_each(
+                    addresses, endpoint.connect_timeout_s, lambda address: self._connect_to(address, contexts)
+                )
         except TimeoutError:
             raise UpstreamUnreachable(
                 f"no connection to {endpoint.host}:{endpoint.port} within {endpoint.connect_timeout_s} s",
                 phase="connect",
             ) from None
 
-    def _current_context(self) -> ssl.SSLContext | None:
-        if self.endpoint.tls is None:
-            return None
-        context = self._contexts.context_for(self.endpoint.tls)
-        if context is not self._context:  # its files changed: idle connections were made under the old ones
-            self._context = context
+    def renew_contexts(self) -> None:
+        """After a look at the TLS files: no connection that was made under other ones is used again."""
+        if self._made_with is not None:
+            self._current_contexts()
+
+    def _current_contexts(self) -> Contexts:
+        tls, proxy = self.endpoint.tls, self.endpoint.proxy
+        proxy_tls = None if proxy is None else proxy.tls
+        contexts = Contexts(
+            None if tls is None else self._contexts.context_for(tls),
+            None if proxy_tls is None else self._contexts.context_for(proxy_tls),
+        )
+        if self._made_with is None or contexts != self._made_with:
+            self._made_with = contexts
             for connection in list(self._idle):
                 connection.cut()
-        return context
+        return self._made_with
 
-    async def _connect_to_one_of(self, addresses: list[Address], context: ssl.SSLContext | None) -> UpstreamConnection:
-        """Each address gets its share of the time, so that one that swallows packets doesn't hide the next."""
-        share_s = self.endpoint.connect_timeout_s / len(addresses)
-        for address in addresses[:-1]:
-            try:
-                async with asyncio.timeout(share_s):
-                    return await self._connect_to(address, context)
-            except (TimeoutError, UpstreamUnreachable) as error:
-                if isinstance(error, UpstreamTlsError):
-                    raise
-        return await self._connect_to(addresses[-1], context)
-
-    async def _connect_to(self, address: Address, context: ssl.SSLContext | None) -> UpstreamConnection:
+    async def _connect_to(self, address: Address, contexts: Contexts) -> UpstreamConnection:
         endpoint = self.endpoint
         try:
             _, connection = await self.loop.create_connection(
-                lambda: UpstreamConnection(self, context),
+                lambda: UpstreamConnection(self, contexts),
                 str(address),  # the literal that was checked: nothing is resolved a second time
                 endpoint.port,
-                ssl=context,
+                ssl=contexts.upstream,
                 server_hostname=endpoint.tls.server_name if endpoint.tls is not None else None,
             )
         except ssl.SSLError as error:

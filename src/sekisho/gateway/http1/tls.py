@@ -1,13 +1,18 @@
 """TLS on both sides."""
 
+import logging
 import os
 import ssl
-from typing import Final
+import stat
+from typing import Final, NamedTuple
 
 from sekisho.gateway.http1.errors import UpstreamTlsError
 from sekisho.gateway.http1.interfaces import ClientTls
 
+CONTEXTS_MAX: Final = 4096  # as many as endpoints that are known at a time; beyond it they are made anew
 _MINIMUM: Final = ssl.TLSVersion.TLSv1_2
+
+log = logging.getLogger(__name__)
 
 
 def server_tls_context(certificate_file: str, key_file: str, client_ca_file: str | None = None) -> ssl.SSLContext:
@@ -38,26 +43,73 @@ def client_tls_context(tls: ClientTls) -> ssl.SSLContext:
     return context
 
 
+class Contexts(NamedTuple):
+    """What the connections to an endpoint are made with: TLS towards the upstream, and towards its proxy."""
+
+    upstream: ssl.SSLContext | None
+    proxy: ssl.SSLContext | None
+
+
+class _Made(NamedTuple):
+    version: tuple[object, ...]
+    context: ssl.SSLContext
+
+
 class ClientContexts:
-    """The contexts of all upstreams, made once and again when one of their files changes."""
+    """The contexts of all upstreams, made once and again when one of their files changes.
+
+    `context_for` belongs to the event loop. `reload` may run in a thread beside it: it only replaces what is there.
+    """
 
     def __init__(self) -> None:
-        self._made: dict[ClientTls, tuple[tuple[object, ...], ssl.SSLContext]] = {}
+        self._made: dict[ClientTls, _Made] = {}
+        self._stale: dict[ClientTls, str] = {}
+
+    @property
+    def stale(self) -> list[str]:
+        """Why files can't be used of which an earlier reading is in use."""
+        return list(self._stale.values())
 
     def context_for(self, tls: ClientTls) -> ssl.SSLContext:
         """Raises UpstreamTlsError if a file can't be read or holds no certificate or key."""
-        try:
-            version = tuple(
-                _version(path) for path in (tls.ca_file, tls.client_certificate_file, tls.client_key_file) if path
-            )
-            made = self._made.get(tls)
-            if made is None or made[0] != version:
-                made = self._made[tls] = (version, client_tls_context(tls))
-        except (OSError, ssl.SSLError) as error:
-            raise UpstreamTlsError(
-                f"the TLS files for {tls.server_name} can't be used: {error}", phase="connect"
-            ) from error
-        return made[1]
+        made = self._made.get(tls)
+        if made is None:
+            try:
+                made = _make(tls, _versions(tls))
+            except (OSError, ssl.SSLError) as error:
+                raise UpstreamTlsError(_unusable(tls, error), phase="connect") from error
+            if len(self._made) >= CONTEXTS_MAX:
+                self._made.clear()
+            self._made[tls] = made
+        return made.context
+
+    def reload(self) -> None:
+        """Read again what has changed, blocking. What can't be read or doesn't fit together stays as it was."""
+        for tls, made in list(self._made.items()):
+            try:
+                versions = _versions(tls)
+                if versions != made.version:
+                    self._made[tls] = _make(tls, versions)
+            except (OSError, ssl.SSLError) as error:
+                self._stale[tls] = _unusable(tls, error)
+            else:
+                self._stale.pop(tls, None)
+
+
+def _make(tls: ClientTls, version: tuple[object, ...]) -> _Made:
+    key_file = tls.client_key_file
+    if key_file is not None and (mode := stat.S_IMODE(os.stat(key_file).st_mode)) & (stat.S_IRWXG | stat.S_IRWXO):
+        log.warning("the key file %s can be read by others (mode %04o): chmod 600 it", key_file, mode)
+    return _Made(version, client_tls_context(tls))
+
+
+def _unusable(tls: ClientTls, error: Exception) -> str:
+    return f"the TLS files for {tls.server_name} can't be used: {error}"
+
+
+def _versions(tls: ClientTls) -> tuple[object, ...]:
+    """Taken before the files are read: what changes in between is read again at the next look."""
+    return tuple(_version(path) for path in (tls.ca_file, tls.client_certificate_file, tls.client_key_file) if path)
 
 
 def _version(path: str) -> tuple[int, int, int]:

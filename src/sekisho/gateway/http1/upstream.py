@@ -9,7 +9,8 @@ from sekisho.gateway.http1 import wire
 from sekisho.gateway.http1.answers import AnswerReader
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError, UpstreamTimeout, UpstreamTlsError
 from sekisho.gateway.http1.heads import AnswerHead
-from sekisho.gateway.http1.interfaces import Endpoint, Peer
+from sekisho.gateway.http1.interfaces import VIA_EGRESS_PROXY, Endpoint, Peer
+from sekisho.gateway.http1.tls import Contexts
 
 WRITE_BUFFER_BYTES: Final = 256 * 1024  # of a request's body, beyond which we wait for the upstream to take some
 
@@ -44,13 +45,13 @@ class UpstreamConnection(asyncio.Protocol):
         "_transport",
         "_unsent",
         "_write_paused",
+        "contexts",
         "idle_until",
         "keep_alive_hint",
         "peer",
-        "tls_context",
     )
 
-    def __init__(self, home: Home, tls_context: ssl.SSLContext | None) -> None:
+    def __init__(self, home: Home, contexts: Contexts) -> None:
         self._home = home
         endpoint = home.endpoint
         self._idle_timeout_s = endpoint.idle_timeout_s
@@ -63,7 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._write_paused = False
         self.idle_until = 0.0  # in the pool; 0: in use
         self.keep_alive_hint = b""
-        self.tls_context = tls_context
+        self.contexts = contexts  # made with these
         self.peer = Peer("", 0, None)
 
     # From the exchange.
@@ -130,9 +131,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of it
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         name = transport.get_extra_info("peername") or ("", 0)
-        tls = transport.get_extra_info("ssl_object")
+        endpoint = self._home.endpoint
+        # Without TLS of its own, an upstream behind a TLS proxy would show the proxy's certificate.
+        tls = transport.get_extra_info("ssl_object") if endpoint.tls is not None else None
         certificate, version = (tls.getpeercert(True), tls.version()) if tls is not None else (None, None)
-        self.peer = Peer(name[0], name[1], certificate, version)
+        via = None if endpoint.proxy is None else VIA_EGRESS_PROXY
+        self.peer = Peer(name[0], name[1], certificate, version, via)
 
     def data_received(self, data: bytes) -> None:
         taker, reader = self._taker, self._reader
@@ -242,7 +246,7 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(exc, ssl.SSLError):
             return UpstreamTlsError(f"the upstream ended the TLS connection: {exc}", phase=self.phase)
         hint = ""
-        if self.tls_context is not None and self.phase != "body":
+        if self.contexts.upstream is not None and self.phase != "body":
             # TLS 1.3: the client's handshake is over before the server has looked at its certificate.
             hint = "; an upstream that demands a client certificate ends connections without one in this way"
         return UpstreamClosed(f"the connection to the upstream was lost{hint}", phase=self.phase)

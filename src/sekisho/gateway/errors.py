@@ -4,6 +4,7 @@ GatewayError
 ├── BadRequest              400  the request can't be read or says something impossible
 ├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
+├── ContentNotKept          403  it would have to keep content for the caller, which it does not
 ├── OrganisationStopped     403  the operator has stopped the caller's organisation
 ├── NotFound                404  an unknown model, path or receipt
 ├── MethodNotAllowed        405
@@ -77,6 +78,12 @@ class NotPermitted(GatewayError):
     status = 403
     type = "permission_error"
     code = "not_permitted"
+
+
+class ContentNotKept(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "content_not_kept"
 
 
 class OrganisationStopped(GatewayError):

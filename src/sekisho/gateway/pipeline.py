@@ -16,7 +16,7 @@ from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
 from sekisho.gateway.authentication import authenticated
 from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
-from sekisho.gateway.dialects.operations import ModelRequest, parse_request, upstream_body
+from sekisho.gateway.dialects.operations import CHAT, ModelRequest, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
 from sekisho.gateway.errors import (
@@ -281,7 +281,8 @@ class Pipeline:
             if governed.redaction is None:
                 raise AssertionError("permitted redacted, but there is nothing redacted")
             document = governed.redaction.body
-        body = upstream_body(document, deployment.upstream_model)
+        say_store = deployment.stores_by_default and governed.call.operation is CHAT
+        body = upstream_body(document, deployment.upstream_model, say_store=say_store)
         attempt, durable = self._record(governed, number, route, body)
         exchange: Exchange | None = None
 

@@ -25,7 +25,7 @@ from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft, LedgerFull
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decision, DecisionInput, PolicyTitle, Verdict
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decision, DecisionInput, PolicyTitle, Retention, Verdict
 from sekisho.snapshot.interfaces import Snapshot
 
 
@@ -265,6 +265,8 @@ class FakeDecider:
     policies = (PolicyTitle("test.rule", "Rule", "規則", "permit", "test.cedar"),)
     engine = {"name": "fake", "version": "1"}  # noqa: RUF012 - the port asks for a mapping
     schema_digest = "1" * 64
+    retains = False
+    kept: Retention | None = None
 
     def __init__(self, raw: tuple[str, ...], redacted: tuple[str, ...]) -> None:
         self.raw = raw
@@ -276,6 +278,11 @@ class FakeDecider:
         verdicts = [Verdict(name, SEND_RAW, True, (0,), ()) for name in self.raw]
         verdicts += [Verdict(name, SEND_REDACTED, True, (0,), ()) for name in self.redacted]
         return Decision(decision_input, tuple(verdicts), self.raw, self.redacted, b"{}", b"[]")
+
+    def retention(self, decision_input: DecisionInput, deployment: str, labels: tuple[str, ...]) -> Retention | None:
+        assert self.retains, "asked though no policy retains"
+        self.labels = labels
+        return self.kept
 
 
 class FakeCommitments:

@@ -185,4 +185,12 @@ def _catalogue(data: bytes) -> Catalogue:
 
 
 def _policy_title(row: Mapping[str, Any]) -> PolicyTitle:
-    return PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"], "enforce" in row)
+    return PolicyTitle(
+        row["id"],
+        row["title"],
+        row["title_ja"],
+        row["effect"],
+        row["file"],
+        "enforce" in row,
+        row.get("retain_days"),
+    )

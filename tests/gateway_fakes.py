@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from sekisho.catalog.interfaces import Boundary, Catalogue, DataClass, Deployment, Fact, Grade, Model, Organisation
+from sekisho.content.interfaces import Keeper
 from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.declared import Declarations
 from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS, Operation
@@ -344,6 +345,7 @@ class World:
         self.metrics = Metrics()
         self.ids = IdSource()
         self.in_flight_max = in_flight_max
+        self.keeper: Keeper | None = None
         self.use(Recorder(self.writer, SystemClock(), self.ids, self.metrics))
 
     def use(self, recorder: Recorder) -> None:
@@ -357,6 +359,7 @@ class World:
             router=Router(random.Random(1)),
             in_flight_max=self.in_flight_max,
             explain=lambda _, __: ["Because."],
+            keeper=self.keeper,
         )
 
     def script(self, deployment: str, *scripts: Script) -> None:

@@ -46,6 +46,7 @@ COMMANDS: Final = (
     Command("persons", "To govern it", "enrol the persons who may approve, by their keys"),
     Command("approve", "To govern it", "read an act in words, and sign it with your key"),
     Command("approvals", "To govern it", "ask for an approval, show one, check it"),
+    Command("content", "To govern it", "read or forget what a policy has let be kept"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
 )
 

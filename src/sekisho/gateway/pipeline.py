@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sekisho.catalog.interfaces import ANYWHERE
+from sekisho.content.interfaces import Content, Keeper
 from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
 from sekisho.gateway.authentication import authenticated
@@ -44,13 +45,14 @@ from sekisho.gateway.http1.interfaces import (
     UpstreamClient,
 )
 from sekisho.gateway.interfaces import InForce, Keys, Upstream
+from sekisho.gateway.keeping import DAY_US, Keeping
 from sekisho.gateway.relay import StreamRelay
 from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.errors import SekishoError
 from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
-from sekisho.policy.interfaces import SEND_RAW, Decision
+from sekisho.policy.interfaces import SEND_RAW, Decision, Retention
 from sekisho.policy.monitor import Monitored
 
 ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
@@ -129,6 +131,7 @@ class Pipeline:
         in_flight_max: int,
         explain: Callable[[InForce, Decision], list[str]],
         halts: Halts | None = None,  # None: nobody can stop anything
+        keeper: Keeper | None = None,  # None: nothing is kept, whatever policy says
     ) -> None:
         self._keys = keys
         self._in_force = in_force
@@ -143,6 +146,7 @@ class Pipeline:
         self._in_flight_max = in_flight_max
         self._explain = explain
         self._halts = halts or Halts()
+        self._keeper = keeper
         self._aside = Aside()
 
     def close(self) -> None:
@@ -331,6 +335,8 @@ class Pipeline:
             attempt.settle(Ended.CALLER_LEFT if left else Ended.UPSTREAM_FAILED, error=code)
             raise
         finally:
+            if attempt.keeping is not None:
+                attempt.keeping.done(written=exchange is not None and exchange.written)
             self._halts.leave(passage)
             self._router.ended(route.deployment)
 
@@ -340,6 +346,7 @@ class Pipeline:
         """Append the decision with room for its outcome; the future completes when it is durable."""
         now_us = self._clock.now_us()
         entry_id = self._ids.new(now_us)
+        retain = self._retention(governed, route)
         record = DecisionRecord(
             governed.call.operation.name,
             number,
@@ -348,6 +355,7 @@ class Pipeline:
             self._commit(governed, entry_id, "received", governed.received),
             self._commit(governed, entry_id, "sent", sent),
             governed.monitored,
+            retain,
         )
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
@@ -363,7 +371,20 @@ class Pipeline:
             reservation.release()
             raise _ledger_full(error) if isinstance(error, LedgerFull) else _entry_too_large(error) from None
         attempt = governed.attempt = Attempt(self._recorder, draft, number, len(sent), reservation)
+        if retain is not None and self._keeper is not None:
+            organisation, until = governed.principal.organisation, now_us + retain.days * DAY_US
+            content = Content(organisation, entry_id, governed.request_id, until, sent, b"")
+            attempt.keeping = Keeping(self._keeper, content)
         return attempt, durable
+
+    def _retention(self, governed: Governed, route: Route) -> Retention | None:
+        """Whether what is sent, and its answer, may be kept; one look at an attribute where no policy keeps."""
+        decider = governed.in_force.snapshot.decider
+        if not decider.retains or self._keeper is None:
+            return None
+        asked = governed.decision.input
+        labels = asked.labels_raw if route.action == SEND_RAW else asked.labels_redacted
+        return decider.retention(asked, route.deployment, labels)
 
     def _commit(self, governed: Governed, entry_id: str, field: str, data: bytes) -> dict[str, int | str]:
         return self._commitments.commit(governed.principal.organisation, entry_id, field, data)
@@ -458,6 +479,8 @@ class Pipeline:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
             raise UpstreamFailed("the deployment's answer is not a JSON object", code="upstream_invalid")
         await self._settle_whole(governed, attempt, whole, answer)
+        if attempt.keeping is not None:
+            attempt.keeping.add(answer)
         headers.append((b"content-type", b"application/json"))
         responder.respond(200, headers, answer)
 
@@ -476,6 +499,8 @@ class Pipeline:
         read = read_error(answer)
         body = governed.call.surface.error_body(UpstreamRefused(head.status)) if read is None else read.body
         await self._settle_whole(governed, attempt, WholeAnswer(None, 0), body)
+        if attempt.keeping is not None:
+            attempt.keeping.add(body)
         headers = self._answer_headers(governed, route, head)
         headers.append((b"content-type", b"application/json"))
         responder.respond(head.status, headers, body)

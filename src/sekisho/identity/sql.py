@@ -273,10 +273,12 @@ class SqlIdentity:
         """A transaction that commits at the end of the block, or changes nothing. Raises RegisterUnavailable."""
         return self._transaction(writes=writes)
 
-    def tell(self, connection: sa.Connection, at: int, actor: str, body: bytes) -> None:
-        """Put an administrative act (canonical JSON) into the outbox, within a transaction that writes."""
+    def tell(
+        self, connection: sa.Connection, at: int, actor: str, body: bytes, kind: str = api_keys.CHANGE_KIND
+    ) -> None:
+        """Put an act (canonical JSON) into the outbox, within a transaction that writes: an entry of that kind."""
         api_keys.require_actor(actor)
-        self._tell(connection, self._next_sequence(connection), at, actor, body)
+        self._tell(connection, self._next_sequence(connection), at, actor, body, kind)
 
     # Within a transaction
 
@@ -290,11 +292,19 @@ class SqlIdentity:
         connection.execute(counter)
         return self._state(connection, "sequence")
 
-    def _tell(self, connection: sa.Connection, sequence: int, at: int, actor: str, body: bytes) -> None:
+    def _tell(
+        self,
+        connection: sa.Connection,
+        sequence: int,
+        at: int,
+        actor: str,
+        body: bytes,
+        kind: str = api_keys.CHANGE_KIND,
+    ) -> None:
         entry = {
             "id": self._ids.new(at),
             "sequence": sequence,
-            "kind": api_keys.CHANGE_KIND,
+            "kind": kind,
             "at": at,
             "actor": actor,
             "body": body,

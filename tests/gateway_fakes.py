@@ -15,6 +15,7 @@ from sekisho.gateway.declared import Declarations
 from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS, Operation
 from sekisho.gateway.dialects.surfaces import OPENAI, Call
 from sekisho.gateway.entries import DecisionEncoder
+from sekisho.gateway.halts import Halts
 from sekisho.gateway.http1.interfaces import BodyReceiver, Endpoint, Header, InboundRequest, Peer, ResponseHead
 from sekisho.gateway.interfaces import InForce, Upstream
 from sekisho.gateway.metrics import Metrics
@@ -346,6 +347,7 @@ class World:
         self.ids = IdSource()
         self.in_flight_max = in_flight_max
         self.keeper: Keeper | None = None
+        self.halts = Halts()
         self.use(Recorder(self.writer, SystemClock(), self.ids, self.metrics))
 
     def use(self, recorder: Recorder) -> None:
@@ -360,6 +362,7 @@ class World:
             in_flight_max=self.in_flight_max,
             explain=lambda _, __: ["Because."],
             keeper=self.keeper,
+            halts=self.halts,
         )
 
     def script(self, deployment: str, *scripts: Script) -> None:

@@ -44,6 +44,10 @@ class GatewaySettings:
     in_flight_max: int = 1024  # requests per worker; more get 429
     body_bytes_max: int = 32 * 1024 * 1024
     connections_max: int = 4096  # per worker
+    head_timeout_ms: int = 10_000  # from the first byte of a request to the end of its head
+    body_stall_timeout_ms: int = 30_000  # without a byte of an unfinished body
+    idle_timeout_ms: int = 75_000  # between two requests of a connection
+    write_stall_timeout_ms: int = 60_000  # the caller takes nothing of its answer
     drain_seconds: int = 10  # on stop, requests in flight may still finish for so long
     stream_outlives_snapshot_seconds: int = 3600  # a stream decided under rules that were replaced runs on for so long
     tls_certificate_file: str = ""  # PEM, relative to the data directory; empty: plain HTTP, on loopback only
@@ -318,6 +322,12 @@ listen = "{gateway}"
 # body_bytes_max = 33554432
 # Connections per worker.
 # connections_max = 4096
+# Patience with callers, in milliseconds: for a request's head, between two pieces of its body, between two requests
+# of a connection (keep it above that of a load balancer in front), and while nothing of an answer is taken.
+# head_timeout_ms = 10000
+# body_stall_timeout_ms = 30000
+# idle_timeout_ms = 75000
+# write_stall_timeout_ms = 60000
 # On stop, requests in flight may still finish for so many seconds.
 # drain_seconds = 10
 # A stream that was decided under declarations (or a fact) no longer in force may run on for so many seconds.

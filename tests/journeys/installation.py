@@ -47,7 +47,7 @@ def get(url: str, key: str = "", timeout: float = 10) -> tuple[int, bytes, dict]
         return 0, b"", {}
 
 
-def until(condition, seconds: float = 20, what: str = "the condition"):
+def until(condition, seconds: float = 60, what: str = "the condition"):
     """The first true value of `condition()`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -80,10 +80,18 @@ class Installation:
         suffix = "cedar" if kind == "policies" else "toml"
         (self.root / "declarations" / kind / f"{name}.{suffix}").write_text(text)
 
-    def deployment(self, name: str, port: int, model: str | None = None, extra: str = "", path: str = "/v1") -> None:
+    def deployment(
+        self,
+        name: str,
+        port: int,
+        model: str | None = None,
+        extra: str = "",
+        path: str = "/v1",
+        origin: str = "http://127.0.0.1",
+    ) -> None:
         """A model and a deployment of it at home, answered by whatever listens on `port`."""
         self.declare("models", model or name, f'title = "{model or name}"\n')
-        url = f"http://127.0.0.1:{port}{path}"
+        url = f"{origin}:{port}{path}"
         text = f'model = "{model or name}"\nprovider = "local"\nsite = "local"\ntype = "engine"\nurl = "{url}"\n{extra}'
         self.declare("deployments", name, text)
 
@@ -100,11 +108,11 @@ class Installation:
         )
         subprocess.run([sys.executable, "-c", code, str(self.root)], check=True, env=ENVIRONMENT, timeout=60)
 
-    def start(self, *command: str) -> None:
-        """`sekisho up` (or another command over the directory), until it is ready."""
+    def start(self, *command: str, within: tuple[str, ...] = ()) -> None:
+        """`sekisho up` (or another command over the directory), until it is ready; `within`: what executes it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*SEKISHO, *(command or ("up",)), str(self.root)], stdout=log, stderr=log, env=ENVIRONMENT
+                [*within, *SEKISHO, *(command or ("up",)), str(self.root)], stdout=log, stderr=log, env=ENVIRONMENT
             )
         if not command:
             self.await_ready()

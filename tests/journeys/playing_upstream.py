@@ -209,6 +209,13 @@ def silent(upstream, connection, seen) -> bool:
     return False
 
 
+def half(upstream, connection, seen) -> bool:
+    """Half of a whole answer, and silence."""
+    seen.sent = connection.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+    await_leave(connection, seen)
+    return False
+
+
 def started(upstream, connection, seen) -> bool:
     """A stream that begins, and goes on only after `release`, to its proper end."""
     connection.sendall(STREAM_HEAD + chunk("begun"))
@@ -252,11 +259,6 @@ def says(data: bytes) -> Callable[[PlayingUpstream, socket.socket, Seen], bool]:
     return part
 
 
-def resets(upstream, connection, seen) -> bool:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    return False
-
-
 def openai_error(status: str, message: str, *headers: str) -> bytes:
     return whole({"error": {"message": message, "type": "x", "param": None, "code": None}}, status, *headers)
 
@@ -266,20 +268,14 @@ PARTS: dict[str, Callable[[PlayingUpstream, socket.socket, Seen], bool]] = {
     "chat": chat,
     "serves": serves,
     "silent": silent,
+    "half": half,
     "started": started,
     "held": held,
     "flood": flood,
-    "resets": resets,
-    "html": says(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: %d\r\n\r\n" % len(HTML) + HTML),
-    "not-http": says(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
-    "two-lengths": says(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}"),
-    "short": says(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"),
-    "bad-event": says(STREAM_HEAD + b"data: {not json\n\n"),
     "breaks": says(STREAM_HEAD + chunk("begun")),
     "limit": says(openai_error("429 Too Many Requests", "slow down", "retry-after: 7")),
     "refuses": says(openai_error("400 Bad Request", "this model has no 'seed'")),
     "not-there": says(
         b"HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: %d\r\n\r\n" % len(HTML) + HTML
     ),
-    "unavailable": says(openai_error("503 Service Unavailable", "overloaded")),
 }

@@ -1,4 +1,7 @@
-"""A full disk: 503 before anything leaves, said plainly, and back by itself once there is space."""
+"""A full disk: 503 before anything leaves, said plainly, and back by itself once there is space.
+
+A disk that can't be written to at all: nothing is served, and that is said. One that fails: test_failing_disk.py.
+"""
 
 import asyncio
 import contextlib
@@ -9,7 +12,7 @@ import subprocess
 import pytest
 
 from journeys.callers import Answer, ask
-from journeys.installation import Installation, free_port, get, until
+from journeys.installation import Installation, free_port, get, sekisho, until
 from journeys.published_log import require_log_holds, require_well_formed
 from journeys.recording_upstream import RecordingUpstream
 
@@ -154,6 +157,30 @@ def test_a_start_on_a_disk_without_a_byte(disk, site, upstream):
     site.await_ready()  # after the supervisor's back-off
     assert len(upstream.seen()) == before
     require_recovered(site)
+
+
+def test_a_start_on_a_disk_that_is_read_only(disk, site, upstream):
+    site.stop()
+    before = len(upstream.seen())
+    remount(disk, "ro")
+    try:
+        for command in ("up", "gateway", "control"):
+            ended = sekisho(command, site.root, check=False)
+            assert ended.returncode != 0
+            said = (
+                ended.stdout + ended.stderr
+            ).lower()  # of a database SQLite tells no more than that it can't be opened
+            assert "read-only" in said or "state.sqlite" in said, command
+            assert "Traceback" not in ended.stderr
+    finally:
+        remount(disk, "rw")
+    site.start()
+    assert len(upstream.seen()) == before
+    require_recovered(site)
+
+
+def remount(disk, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
 
 
 def test_nothing_was_lost_and_the_log_verifies(site, upstream):

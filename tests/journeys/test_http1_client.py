@@ -15,6 +15,7 @@ from journeys.uvloop_case import on_uvloop
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.http1.errors import (
     UpstreamClosed,
+    UpstreamEncoded,
     UpstreamError,
     UpstreamForbiddenAddress,
     UpstreamInvalid,
@@ -137,7 +138,7 @@ async def test_a_head_request_has_no_body():
 @pytest.mark.parametrize(
     ("steps", "error", "phase"),
     [
-        ([send("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx")], UpstreamInvalid, "head"),
+        ([send("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx")], UpstreamEncoded, "head"),
         ([send("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n")], UpstreamInvalid, "head"),
         ([send("garbage\r\n\r\n")], UpstreamInvalid, "head"),
         ([send("HTTP/1.1 200 OK\r\nx: " + "a" * 70000)], UpstreamTooLarge, "head"),
@@ -221,6 +222,40 @@ async def test_a_pooled_connection_gone_stale_is_a_failed_attempt_and_not_retrie
             await post(second)
         assert (second.reused, second.written) == (True, True)
         assert len(upstream.seen) == 1
+
+
+@on_uvloop
+async def test_when_one_idle_connection_was_stale_the_others_are_dropped_too():
+    """Each would cost the request an attempt of its few."""
+    idle = [READ, {"sleep": 0.1}, send(answer("one")), READ, {"close": True}]
+    scripts = idle, idle, idle, [READ, send(answer("two")), WAIT]
+    async with ScriptedUpstream(*scripts) as upstream, client_of() as client:
+        where = endpoint(upstream)
+        exchanges = [client.exchange(where) for _ in range(3)]
+        await asyncio.gather(*(post(exchange) for exchange in exchanges))
+        for exchange in exchanges:
+            await exchange.read(100)
+        assert client.idle_connections == 3
+        with pytest.raises(UpstreamClosed):
+            await post(client.exchange(where))
+        assert client.idle_connections == 0
+        after = client.exchange(where)
+        await post(after)
+        assert (await after.read(100), after.reused) == (b"two", False)
+
+
+@pytest.mark.parametrize("steps", [[send(CHUNKED)], [send(CHUNKED + "1\r\na\r\n")]])
+@on_uvloop
+async def test_an_answer_that_trickles_comes_to_an_end(steps):
+    """None of the other bounds is ever reached."""
+    trickle = {"send": "1\r\na\r\n", "times": 10_000, "pause": 0.01}
+    async with ScriptedUpstream([READ, *steps, trickle]) as upstream, client_of() as client:
+        exchange = client.exchange(endpoint(upstream, total_timeout_s=0.3))
+        await post(exchange)
+        with pytest.raises(UpstreamTimeout, match="did not come to an end") as caught:
+            await exchange.read(1_000_000)
+        assert caught.value.phase == "body"
+        await upstream.until(lambda seen: seen[0].ended)
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

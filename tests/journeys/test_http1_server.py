@@ -19,7 +19,7 @@ from sekisho.gateway.http1.tls import server_tls_context
 GET = b"GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-def refusal(status, message):
+def refusal(status, message, _path):
     body = json.dumps({"error": {"code": status, "message": message}}).encode()
     return [(b"content-type", b"application/json")], body
 

@@ -242,6 +242,29 @@ def test_without_its_credential_nothing_is_sent(root, upstream):
     assert len(upstream.seen) == before
 
 
+def test_what_is_stopped_is_not_tried(root, upstream):
+    before = len(upstream.seen)
+    for kind, name in (("provider", "good"), ("deployment", "good-m")):
+        sekisho("stop", kind, name, "--dir", root)
+        done = sekisho("providers", "test", "good", "--dir", root, check=False)
+        assert done.returncode == 1
+        assert "stopped by an operator: good-m; nothing was sent" in done.stderr
+        assert "sekisho stop list" in done.stderr
+        sekisho("stop", "lift", kind, name, "--dir", root)
+    assert len(upstream.seen) == before
+    # One of several: the others are tried.
+    url = f"http://127.0.0.1:{upstream.port}/good/v1"
+    declare(root, "pair", url, "--upstream-model", "m", "--model", "left")
+    declare(root, "pair", url, "--upstream-model", "m", "--model", "right", "--to-existing")
+    write_key(root, "pair")
+    sekisho("stop", "deployment", "pair-left", "--dir", root)
+    tried = trial(root, "pair", "--no-stream", code=3)
+    assert codes(tried["pair-left"]) == {"stopped": "failure"}
+    assert tried["pair-left"]["entry"] is None
+    assert tried["pair-right"]["answers"] is True
+    assert {headers["x-request-id"] for _, _, _, headers in upstream.seen[before:]} == {tried["pair-right"]["entry"]}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -80,7 +80,7 @@ class Gateway:
             readiness=list,
             gauges=dict,
         )
-        self.server = HttpServer(surface, ServerLimits(), refusal=Refusals(clock, world.ids))
+        self.server = HttpServer(surface, ServerLimits(), refusal=Refusals(clock, world.ids, world.metrics))
 
     async def __aenter__(self) -> "Gateway":
         listener = socket.create_server(("127.0.0.1", 0))

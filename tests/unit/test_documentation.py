@@ -147,3 +147,17 @@ def test_the_lock_holds_every_dependency_by_hash_and_no_address():
 def test_the_glossary_has_ten_words():
     glossary = read("README.md").partition("## Ten words")[2]
     assert len(re.findall(r"^\| \*\*", glossary, re.MULTILINE)) == 10
+
+
+@pytest.mark.parametrize("document", ["docs/operating.md", "docs/operating.ja.md"])
+def test_every_metric_is_in_the_page_on_operating(document):
+    metrics = importlib.import_module("sekisho.gateway.metrics")
+    named = set(re.findall(r"^\| `(sekisho_\w+)` \|", read(document), re.MULTILINE))
+    assert named == set(metrics.METRICS)
+
+
+def test_how_attempts_end_and_what_administrators_do_is_in_the_architecture():
+    entries = importlib.import_module("sekisho.gateway.entries")
+    text = read("ARCHITECTURE.md")
+    for word in (*entries.Ended, "stop.set", "stop.lift", "snapshot.activate", "provider.test", "monitored"):
+        assert f"`{word}`" in text, word

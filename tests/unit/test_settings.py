@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sekisho.settings import TEMPLATE, DataDirectory, SettingsError, load_settings, split_address
+from sekisho.settings import FORMAT, TEMPLATE, DataDirectory, FormatUnknown, SettingsError, load_settings, split_address
 
 MINIMAL = '[installation]\norigin = "a.internal/local/b"\n'
 
@@ -68,6 +68,22 @@ def test_a_folder_without_settings_is_no_installation(tmp_path):
     with pytest.raises(SettingsError, match="is not an installation") as raised:
         load_settings(tmp_path)
     assert "sekisho init" in raised.value.remedy
+
+
+@pytest.mark.parametrize("text", [f"{FORMAT + 1}", "10000000000000", "0", "-1", "", "one", "1.5", "１"])
+def test_a_format_that_is_newer_or_none_is_refused_before_all_else(tmp_path, text):
+    DataDirectory(tmp_path).format.write_text(text, encoding="utf-8")
+    write(tmp_path, "what a newer program writes, this one can't even read")
+    with pytest.raises(FormatUnknown, match="touched") as raised:
+        load_settings(tmp_path)
+    assert raised.value.remedy
+
+
+@pytest.mark.parametrize("text", [None, f"{FORMAT}", f"{FORMAT}\n"])
+def test_a_format_that_is_known_is_read(tmp_path, text):
+    if text is not None:
+        DataDirectory(tmp_path).format.write_text(text)
+    assert load_settings(write(tmp_path, MINIMAL)).installation.origin == "a.internal/local/b"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Final
 
 import uvicorn
 
+from sekisho import __version__
 from sekisho.app.console import ConsoleServices, served
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
@@ -174,6 +175,7 @@ def _server(
             f"{scheme}://{settings.gateway.listen}",
             reloader.state,
             reloader.mistake_count,
+            __version__,
         )
 
     app = control_app(directory.ledger, services.ports(status, reloader.mistakes), served(settings))

@@ -19,7 +19,7 @@ from sekisho.catalog.credentials import Credentials
 from sekisho.content.files import ContentFiles
 from sekisho.content.keeper import BackgroundKeeper
 from sekisho.gateway.attempt import Recorder
-from sekisho.gateway.errors import Unavailable, error_body
+from sekisho.gateway.errors import TransportRefused, Unavailable
 from sekisho.gateway.halts import Halts
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.http1.interfaces import Header, ServerLimits
@@ -27,6 +27,7 @@ from sekisho.gateway.http1.server import HttpServer
 from sekisho.gateway.http1.tls import server_tls_context
 from sekisho.gateway.interfaces import InForce
 from sekisho.gateway.metrics import Gauges, Metrics, label
+from sekisho.gateway.paths import surface_of
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.routing import Router
 from sekisho.gateway.sign_in import SignIns
@@ -44,20 +45,9 @@ from sekisho.kernel.ids import IdSource
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
 from sekisho.policy.explain import explain
 from sekisho.policy.interfaces import Decision
-from sekisho.settings import DataDirectory, Settings
+from sekisho.settings import DataDirectory, GatewaySettings, Settings
 
 _GARBAGE_THRESHOLD: Final = 20_000  # objects; a request makes a few hundred and reference counts free nearly all
-
-_TRANSPORT_REMEDIES: Final = {
-    400: "Send one well-formed HTTP/1.1 request",
-    408: "Send the request without long pauses",
-    413: "Send less; the bound is [gateway] body_bytes_max in the gateway's sekisho.toml",
-    415: "Send the body as it is, without content-encoding",
-    417: "Send no Expect header but 100-continue",
-    431: "Send fewer or shorter headers",
-    500: "Tell the operator this request's id",
-    503: "Try again shortly",
-}
 
 log = logging.getLogger(__name__)
 
@@ -172,11 +162,9 @@ async def run_gateway(
     )
     server = HttpServer(
         surface,
-        limits=ServerLimits(
-            body_bytes_max=settings.gateway.body_bytes_max, connections_max=settings.gateway.connections_max
-        ),
+        limits=_limits(settings.gateway),
         tls=_tls(root, settings),
-        refusal=Refusals(clock, ids),
+        refusal=Refusals(clock, ids, metrics),
     )
 
     async def close() -> None:
@@ -241,18 +229,35 @@ def _explain(in_force: InForce, decision: Decision) -> list[str]:
 
 
 class Refusals:
-    """Answers to what never became a request, in the shape of all others: an error object, an id, a line in the log."""
+    """Answers to what never became a request, in the shape of all others: an error object, an id, a line in the log.
 
-    def __init__(self, clock: SystemClock, ids: IdSource) -> None:
+    A path that is not known is answered as OpenAI would.
+    """
+
+    def __init__(self, clock: SystemClock, ids: IdSource, metrics: Metrics) -> None:
         self._clock = clock
         self._ids = ids
+        self._metrics = metrics
 
-    def __call__(self, status: int, message: str) -> tuple[list[Header], bytes]:
+    def __call__(self, status: int, message: str, path: str) -> tuple[list[Header], bytes]:
         request_id = self._ids.new(self._clock.now_us())
-        log.info("request %s: %d refused: %s", request_id, status, message)
-        kind = "invalid_request_error" if status < 500 else "api_error"
-        body = error_body(f"{message}. {_TRANSPORT_REMEDIES[status]}", type=kind, code="http_error")
+        error = TransportRefused(status, message)
+        self._metrics.statuses[status] += 1
+        self._metrics.faults[str(error.code)] += 1
+        log.info("request %s: %d %s %s", request_id, status, error.code, message)
+        body = surface_of(path).error_body(error)
         return [(b"x-request-id", request_id.encode()), (b"content-type", b"application/json")], body
+
+
+def _limits(gateway: GatewaySettings) -> ServerLimits:
+    return ServerLimits(
+        body_bytes_max=gateway.body_bytes_max,
+        head_timeout_s=gateway.head_timeout_ms / 1000,
+        body_stall_timeout_s=gateway.body_stall_timeout_ms / 1000,
+        idle_timeout_s=gateway.idle_timeout_ms / 1000,
+        write_stall_timeout_s=gateway.write_stall_timeout_ms / 1000,
+        connections_max=gateway.connections_max,
+    )
 
 
 def _tls(root: Path, settings: Settings) -> ssl.SSLContext | None:

@@ -57,7 +57,8 @@ def create_installation(root: Path, listen: Listen) -> Created:
             f"{root} is not empty", remedy="Name a new directory; an installation is never made over another"
         )
     directory = DataDirectory(root)
-    for path in (root, directory.ledger, directory.write_ahead, directory.snapshots, directory.run):
+    root.mkdir(mode=0o750, parents=True, exist_ok=True)  # the ledger tells who asked for what: for user and group only
+    for path in (directory.ledger, directory.write_ahead, directory.snapshots, directory.run):
         path.mkdir(parents=True, exist_ok=True)
     write_durable(directory.format, f"{FORMAT}\n".encode())  # first: whatever else is here, a program can tell
     for path in (directory.keys, directory.organisation_keys):

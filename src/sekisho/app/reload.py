@@ -73,6 +73,7 @@ class Reloader:
         self._seen: bytes | None = None
         self._seen_at = 0.0
         self._retry_at = 0.0
+        self._asked = 0  # how often `look_now` was called: what it asks for while a build runs must not be lost
         self._hurry = asyncio.Event()
 
     @property
@@ -94,6 +95,7 @@ class Reloader:
     def look_now(self) -> None:
         """Look at once instead of within a second, also at what was refused before. The settling time stays."""
         self._settled = None
+        self._asked += 1
         self._retry_at = 0.0
         self._hurry.set()
 
@@ -113,9 +115,11 @@ class Reloader:
                 look, cost_s = await asyncio.to_thread(self._look)
                 seconds = max(WATCH_S, cost_s / WATCH_SHARE_MAX)
                 await self._consider(look)
-            except Exception:
+            except Exception as error:
                 # Whatever it was: were this to end, declarations would silently be taken over no more.
-                log.exception("looking at the declarations failed; trying again")
+                log.exception("looking at the declarations failed; trying again in %.0f s", RETRY_S)
+                self._trouble, self._state = f"a fault of the program: {error!r}", FAILED
+                self._retry_at = time.monotonic() + RETRY_S
             try:
                 async with asyncio.timeout(seconds):
                     await self._hurry.wait()
@@ -146,7 +150,7 @@ class Reloader:
             await self._take(look.fingerprint, apart=True)
 
     async def _take(self, looked: bytes, *, apart: bool) -> None:
-        self._state = BUILDING
+        self._state, asked = BUILDING, self._asked
         try:
             if apart:
                 built = await self._build_apart(self._directory)
@@ -166,7 +170,7 @@ class Reloader:
                 log.error("the declarations can't be put in force, the snapshot in force stays: %s", error)
             self._trouble, self._state, self._retry_at = str(error), FAILED, time.monotonic() + RETRY_S
             return
-        self._trouble, self._settled, self._seen = "", looked, looked
+        self._trouble, self._settled, self._seen = "", looked if asked == self._asked else None, looked
 
     async def _put_in_force(self, digest: str) -> None:
         before = await asyncio.to_thread(self._store.current)

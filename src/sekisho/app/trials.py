@@ -2,7 +2,7 @@
 
 import datetime
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ from sekisho.gateway.sign_in import SignIns
 from sekisho.gateway.sign_in_keeper import SignInKeeper
 from sekisho.gateway.trials import FAILURE, Learned, Plan, try_deployment
 from sekisho.gateway.upstreams import upstreams_of
+from sekisho.identity.interfaces import Stop
+from sekisho.identity.register_look import look_at_register
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
@@ -30,6 +32,7 @@ from sekisho.settings import DataDirectory, Settings
 ACTOR: Final = "operator"  # who has the data directory; a user's name must not get into the ledger (G6)
 CHANGE: Final = "change"
 TEST_ACT: Final = "provider.test"
+_LIFT: Final = "`sekisho stop list` says since when and why; test it after `sekisho stop lift`"
 _SEGMENT_BYTES: Final = 256 * 1024  # a test writes a few hundred bytes; the gateway's segments would be a waste
 
 
@@ -51,12 +54,14 @@ async def try_provider(
 ) -> list[Tried]:
     """Try the deployments of a provider, one after the other, each after a durable entry that says so.
 
-    Raises UsageError for names that aren't declared, SekishoError if the entry can't be written: then nothing is sent.
+    What is stopped gets nothing, an operator's test neither. Raises UsageError for names that aren't declared,
+    SekishoError if all of them are stopped or the entry can't be written: then nothing is sent.
     """
     chosen = _chosen(declared_catalogue(directory), name, options.deployment)
+    open_now = _not_stopped(directory, chosen)
     clock, ids, client = SystemClock(), IdSource(), HttpClient()
     sign_ins = SignIns(Credentials(directory.root, environment), clock)
-    upstreams = upstreams_of(chosen, directory.root, sign_ins)
+    upstreams = upstreams_of(open_now, directory.root, sign_ins)
     chance = random.Random()  # noqa: S311 - spreads renewals, guards nothing
     keeper = SignInKeeper(sign_ins, client, client.reload_tls_files, directory.root, chance, Metrics())
     writer: WriteAheadWriter | None = None
@@ -65,6 +70,10 @@ async def try_provider(
         # A token endpoint learns who asks, nothing more: that needs no entry.
         await keeper.fetch_first_in_loop(options.timeout_s)
         for deployment in chosen:
+            # Asked anew before each: a stop may be set meanwhile.
+            if deployment not in open_now or is_stopped(look_at_register(directory.state).stops, deployment):
+                tried.append(_stopped(deployment))
+                continue
             upstream = upstreams[deployment.name]
             if isinstance(upstream, SekishoError):
                 tried.append(_unsent(deployment, upstream))
@@ -96,6 +105,28 @@ def _unsent(deployment: Deployment, error: SekishoError) -> Tried:
     learned = Learned()
     told = f"{error.message}: {error.detail}" if isinstance(error, CantSignIn) else error.message
     learned.note(FAILURE, "credential", told, error.remedy)
+    return Tried(deployment, None, learned)
+
+
+def is_stopped(stops: Iterable[Stop], deployment: Deployment) -> bool:
+    """Whether nothing may be sent there: a stop of the deployment or of its provider is set."""
+    there = {("deployment", deployment.name), ("provider", deployment.provider)}
+    return any((stop.kind, stop.name) in there for stop in stops)
+
+
+def _not_stopped(directory: DataDirectory, chosen: list[Deployment]) -> list[Deployment]:
+    """Those that may be tried. Raises SekishoError if there are none."""
+    stops = look_at_register(directory.state).stops
+    left = [deployment for deployment in chosen if not is_stopped(stops, deployment)]
+    if not left:
+        names = ", ".join(deployment.name for deployment in chosen)
+        raise SekishoError(f"stopped by an operator: {names}; nothing was sent", remedy=_LIFT)
+    return left
+
+
+def _stopped(deployment: Deployment) -> Tried:
+    learned = Learned()
+    learned.note(FAILURE, "stopped", "an operator has stopped it", _LIFT)
     return Tried(deployment, None, learned)
 
 

@@ -63,6 +63,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
             ("connect_timeout_ms", 5_000),
             ("first_byte_timeout_ms", 120_000),
             ("idle_timeout_ms", 60_000),
+            ("total_timeout_ms", 3_600_000),
         )
     }
     stores_by_default = _stores_by_default(table, url)

@@ -313,6 +313,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_byte_timeout_ms: int = 120_000
     idle_timeout_ms: int = 60_000
     stores_by_default: bool = False  # it keeps chat completions unless it is told `store: false`
+    total_timeout_ms: int = 3_600_000
     sign_in: SignIn | None = None
     egress_proxy: EgressProxy | None = None
 

@@ -12,7 +12,7 @@ from sekisho.settings import DataDirectory, load_settings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Read declarations/ and its policies and name every mistake: file, key, what is wrong, what would be right.\n"
-        "Nothing is changed. Correct declarations are taken over when control starts."
+        "Nothing is changed. What holds no mistakes is taken over within seconds if control runs, else when it starts."
     )
     parser.epilog = "exit status: 0 no mistakes; 1 mistakes, or it could not be read; 2 wrong usage"
     parser.add_argument(

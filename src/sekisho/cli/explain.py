@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(explanation_bytes(explanation).decode(), end="")
     else:
-        print(describe_explanation(explanation, arguments.language or _language()))
+        print(describe_explanation(explanation, arguments.language or language_of(os.environ)))
     return 0
 
 
@@ -207,6 +207,7 @@ def _fact(fact: Mapping[str, Any], words: Mapping[str, str]) -> str:
     return f"{fact['name']} = {', '.join(fact['value'])}" + (f"  ({', '.join(notes)})" if notes else "")
 
 
-def _language() -> str:
-    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+def language_of(environment: Mapping[str, str]) -> str:
+    """JAPANESE where the locale is Japanese, else ENGLISH."""
+    locale = environment.get("LC_ALL") or environment.get("LC_MESSAGES") or environment.get("LANG") or ""
     return JAPANESE if locale.startswith("ja") else ENGLISH

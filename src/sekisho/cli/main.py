@@ -37,6 +37,7 @@ COMMANDS: Final = (
     Command("control", "To run an installation", "run the control process only"),
     Command("engine", "To run an installation", "serve models on this machine with llama.cpp, and declare them"),
     Command("console", "To run an installation", "issue a one-time token to sign in to the console"),
+    Command("doctor", "To run an installation", "say what is wrong with an installation, and what to do about it"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
     Command("models", "To govern it", "list the models declared"),

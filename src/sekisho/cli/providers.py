@@ -172,7 +172,7 @@ def told(directory: DataDirectory, template: ProviderTemplate, request: Provider
     lines += [
         f"  sekisho check {root}",
         f"  sekisho providers test {request.name} --dir {root}   # sends a few tokens, and says so in the ledger",
-        f"  restart control, or start it: sekisho up {root}",
+        f"  sekisho up {root}   # if it runs already, it takes them over within seconds",
         f"What is known of this template, and what is not: {PAGES}{template.name}.md",
     ]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ class Status(NamedTuple):
     gateway: str
     declarations: str  # what became of the tree on disk, as `app.reload` names it
     mistakes: int  # how many keep it from being in force; which ones is for who is signed in
+    version: str  # of the program that runs
 
 
 class Panel(NamedTuple):

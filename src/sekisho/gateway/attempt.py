@@ -119,6 +119,8 @@ class Attempt:
         )
         draft = EntryDraft(OUTCOME, self.outcome_id, now_us, self.actor, body, self.request_id)
         recorder.metrics.attempts[ended.value] += 1
+        if error is not None:
+            recorder.metrics.attempt_errors[error] += 1
         self._held = draft
         if not hold:
             self.write_held()

@@ -11,20 +11,34 @@ GatewayError
 ├── UnsupportedEncoding     415  content codings and media types that we don't read
 ├── Busy                    429  too much at once
 ├── UpstreamFailed          502  every permitted deployment failed
-│   ├── UpstreamTimedOut    504
+│   ├── UpstreamAnswered    502  … with a status that is not the caller's to mend
+│   ├── UpstreamTimedOut    504  … by silence
 │   └── NotServed           404  none of them has the operation
 ├── UpstreamRefused         4xx  a deployment's own status, where its error can't be read
-└── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
-    ├── Stopped                  the operator has stopped every deployment that could answer
-    └── Superseded               the rules it was decided under were replaced too long ago
+├── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
+│   ├── Stopped                  the operator has stopped every deployment that could answer
+│   └── Superseded               the rules it was decided under were replaced too long ago
+└── TransportRefused        400, 408, 413, 415, 417, 431, 500, 503: it never became a request
 
-CantSignIn                  a deployment can't be used for want of a credential; the pipeline turns it into a 502
+CantSignIn                  a deployment can't be used for want of a credential; see `deployment_without_token`
+
+`CODES` says what each code means; docs/faults.md says who sees what. `upstream_fault` turns what the HTTP client met
+into the answer, in the same words and code for the caller, the receipt and the metrics.
 """
 
 from typing import Final
 
 import orjson
 
+from sekisho.gateway.http1.errors import (
+    UpstreamEncoded,
+    UpstreamError,
+    UpstreamForbiddenAddress,
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamTlsError,
+    UpstreamTooLarge,
+)
 from sekisho.kernel.errors import SekishoError
 
 _INVALID: Final = "invalid_request_error"
@@ -62,6 +76,10 @@ def error_body(message: str, *, type: str, param: str | None = None, code: str |
     return orjson.dumps({"error": {"message": message, "type": type, "param": param, "code": code}})
 
 
+def gateway_failed() -> GatewayError:
+    return GatewayError("the gateway failed; its log tells more under this request's id", code="internal")
+
+
 class BadRequest(GatewayError):
     status = 400
     type = _INVALID
@@ -74,10 +92,18 @@ class Unauthenticated(GatewayError):
     code = "invalid_api_key"
 
 
+def key_revoked() -> Unauthenticated:
+    return Unauthenticated("the API key was revoked", remedy="Ask for a new key", code="key_revoked")
+
+
 class NotPermitted(GatewayError):
     status = 403
     type = "permission_error"
     code = "not_permitted"
+
+
+def entry_too_large(reason: str) -> NotPermitted:
+    return NotPermitted(f"the decision does not fit an entry, so nothing was sent: {reason}", code="entry_too_large")
 
 
 class ContentNotKept(GatewayError):
@@ -126,8 +152,35 @@ class Busy(GatewayError):
 
 
 class UpstreamFailed(GatewayError):
+    """Another deployment may be tried."""
+
     status = 502
-    code = "upstream_failed"
+
+
+def deployment_unusable() -> UpstreamFailed:
+    remedy = "The operator of this gateway must mend it"
+    return UpstreamFailed("the deployment is not set up", code="deployment_unusable", remedy=remedy)
+
+
+def deployment_without_token(message: str) -> UpstreamFailed:
+    """`message` as a CantSignIn has it."""
+    return UpstreamFailed(
+        message, code="deployment_without_token", remedy="The operator of this gateway finds the reason in its log"
+    )
+
+
+def upstream_invalid(said: str) -> UpstreamFailed:
+    """An answer that is HTTP, but not what was asked for: `said` goes on from "the deployment"."""
+    return UpstreamFailed(f"the deployment {said}", code="upstream_invalid", remedy=_SEE_LOG)
+
+
+class UpstreamAnswered(UpstreamFailed):
+    """The deployment answered with `upstream_status`, which says nothing that its caller could act on."""
+
+    def __init__(self, upstream_status: int) -> None:
+        said = "refused our credentials" if upstream_status in (401, 403) else f"answered with status {upstream_status}"
+        remedy = "The operator of this gateway must mend them" if upstream_status in (401, 403) else _SEE_LOG
+        super().__init__(f"the deployment {said}", code=upstream_status_code(upstream_status), remedy=remedy)
 
 
 class UpstreamTimedOut(UpstreamFailed):
@@ -144,8 +197,10 @@ class NotServed(UpstreamFailed):
 
 
 class UpstreamRefused(GatewayError):
+    """The deployment's answer concerns the caller, but says nothing that could be passed on."""
+
     def __init__(self, status: int) -> None:
-        super().__init__(f"the deployment answered with status {status}", code=f"upstream_status_{status}")
+        super().__init__(f"the deployment answered with status {status}", code=upstream_status_code(status))
         self.status = status
         self.type = Busy.type if status == Busy.status else _INVALID
 
@@ -153,6 +208,15 @@ class UpstreamRefused(GatewayError):
 class Unavailable(GatewayError):
     status = 503
     code = "unavailable"
+
+
+def ledger_full(reason: str) -> Unavailable:
+    return Unavailable(
+        f"the ledger can't record, so nothing was sent: {reason}",
+        code="ledger_full",
+        remedy="The operator must free disk space; the gateway recovers by itself",
+        retry_after_s=1,  # a full disk is tried again each second
+    )
 
 
 class Stopped(Unavailable):
@@ -176,3 +240,116 @@ class CantSignIn(SekishoError):
 
     def __str__(self) -> str:
         return f"{self.message}: {self.detail}"
+
+
+class TransportRefused(GatewayError):
+    """What the HTTP core refused before there was a request, or in place of a handler that failed."""
+
+    def __init__(self, status: int, message: str) -> None:
+        code, remedy = _TRANSPORT[status]
+        super().__init__(message, code=code, remedy=remedy)
+        self.status = status
+        self.type = _INVALID if status < 500 else GatewayError.type
+
+
+def upstream_status_code(status: int) -> str:
+    """The code of an answer that is not 200. Bounded: a status has three digits (RFC 9110, section 15)."""
+    return f"upstream_status_{status}"
+
+
+def upstream_fault(error: UpstreamError) -> UpstreamFailed:
+    """What the HTTP client met, as it is told. Its own words name addresses and certificates: they are for our log."""
+    for kind, code, told in _UPSTREAM_KINDS:
+        if isinstance(error, kind):
+            failed = UpstreamTimedOut if kind is UpstreamTimeout else UpstreamFailed
+            return failed(told, code=code, remedy=_SEE_LOG)
+    return UpstreamFailed(_BROKE[error.phase], code=f"upstream_{error.phase}", remedy=_SEE_LOG)
+
+
+_SEE_LOG: Final = "The operator finds the reason in the gateway's log, by this request's id"
+_UPSTREAM_KINDS: Final = (
+    (UpstreamForbiddenAddress, "upstream_address", "the deployment's name leads outside the networks declared for it"),
+    (UpstreamTlsError, "upstream_tls", "the TLS connection to the deployment failed"),
+    (UpstreamTimeout, "upstream_timeout", "the deployment did not answer in time"),
+    (UpstreamEncoded, "upstream_encoding", "the deployment encoded its answer although we asked for none"),
+    (UpstreamInvalid, "upstream_invalid", "the deployment's answer is not HTTP/1.1 that can be read"),
+    (UpstreamTooLarge, "upstream_too_large", "the deployment's answer is larger than what is accepted"),
+)
+_BROKE: Final = {
+    "connect": "no connection to the deployment could be made",
+    "proxy": "the egress proxy on the way to the deployment let nothing through",
+    "write": "the connection to the deployment broke while the request was being sent",
+    "head": "the connection to the deployment broke before it answered",
+    "body": "the deployment's answer broke off",
+}
+_TRANSPORT: Final = {
+    400: ("http_malformed", "Send one well-formed HTTP/1.1 request"),
+    408: ("http_timeout", "Send the request without long pauses"),
+    413: ("http_body_too_large", "Send less; the bound is [gateway] body_bytes_max in the gateway's sekisho.toml"),
+    415: ("http_encoding", "Send the body as it is, without content-encoding"),
+    417: ("http_expectation", "Send no Expect header but 100-continue"),
+    431: ("http_head_too_large", "Send fewer or shorter headers"),
+    500: ("internal", "Tell the operator this request's id"),
+    503: ("http_connections", "Try again shortly"),
+}
+
+# Every code that an answer, an error event or a receipt can hold, and what it means. `upstream_status_` goes on with
+# the status that the deployment answered with.
+CODES: Final = {
+    "http_malformed": "not a well-formed HTTP/1.1 request, or one that readers are known to read differently",
+    "http_timeout": "the request did not come whole in time",
+    "http_body_too_large": "the body is beyond [gateway] body_bytes_max",
+    "http_encoding": "the body has a content-encoding",
+    "http_expectation": "an Expect header other than 100-continue",
+    "http_head_too_large": "too many or too long headers",
+    "http_connections": "every connection is taken",
+    "invalid_request": "the body or a header says something impossible",
+    "invalid_json": "the body is not JSON, holds a number beyond 64 bits, or is nested too deeply",
+    "invalid_receipt_id": "what was asked for is not a receipt's id",
+    "api_version_missing": "a path of Azure's API without its api-version",
+    "invalid_api_key": "no key, an unknown key or a revoked one",
+    "credentials_conflict": "two credentials that don't belong together",
+    "certificate_refused": "a client certificate that no organisation declares, or more than one does",
+    "token_malformed": "not a signed token as they are read here",
+    "token_unknown_issuer": "no organisation declares the token's issuer",
+    "token_wrong_audience": "the token was issued for something else",
+    "token_expired": "the token is over",
+    "token_not_yet_valid": "the token begins later",
+    "token_unknown_key": "the token's issuer publishes no such key",
+    "token_bad_signature": "the key that the token names did not sign it",
+    "token_claims_refused": "the token's claims are not those that were declared",
+    "key_revoked": "the key was revoked while its request was being served",
+    "not_permitted": "the policies permit no deployment to receive this request",
+    "entry_too_large": "the decision does not fit a ledger entry, so nothing may be sent",
+    "model_not_found": "no such model is declared",
+    "operation_not_served": "the deployments of the model don't have the operation, or don't know their model",
+    "not_found": "there is nothing at this path",
+    "receipt_not_found": "the organisation has no such receipt",
+    "method_not_allowed": "the path does not take this method",
+    "unsupported_media_type": "the body is not application/json",
+    "too_many_requests": "the gateway serves as much as it may",
+    "ledger_full": "the ledger can't record, so nothing is sent: the disk is full",
+    "issuer_keys_unavailable": "tokens can't be verified yet: their issuer's keys have never been read",
+    "organisation_stopped": "the operator has stopped the caller's organisation",
+    "stopped": "the operator has stopped what could answer",
+    "snapshot_superseded": "the rules it was decided under were replaced too long ago",
+    "epoch_over": "a declared fact has ended, and the rules without it can't be read",
+    "internal": "a fault of the gateway; its log tells more",
+    "deployment_unusable": "the deployment is not set up: its credential or its URL can't be used",
+    "deployment_without_token": "there is no valid token to present at the deployment",
+    "upstream_proxy": "the egress proxy was not reached, or opened no tunnel",
+    "upstream_connect": "no connection: refused, timed out, or the name does not resolve",
+    "upstream_address": "the name leads to an address outside the declared networks; nothing was connected",
+    "upstream_tls": "the TLS handshake or the certificate failed",
+    "upstream_write": "the connection broke while the request was being sent",
+    "upstream_head": "the connection broke before the answer's head was whole",
+    "upstream_body": "the connection broke in the middle of the answer",
+    "upstream_timeout": "silence, or the whole exchange, beyond the declared bound",
+    "upstream_encoding": "the answer is compressed although that was not asked for",
+    "upstream_invalid": "the answer is not HTTP/1.1, not JSON, or not the stream that was asked for",
+    "upstream_too_large": "the answer, its head or one of its events is beyond its bound",
+    "upstream_incomplete": "the stream ended without [DONE]",
+    "upstream_error_answer": "a whole answer with status 200 that reports an error",
+    "upstream_error_event": "an event that reports an error",
+    "upstream_status_": "the deployment answered with this status",
+}

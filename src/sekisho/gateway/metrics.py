@@ -9,7 +9,8 @@ METRICS: Final = {
     "sekisho_denied_total": ("counter", "Requests that no deployment was permitted to receive."),
     "sekisho_monitored_total": ("counter", "Requests sent in monitor mode that policy denies."),
     "sekisho_attempts_total": ("counter", "Attempts at a deployment, by how they ended."),
-    "sekisho_faults_total": ("counter", "Faults turned into answers, by error code."),
+    "sekisho_attempt_errors_total": ("counter", "Attempts that failed, by the error that their receipt names."),
+    "sekisho_faults_total": ("counter", "Faults that a caller was told of, by error code."),
     "sekisho_authentications_total": ("counter", "Callers let in, by kind: key, token, certificate."),
     "sekisho_token_fetches_total": (
         "counter",
@@ -45,6 +46,7 @@ class Metrics:
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
         self.attempts: Counter[str] = Counter()
+        self.attempt_errors: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.authentications: Counter[str] = Counter()
         self.token_fetches: Counter[str] = Counter()
@@ -61,6 +63,7 @@ class Metrics:
         _add(lines, "sekisho_denied_total", [("", self.denied)])
         _add(lines, "sekisho_monitored_total", [("", self.monitored)])
         _add(lines, "sekisho_attempts_total", ((f'ended="{ended}"', n) for ended, n in self.attempts.items()))
+        _add(lines, "sekisho_attempt_errors_total", ((f'code="{code}"', n) for code, n in self.attempt_errors.items()))
         _add(lines, "sekisho_faults_total", ((f'code="{code}"', n) for code, n in self.faults.items()))
         _add(
             lines, "sekisho_authentications_total", ((f'kind="{kind}"', n) for kind, n in self.authentications.items())

@@ -28,14 +28,21 @@ from sekisho.gateway.errors import (
     NotServed,
     Stopped,
     Unauthenticated,
-    Unavailable,
+    UpstreamAnswered,
     UpstreamFailed,
     UpstreamRefused,
-    UpstreamTimedOut,
+    deployment_unusable,
+    deployment_without_token,
+    entry_too_large,
+    key_revoked,
+    ledger_full,
+    upstream_fault,
+    upstream_invalid,
+    upstream_status_code,
 )
 from sekisho.gateway.governing import decision_input, inspected, lifted, require_model
 from sekisho.gateway.halts import Halt, Halts, Passage, stopped
-from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError, UpstreamTimeout
+from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError
 from sekisho.gateway.http1.interfaces import (
     Exchange,
     Header,
@@ -60,13 +67,7 @@ ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of an answer that is not streamed:
 ERROR_BYTES_MAX: Final = 256 * 1024  # of an upstream's error
 _RETRY_AFTER_S: Final = 1
 LARGE_BODY_BYTES: Final = 256 * 1024  # reading more would hold up every other request for milliseconds
-_BROKE: Final = {
-    "connect": "no connection to the deployment could be made",
-    "proxy": "the egress proxy on the way to the deployment let nothing through",
-    "write": "the connection to the deployment broke while the request was being sent",
-    "head": "the deployment gave no answer that could be read",
-    "body": "the deployment's answer broke off",
-}
+_EVENT_STREAM: Final = b"text/event-stream"
 _CALLERS_TO_FIX: Final = frozenset((400, 409, 413, 422, 429))  # upstream's answers that concern the caller
 _NOT_SERVED: Final = frozenset((404, 405, 501))  # upstream's answers where it lacks an operation, or the model
 _SAID_MAX: Final = 300  # characters of an upstream's message that are repeated in ours
@@ -236,9 +237,14 @@ class Pipeline:
             except UpstreamFailed as failure:
                 error = failure
                 governed.failed.add(route.deployment)
-                if not isinstance(failure, NotServed):  # it may do well in what it serves
+                if isinstance(
+                    failure, NotServed
+                ):  # it may do well in what it serves; what it says may quote the caller
+                    said = failure.code
+                else:
+                    said = str(failure)
                     self._router.failed(route.deployment, self._clock.now_us())
-                log.warning("request %s: %s failed: %s", governed.request_id, route.deployment, failure.code)
+                log.warning("request %s: %s failed: %s", governed.request_id, route.deployment, said)
         if error is None:
             error = await self._deny(governed)
         error.has_receipt = True
@@ -269,9 +275,9 @@ class Pipeline:
         try:
             await self._writer.append(draft)
         except LedgerFull as full:
-            raise _ledger_full(full) from None
+            raise ledger_full(full.message) from None
         except EntryTooLarge as large:
-            raise _entry_too_large(large) from None
+            raise entry_too_large(large.message) from None
         self._metrics.denied += 1
         reasons = " ".join(self._explain(governed.in_force, governed.decision))
         return NotPermitted(f"No deployment is permitted to receive this request. {reasons}")
@@ -304,17 +310,18 @@ class Pipeline:
             await durable  # G1: not a byte, not even a connection, before this
             if not self._keys.is_live(governed.principal):
                 attempt.settle(Ended.REVOKED, error="key_revoked")
-                raise Unauthenticated("the API key was revoked", remedy="Ask for a new key")
+                raise key_revoked()
             halt = attempt.halt or self._halts.why(passage)
             if halt is not None:
                 raise _halted(attempt, halt)
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
-                code, why = "deployment_unusable", "the deployment is not set up"
                 if isinstance(upstream, CantSignIn):
-                    code, why = "deployment_without_token", upstream.message
-                attempt.settle(Ended.NOT_SENT, error=code, hold=True)
-                raise UpstreamFailed(f"{why}; the operator of this gateway must mend it", code=code)
+                    unusable = deployment_without_token(upstream.message)
+                else:
+                    unusable = deployment_unusable()
+                attempt.settle(Ended.NOT_SENT, error=unusable.code, hold=True)
+                raise unusable
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
             head = await exchange.send("POST", upstream.targets[governed.call.operation.name], headers, body)
@@ -330,9 +337,11 @@ class Pipeline:
             # The caller left (cancelled), or a fault of ours: either way the upstream stops working for nobody.
             if exchange is not None:
                 exchange.abort()
-            left = isinstance(error, asyncio.CancelledError)
-            code = getattr(error, "code", None) or ("caller_left" if left else "internal")
-            attempt.settle(Ended.CALLER_LEFT if left else Ended.UPSTREAM_FAILED, error=code)
+            if isinstance(error, asyncio.CancelledError):
+                attempt.settle(Ended.CALLER_LEFT)
+            else:
+                written = exchange is not None and exchange.written
+                attempt.settle(Ended.UPSTREAM_FAILED if written else Ended.NOT_SENT, error="internal")
             raise
         finally:
             if attempt.keeping is not None:
@@ -362,14 +371,14 @@ class Pipeline:
         try:
             reservation = self._writer.reserve(len(body) + ENVELOPE_BYTES_MAX + OUTCOME_BYTES_MAX)
         except LedgerFull as full:
-            raise _ledger_full(full) from None
+            raise ledger_full(full.message) from None
         try:
             if governed.attempt is not None:
                 governed.attempt.write_held(with_next=True)
             durable = self._writer.append(draft, reservation)
         except (LedgerFull, EntryTooLarge) as error:
             reservation.release()
-            raise _ledger_full(error) if isinstance(error, LedgerFull) else _entry_too_large(error) from None
+            raise (ledger_full if isinstance(error, LedgerFull) else entry_too_large)(error.message) from None
         attempt = governed.attempt = Attempt(self._recorder, draft, number, len(sent), reservation)
         if retain is not None and self._keeper is not None:
             organisation, until = governed.principal.organisation, now_us + retain.days * DAY_US
@@ -390,15 +399,13 @@ class Pipeline:
         return self._commitments.commit(governed.principal.organisation, entry_id, field, data)
 
     def _upstream_failed(self, attempt: Attempt, exchange: Exchange | None, error: UpstreamError) -> UpstreamFailed:
-        """The detail (addresses, certificates) is for our log; the caller is told in which phase it broke."""
-        code = f"upstream_{error.phase}"
-        attempt.settle(Ended.UPSTREAM_FAILED, error=code, hold=True)
+        """The detail (addresses, certificates) is for our log; the caller is told what `upstream_fault` says."""
+        failure = upstream_fault(error)
+        attempt.settle(Ended.UPSTREAM_FAILED, error=failure.code, hold=True)
         log.warning("request %s: attempt %d: %s", attempt.request_id, attempt.number, error)
         if isinstance(error, UpstreamClosed) and exchange is not None and exchange.reused and attempt.status is None:
-            return StalePooledConnection(_BROKE[error.phase], code=code)
-        if isinstance(error, UpstreamTimeout):
-            return UpstreamTimedOut("the deployment did not answer in time", code="upstream_timeout")
-        return UpstreamFailed(_BROKE[error.phase], code=code)
+            return StalePooledConnection(failure.message, code=failure.code, remedy=failure.remedy)
+        return failure
 
     # -- 10: the answer
 
@@ -409,25 +416,27 @@ class Pipeline:
         if exchange is None:
             raise AssertionError("an answer without an exchange")
         if head.status == 200:
+            streams = _media_type(head) == _EVENT_STREAM
+            asked = governed.asked.stream
+            if streams != asked and (streams or governed.call.operation.streams):
+                # A client that asked for a stream finds no event in another answer, and takes it for a complete one.
+                exchange.abort()
+                attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
+                unasked = "streamed although it was not asked to" if streams else "did not stream as it was asked to"
+                raise upstream_invalid(unasked)
             headers = self._answer_headers(governed, route, head)
-            if governed.asked.stream and _media_type(head) == b"text/event-stream":
-                await self._relay(governed, attempt, route, headers, responder)
-            else:
-                await self._whole(governed, attempt, route, headers, responder)
+            answer = self._relay if streams else self._whole
+            await answer(governed, attempt, route, headers, responder)
             return head.status
         if head.status in _CALLERS_TO_FIX:
             await self._pass_error(governed, attempt, route, head, responder)
             return head.status
         if head.status in _NOT_SERVED:
-            raise await self._not_served(governed, attempt, exchange)
+            raise await self._not_served(governed, attempt, head, exchange)
         exchange.abort()
-        code = f"upstream_status_{head.status}"
-        attempt.settle(Ended.UPSTREAM_REFUSED, error=code, hold=True)
-        if head.status in (401, 403):
-            reason = "refused our credentials; the operator of this gateway must mend them"
-        else:
-            reason = f"answered with status {head.status}"
-        raise UpstreamFailed(f"the deployment {reason}", code=code)
+        answered = UpstreamAnswered(head.status)
+        attempt.settle(Ended.UPSTREAM_REFUSED, error=answered.code, hold=True)
+        raise answered
 
     async def _relay(
         self, governed: Governed, attempt: Attempt, route: Route, headers: list[Header], responder: Responder
@@ -448,7 +457,7 @@ class Pipeline:
             watch = self._keys.watch(governed.principal, relay.revoke)
         except SekishoError as error:
             attempt.settle(Ended.REVOKED, error="key_revoked")
-            raise Unauthenticated(error.message, remedy=error.remedy) from None
+            raise Unauthenticated(error.message, remedy=error.remedy, code="key_revoked") from None
         if attempt.halt is not None:
             raise _halted(attempt, attempt.halt)
         governed.passage.end = relay.halt
@@ -477,7 +486,10 @@ class Pipeline:
         )
         if whole is None:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
-            raise UpstreamFailed("the deployment's answer is not a JSON object", code="upstream_invalid")
+            raise upstream_invalid("answered with what is not a JSON object")
+        if whole.reports_error:
+            attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_error_answer", usage=whole.usage, hold=True)
+            raise UpstreamFailed("the deployment reported an error with status 200", code="upstream_error_answer")
         await self._settle_whole(governed, attempt, whole, answer)
         if attempt.keeping is not None:
             attempt.keeping.add(answer)
@@ -493,8 +505,9 @@ class Pipeline:
             raise AssertionError("an answer without an exchange")
         if head.status == 429 and self._has_alternative(governed, attempt, route):
             exchange.abort()
-            attempt.settle(Ended.UPSTREAM_REFUSED, error="upstream_status_429", hold=True)
-            raise UpstreamFailed("the deployment is at its limit", code="upstream_status_429")
+            code = upstream_status_code(head.status)
+            attempt.settle(Ended.UPSTREAM_REFUSED, error=code, hold=True)
+            raise UpstreamFailed("the deployment is at its limit", code=code)
         answer = await exchange.read(ERROR_BYTES_MAX)
         read = read_error(answer)
         body = governed.call.surface.error_body(UpstreamRefused(head.status)) if read is None else read.body
@@ -510,13 +523,15 @@ class Pipeline:
         left = _names(governed.choice) - governed.failed - {route.deployment} - self._stopped(governed)
         return bool(left) and attempt.number < ATTEMPTS_MAX
 
-    async def _not_served(self, governed: Governed, attempt: Attempt, exchange: Exchange) -> NotServed:
+    async def _not_served(
+        self, governed: Governed, attempt: Attempt, head: ResponseHead, exchange: Exchange
+    ) -> NotServed:
         read = read_error(await exchange.read(ERROR_BYTES_MAX))
-        attempt.settle(Ended.UPSTREAM_REFUSED, error=f"upstream_status_{attempt.status}", hold=True)
+        attempt.settle(Ended.UPSTREAM_REFUSED, error=upstream_status_code(head.status), hold=True)
         said = "" if read is None else f": {read.message[:_SAID_MAX]}"
         return NotServed(
             f"the deployment does not serve {governed.call.operation.name}, or does not know its model "
-            f"(it answered {attempt.status}{said})",
+            f"(it answered {head.status}{said})",
             remedy="Choose a model that does, or ask the operator of this gateway",
         )
 
@@ -568,18 +583,3 @@ def _passes(name: bytes) -> bool:
 
 def _media_type(head: ResponseHead) -> bytes:
     return head.headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
-
-
-def _ledger_full(error: LedgerFull) -> Unavailable:
-    return Unavailable(
-        f"the ledger can't record, so nothing was sent: {error.message}",
-        code="ledger_full",
-        remedy="The operator must free disk space; the gateway recovers by itself",
-        retry_after_s=_RETRY_AFTER_S,
-    )
-
-
-def _entry_too_large(error: EntryTooLarge) -> NotPermitted:
-    return NotPermitted(
-        f"the decision does not fit an entry, so nothing was sent: {error.message}", code="entry_too_large"
-    )

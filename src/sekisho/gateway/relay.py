@@ -16,13 +16,23 @@ from sekisho.gateway.attempt import Attempt
 from sekisho.gateway.dialects.answers import Usage, read_usage
 from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import Ended
-from sekisho.gateway.errors import GatewayError, Stopped, Unauthenticated, UpstreamFailed
+from sekisho.gateway.errors import (
+    GatewayError,
+    Stopped,
+    UpstreamFailed,
+    gateway_failed,
+    key_revoked,
+    upstream_fault,
+    upstream_invalid,
+)
 from sekisho.gateway.halts import Halt
+from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import Header, Responder
 from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
 
 _DONE: Final = b"[DONE]"
+_ERROR_EVENT: Final = "upstream_error_event"
 _SURPLUS_BYTES_MAX: Final = 64 * 1024  # what may follow [DONE] while the upstream ends its answer
 
 log = logging.getLogger(__name__)
@@ -74,7 +84,7 @@ class StreamRelay:
             return
         try:
             self._take(self._splitter.feed(chunk))
-        except GatewayError as error:
+        except UpstreamFailed as error:
             self._break(error)
             self._exchange.abort()
 
@@ -83,22 +93,27 @@ class StreamRelay:
             return
         try:
             self._take(self._splitter.end())
-        except GatewayError as error:
+        except UpstreamFailed as error:
             self._break(error)
         if not self._closed:
             self._break(UpstreamFailed("the answer ended before it was complete", code="upstream_incomplete"))
 
     def failed(self, error: Exception) -> None:
-        if not self._closed:
-            log.warning("request %s: attempt %d: %s", self._attempt.request_id, self._attempt.number, error)
-            self._break(UpstreamFailed("the deployment's answer broke off"))
+        if self._closed:
+            return
+        if not isinstance(error, UpstreamError):
+            log.error("request %s: a fault of the gateway", self._attempt.request_id, exc_info=error)
+            self._break(gateway_failed())
+            return
+        log.warning("request %s: attempt %d: %s", self._attempt.request_id, self._attempt.number, error)
+        self._break(upstream_fault(error))
 
     # -- from our side
 
     def revoke(self, _principal_id: str) -> None:
         """The caller's key was revoked: end the stream at once."""
         if not self._closed:
-            self._break(Unauthenticated("the API key was revoked", code="key_revoked"), Ended.REVOKED)
+            self._break(key_revoked(), Ended.REVOKED)
             self._exchange.abort()
 
     def halt(self, halt: Halt) -> None:
@@ -130,10 +145,14 @@ class StreamRelay:
                 if ready:
                     self._give(b"".join(ready))  # what came before the garbage is good
                 raise
+            if reports_error and not (self._given or ready):
+                raise UpstreamFailed("the deployment reported an error instead of an answer", code=_ERROR_EVENT)
             ready.append(event)
             if reports_error:
                 # An upstream that reports an error and then says [DONE] must not look complete.
-                self._give_last(b"".join(ready), Ended.UPSTREAM_FAILED, "upstream_error_event")
+                self._metrics.faults[_ERROR_EVENT] += 1
+                log.info("request %s: its stream ends with %s", self._attempt.request_id, _ERROR_EVENT)
+                self._give_last(b"".join(ready), Ended.UPSTREAM_FAILED, _ERROR_EVENT)
                 self._exchange.abort()
                 return
             self._metrics.stream_events += 1
@@ -145,9 +164,9 @@ class StreamRelay:
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
-            raise UpstreamFailed("an event of the answer is not JSON", code="upstream_invalid") from None
+            raise upstream_invalid("streamed an event that is not JSON") from None
         if type(event) is not dict:
-            raise UpstreamFailed("an event of the answer is not a JSON object", code="upstream_invalid")
+            raise upstream_invalid("streamed an event that is not a JSON object")
         if event.get("error"):
             return True
         usage = event.get("usage")
@@ -175,11 +194,14 @@ class StreamRelay:
         self._give_last(last, Ended.COMPLETE, None)
 
     def _break(self, error: GatewayError, ended: Ended = Ended.UPSTREAM_FAILED) -> None:
+        """End without `[DONE]`: an error event, or `error` itself where the caller has nothing yet."""
         if not self._given:
             self._closed = True
             self._settle(ended, error.code, hold=isinstance(error, (UpstreamFailed, Stopped)))  # another may follow
             self._complete(error)
             return
+        self._metrics.faults[error.code or "internal"] += 1
+        log.info("request %s: its stream ends with %s: %s", self._attempt.request_id, error.code, error.message)
         self._give_last(b"data: " + self._error_body(error) + b"\n\n", ended, error.code)
 
     def _give_last(self, last: bytes, ended: Ended, error: str | None) -> None:

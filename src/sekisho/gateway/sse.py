@@ -65,7 +65,9 @@ class EventSplitter:
         # The last byte may be the CR of a CRLF that is still on its way: look at it again.
         self._scanned = max(self._line_start, len(data) - 1)
         if len(data) > self._event_bytes_max:
-            raise UpstreamFailed(f"an event of the answer is larger than {self._event_bytes_max} bytes")
+            raise UpstreamFailed(
+                f"an event of the answer is larger than {self._event_bytes_max} bytes", code="upstream_too_large"
+            )
         return events
 
 
@@ -78,9 +80,12 @@ def _find_line_end(data: bytearray, start: int) -> tuple[int, int] | None:
 
 
 def event_data(event: bytes) -> bytes | None:
-    """The event's data (its `data:` lines joined by LF), or None if it has none (a comment, a ping)."""
+    """The event's data (its `data:` lines joined by LF), or None if it has none: a comment, a ping, an empty one.
+
+    An event with empty data is not dispatched (WHATWG HTML, section 9.2.6).
+    """
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
-        return event[6:-2]  # what engines send: one line, LF
+        return event[6:-2] or None  # what engines send: one line, LF
     lines = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     values = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
-    return b"\n".join(values) if values else None
+    return b"\n".join(values) or None

@@ -15,6 +15,7 @@ from sekisho.gateway.errors import (
     MethodNotAllowed,
     NotFound,
     Unauthenticated,
+    gateway_failed,
     model_not_found,
 )
 from sekisho.gateway.http1.interfaces import Header, InboundRequest, Responder
@@ -89,8 +90,7 @@ class Surface:
             self._answer_error(request_id, request, responder, error)
         except Exception:
             log.exception("request %s: a fault of the gateway", request_id)
-            message = "the gateway failed; its log tells more under this request's id"
-            self._answer_error(request_id, request, responder, GatewayError(message, code="internal"))
+            self._answer_error(request_id, request, responder, gateway_failed())
 
     def _endpoint(self, request: InboundRequest) -> Endpoint:
         methods = self._methods(request.path)
@@ -123,7 +123,7 @@ class Surface:
         self, request_id: str, request: InboundRequest, responder: Responder, error: GatewayError
     ) -> None:
         self._metrics.statuses[error.status] += 1
-        self._metrics.faults[error.code or "none"] += 1
+        self._metrics.faults[error.code or "internal"] += 1
         # What a 4xx says may quote the caller's own words, which must not get into a log: its code tells enough.
         said = error.message if error.status >= 500 else ""
         log.info("request %s: %d %s %s", request_id, error.status, error.code, said)

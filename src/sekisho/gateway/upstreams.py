@@ -121,6 +121,7 @@ def upstream_of(deployment: Deployment, root: Path, proxy: Proxy | None = None) 
         connect_timeout_s=deployment.connect_timeout_ms / 1000,
         first_byte_timeout_s=deployment.first_byte_timeout_ms / 1000,
         idle_timeout_s=deployment.idle_timeout_ms / 1000,
+        total_timeout_s=deployment.total_timeout_ms / 1000,
         proxy=proxy,
         identity=identity_of(deployment),
     )

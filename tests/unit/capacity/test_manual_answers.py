@@ -28,6 +28,8 @@ QUESTIONS = [
     ("What does 413 mean?", "14-errors"),
     ("Are you a language model?", "15-the-model-manual"),
     ("How do I run my own GGUF file?", "16-local-engines"),
+    ("How do I stop a provider in an emergency?", "17-operating"),
+    ("What is wrong with my installation? Is there a doctor?", "17-operating"),
     ("Sekishoとは何ですか", "01-what-is-sekisho"),
     ("initの使い方は？", "02-first-steps"),
     ("OpenAI SDKの接続方法は？", "03-pointing-an-sdk"),
@@ -43,6 +45,8 @@ QUESTIONS = [
     ("バックアップは何を取ればいい？", "12-files"),
     ("ポリシーはどこに置きますか", "13-policies"),
     ("自前のモデルを動かすには", "16-local-engines"),
+    ("事業者を緊急停止するには", "17-operating"),
+    ("監視モードとは何ですか", "17-operating"),
     ("あなたは言語モデルですか", "15-the-model-manual"),
 ]
 

@@ -58,7 +58,7 @@ class World:
         self.panel = Panel("ready", (), 1_000_000, ())
         self.titles = (PolicyTitle("r.one", "Title <one>", "題名", "forbid", "r.cedar"),)
         self.ports = Ports(
-            status=lambda: Status("<b>origin</b>", 7, "2" * 64, "http://127.0.0.1:8400", "in force", 0),
+            status=lambda: Status("<b>origin</b>", 7, "2" * 64, "http://127.0.0.1:8400", "in force", 0, "0.1.0"),
             panel=lambda: self.panel,
             log=log,
             receipts=self.receipts,

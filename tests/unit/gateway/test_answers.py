@@ -22,9 +22,23 @@ def test_usage_is_taken_only_where_it_is_counts() -> None:
         assert read_usage(nonsense) is None
     assert read_answer(b"<html>", chat_text_bytes) is None
     assert read_answer(b"[]", chat_text_bytes) is None
-    assert read_answer(b"{}", chat_text_bytes) == (None, 0)
+    assert read_answer(b"{}", chat_text_bytes) == (None, 0, False)
     answer = b'{"choices":[{"message":{"role":"assistant","content":"abcd"}}]}'
-    assert read_answer(answer, chat_text_bytes) == (None, 4)
+    assert read_answer(answer, chat_text_bytes) == (None, 4, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"error": {"message": "x"}}, True),
+        ({"error": "x", "choices": []}, True),
+        ({"error": None, "choices": [{}]}, False),
+        ({"error": {"message": "content filter"}, "choices": [{}]}, False),
+        ({"error": {"message": "one of them is empty"}, "data": [{}]}, False),
+    ],
+)
+def test_an_answer_that_is_only_an_error_is_known_for_one(answer, expected) -> None:
+    assert read_answer(orjson.dumps(answer), no_text_bytes).reports_error is expected
 
 
 def test_text_is_counted_wherever_it_stands() -> None:

@@ -209,7 +209,8 @@ LIMITS = {
 async def test_an_upstreams_limits_and_timings_reach_the_caller_and_its_other_headers_stay(status: int) -> None:
     world = World()
     private = {b"set-cookie": b"x", b"x-request-id": b"theirs", b"server": b"nginx", b"openai-organization": b"o"}
-    world.script("a", Script(status, b'{"error":{"message":"slow"}}', headers=LIMITS | private))
+    body = ANSWER if status == 200 else b'{"error":{"message":"slow"}}'
+    world.script("a", Script(status, body, headers=LIMITS | private))
     assert await world.chat() == status
     headers = world.responder.headers
     assert {name: headers[name] for name in LIMITS} == LIMITS
@@ -442,7 +443,7 @@ async def test_a_break_in_mid_stream_is_said_in_the_callers_dialect(call: Call) 
     world.script("a", stream(event("a"), UpstreamClosed("cut", phase="body")))
     await world.ask(call, stream=True)
     error = orjson.loads(world.responder.body.removeprefix(event("a")).removeprefix(b"data: "))["error"]
-    assert error["code"] == {"openai": "upstream_failed", "azure": "BadGateway"}[call.surface.name]
+    assert error["code"] == {"openai": "upstream_body", "azure": "BadGateway"}[call.surface.name]
     assert b"[DONE]" not in world.responder.body
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from gateway_fakes import in_force
 from sekisho.gateway import worker
-from sekisho.gateway.errors import Unavailable
+from sekisho.gateway.errors import OrganisationStopped, Unavailable
+from sekisho.gateway.halts import Halts
 from sekisho.gateway.worker import Follower, serve
-from sekisho.identity.interfaces import KeyChanges
+from sekisho.identity.interfaces import KeyChanges, Stop
 from sekisho.kernel.errors import SekishoError
 
 
@@ -126,6 +127,23 @@ async def test_nothing_that_goes_wrong_ends_the_following(parts, follower, monke
     assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+class StoppedRegister:
+    """A register with one stop in it; read once, it has no changes more."""
+
+    def changes_since(self, sequence):
+        stops = () if sequence else (Stop("organisation", "o", "", 1, None, 7),)
+        return KeyChanges(7, (), stops)
+
+
+async def test_stops_are_known_before_the_first_request(parts):
+    halts = Halts()
+    follower = Follower(StoppedRegister(), Keyring(), parts[1], parts[2], halts)
+    await follower.start()
+    with pytest.raises(OrganisationStopped):
+        halts.require_organisation("o")
+    assert halts.stops_set == 1
 
 
 class Server:

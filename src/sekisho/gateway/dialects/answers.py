@@ -21,6 +21,7 @@ class WholeAnswer(NamedTuple):
 
     usage: Usage | None
     text_bytes: int
+    reports_error: bool = False  # and nothing else: some servers do so with status 200
 
 
 def read_answer(answer: bytes, text_bytes: Callable[[dict[str, Any]], int]) -> WholeAnswer | None:
@@ -29,7 +30,8 @@ def read_answer(answer: bytes, text_bytes: Callable[[dict[str, Any]], int]) -> W
     if document is None:
         return None
     usage = read_usage(document.get("usage"))
-    return WholeAnswer(usage, 0 if usage is not None else text_bytes(document))
+    reports_error = bool(document.get("error")) and not (document.get("choices") or document.get("data"))
+    return WholeAnswer(usage, 0 if usage is not None else text_bytes(document), reports_error)
 
 
 def _json_object(answer: bytes) -> dict[str, Any] | None:

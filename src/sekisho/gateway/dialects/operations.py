@@ -37,12 +37,14 @@ class Operation(NamedTuple):
 
     `completion_tokens_max` checks what is the operation's own in a body and returns that bound; raises BadRequest.
     `text_bytes` counts the text in a streamed chunk or a whole answer that reports no usage.
+    `streams`: whether who asks for a stream must get one.
     """
 
     name: str
     path: str
     completion_tokens_max: Callable[[dict[str, Any]], int | None]
     text_bytes: Callable[[dict[str, Any]], int]
+    streams: bool = True
 
 
 def parse_request(
@@ -185,7 +187,7 @@ def _choices(document: dict[str, Any], name: str) -> int:
 
 CHAT: Final = Operation("chat", "/chat/completions", _chat, chat_text_bytes)
 COMPLETIONS: Final = Operation("completions", "/completions", _completions, completion_text_bytes)
-EMBEDDINGS: Final = Operation("embeddings", "/embeddings", _embeddings, no_text_bytes)
+EMBEDDINGS: Final = Operation("embeddings", "/embeddings", _embeddings, no_text_bytes, streams=False)
 OPERATIONS: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from sekisho.gateway.http1.chunks import ChunkDecoder
 from sekisho.gateway.http1.errors import BodyError, BodyTooLarge, UpstreamClosed, UpstreamInvalid, UpstreamTooLarge
-from sekisho.gateway.http1.heads import CHUNKED, UNTIL_EOF, AnswerHead, parse_answer
+from sekisho.gateway.http1.heads import BARE_LINE_FEED, CHUNKED, UNTIL_EOF, AnswerHead, parse_answer
 
 # RFC 9110 section 15.2 allows any number of interim answers; more than a few are a way to keep us busy.
 INTERIM_MAX: Final = 16
@@ -76,7 +76,8 @@ class AnswerReader:
         if end + 4 > self._head_bytes_max or (end < 0 and len(self._partial) > self._head_bytes_max):
             raise UpstreamTooLarge(f"the answer's head is longer than {self._head_bytes_max} bytes", phase="head")
         if end < 0:
-            if not b"HTTP/1.".startswith(self._partial[:7]):
+            # What can't become a head any more is told at once: nobody waits for the end of a line that never comes.
+            if not b"HTTP/1.".startswith(self._partial[:7]) or BARE_LINE_FEED.search(self._partial, searched):
                 raise UpstreamInvalid("the answer is not HTTP/1.1", phase="head")
             return None
         if self._partial:

@@ -52,7 +52,7 @@ class Host(Protocol):
     def forget(self, connection: "CallerConnection") -> None: ...
     def handle(self, request: InboundRequest, answer: "Answer") -> "asyncio.Task[None]": ...
     def cancel(self, answer: "Answer", task: "asyncio.Task[None]") -> None: ...
-    def refusal(self, status: int, message: str) -> tuple[Sequence[Header], bytes]: ...
+    def refusal(self, status: int, message: str, path: str) -> tuple[Sequence[Header], bytes]: ...
 
 
 class Answer:
@@ -68,6 +68,10 @@ class Answer:
         self._until_close = False
         self.started = False
         self.writable_callback: Callable[[], None] | None = None
+
+    @property
+    def path(self) -> str:
+        return self._head.path
 
     @property
     def over(self) -> bool:
@@ -213,7 +217,7 @@ class CallerConnection(asyncio.Protocol):
         name = transport.get_extra_info("peername") or ("", 0)
         self._peer = Peer(name[0], name[1], tls.getpeercert(True) if tls is not None else None)
         if not self.host.admit(self):
-            self._refuse(503, "every connection is taken", b"retry-after: %d\r\n" % RETRY_AFTER_S)
+            self._refuse(503, "every connection is taken", extra=b"retry-after: %d\r\n" % RETRY_AFTER_S)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is not None:
@@ -325,7 +329,7 @@ class CallerConnection(asyncio.Protocol):
 
     def _time_out(self, message: str) -> None:
         self.host.counters.timeouts += 1
-        self._refuse(408, message)
+        self._refuse(408, message, self._reader.path)
 
     def _write_stalled(self, now: float) -> bool:
         waiting = self._transport.get_write_buffer_size()
@@ -343,7 +347,7 @@ class CallerConnection(asyncio.Protocol):
         try:
             whole = reader.feed(data)
         except RequestRefused as refusal:
-            self._refuse(refusal.status, refusal.message)
+            self._refuse(refusal.status, refusal.message, refusal.path)
             return
         if whole is None:
             self._wait_for_more(before, len(data))
@@ -371,9 +375,9 @@ class CallerConnection(asyncio.Protocol):
             reader.continue_expected = False
             self.give(wire.CONTINUE)
 
-    def _refuse(self, status: int, message: str, extra: bytes = b"") -> None:
+    def _refuse(self, status: int, message: str, path: str = "", *, extra: bytes = b"") -> None:
         self.host.counters.requests_refused += 1
-        headers, body = self.host.refusal(status, message)
+        headers, body = self.host.refusal(status, message, path)
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.give(
             b"%b%bcontent-length: %d\r\n%b%bconnection: close\r\n\r\n%b"

@@ -246,6 +246,8 @@ class UpstreamExchange:
         self._connection = None
         self._body = b""
         if self._waiter is not None and not self._waiter.done():
+            if self.reused and not self._aborted and isinstance(error, UpstreamClosed):
+                self._pool.drop_idle()
             self._waiter.set_exception(error)
         elif self._receiver is not None:
             self._receiver.failed(error)

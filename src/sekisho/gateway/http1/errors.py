@@ -12,8 +12,9 @@ UpstreamError
 │   ├── UpstreamTlsError           the handshake or the certificate
 │   └── UpstreamProxyError         the egress proxy: not reached, or it opened no tunnel (`phase`: "proxy")
 ├── UpstreamClosed          the connection ended before the answer was complete
-├── UpstreamTimeout         silence beyond the bound (`phase`: "head" or "body")
+├── UpstreamTimeout         silence, or the whole exchange, beyond the bound (`phase`: "write", "head" or "body")
 ├── UpstreamInvalid         the answer is not HTTP/1.1 that we accept
+│   └── UpstreamEncoded            a coding of the body that we did not ask for
 └── UpstreamTooLarge        head or body beyond its bound
 """
 
@@ -21,11 +22,12 @@ from sekisho.kernel.errors import SekishoError
 
 
 class RequestRefused(SekishoError):
-    """`status` is 400, 408, 413, 415, 417, 431 or 503."""
+    """`status` is 400, 408, 413, 415, 417, 431 or 503; `path` what was asked for, "" where that is not known."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, path: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.path = path
 
 
 class BodyError(SekishoError):
@@ -70,6 +72,10 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamInvalid(UpstreamError):
+    pass
+
+
+class UpstreamEncoded(UpstreamInvalid):
     pass
 
 

@@ -7,7 +7,7 @@ read differently. What passes it, llhttp and h11 read in the same way: the tests
 import re
 from typing import Final, NamedTuple
 
-from sekisho.gateway.http1.errors import RequestRefused, UpstreamInvalid
+from sekisho.gateway.http1.errors import RequestRefused, UpstreamEncoded, UpstreamInvalid
 from sekisho.gateway.http1.interfaces import ServerLimits
 
 CHUNKED: Final = -1  # stands for a length that is not known beforehand
@@ -23,7 +23,7 @@ _REQUEST: Final = re.compile(_REQUEST_LINE + rb"(?:" + _TOKEN + rb":[\t -~]*+\r\
 _RESPONSE: Final = re.compile(_STATUS_LINE + rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+\r\n")
 _HEADER_LINE: Final = re.compile(rb"\n(" + _TOKEN + rb"):([\t -~\x80-\xff]*+)(?=\r\n)")
 _FIRST_LINE: Final = re.compile(_REQUEST_LINE)
-_BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
+BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
 # RFC 9112 section 3.2: a Host that is not a name or address and a port is refused.
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 # RFC 9110 section 9.1 and RFC 5789. Other tokens are refused: readers differ on what they have never heard of.
@@ -92,16 +92,14 @@ def parse_request(raw: bytes, limits: ServerLimits) -> RequestHead:
     if host is None or _HOST.fullmatch(host) is None:
         _refuse_host(host, http_1_0)
     path, _, query = target.decode("ascii").partition("?")
-    return RequestHead(
-        method,
-        path,
-        query,
-        headers,
-        _request_length(headers, http_1_0, limits.body_bytes_max),
-        not http_1_0 and not (b"connection" in headers and _says_close(headers[b"connection"])),
-        http_1_0,
-        b"expect" in headers and _expects_continue(headers, http_1_0),
-    )
+    try:
+        length = _request_length(headers, http_1_0, limits.body_bytes_max)
+        expects_continue = b"expect" in headers and _expects_continue(headers, http_1_0)
+    except RequestRefused as refusal:
+        refusal.path = path
+        raise
+    keep_alive = not http_1_0 and not (b"connection" in headers and _says_close(headers[b"connection"]))
+    return RequestHead(method, path, query, headers, length, keep_alive, http_1_0, expects_continue)
 
 
 def refuse_early(raw: bytes | bytearray) -> None:
@@ -112,7 +110,7 @@ def refuse_early(raw: bytes | bytearray) -> None:
         return
     if _FIRST_LINE.match(raw) is None:
         raise RequestRefused(400, "a malformed request line; it reads METHOD /path HTTP/1.1")
-    if _BARE_LINE_FEED.search(raw) is not None:
+    if BARE_LINE_FEED.search(raw) is not None:
         raise RequestRefused(400, "a line that does not end in CR LF")
 
 
@@ -197,7 +195,7 @@ def _request_length(headers: dict[bytes, bytes], http_1_0: bool, bytes_max: int)
 def _answer_length(status: int, headers: dict[bytes, bytes], http_1_0: bool, to_head: bool) -> int:
     coding, length = headers.get(b"transfer-encoding"), headers.get(b"content-length")
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
-        raise UpstreamInvalid("the answer has a content-encoding that we did not ask for", phase="head")
+        raise UpstreamEncoded("the answer has a content-encoding that we did not ask for", phase="head")
     if coding is not None and (http_1_0 or length is not None or coding.lower() != b"chunked"):
         raise UpstreamInvalid("the answer has a transfer-encoding that we don't accept", phase="head")
     if length is not None and _LENGTH.fullmatch(length) is None:

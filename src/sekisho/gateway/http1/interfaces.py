@@ -131,6 +131,7 @@ class Endpoint:
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 120.0  # from the end of our writing to the end of the answer's head
     idle_timeout_s: float = 60.0  # between bytes of the answer's body
+    total_timeout_s: float = 3600.0  # from our first byte to the answer's last: who trickles is never idle
     head_bytes_max: int = 64 * 1024
     body_bytes_max: int = 1024 * 1024 * 1024
     proxy: Proxy | None = None

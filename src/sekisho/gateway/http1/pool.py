@@ -80,6 +80,11 @@ class Pool:
             connection.idle_until = 0.0
             self._idle.remove(connection)
 
+    def drop_idle(self) -> None:
+        """One of them had gone stale: those that wait for longer are no better, and each would cost an attempt."""
+        for connection in list(self._idle):
+            connection.cut()
+
     async def connect(self) -> UpstreamConnection:
         """A new one, to an address that was checked or by a tunnel. Raises UpstreamUnreachable and its kinds."""
         endpoint = self.endpoint
@@ -117,8 +122,7 @@ class Pool:
         )
         if self._made_with is None or contexts != self._made_with:
             self._made_with = contexts
-            for connection in list(self._idle):
-                connection.cut()
+            self.drop_idle()
         return self._made_with
 
     async def _connect_to(self, address: Address, contexts: Contexts) -> UpstreamConnection:

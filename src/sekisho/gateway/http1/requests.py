@@ -30,6 +30,11 @@ class RequestReader:
         self.rest = b""
         self.continue_expected = False
 
+    @property
+    def path(self) -> str:
+        """What the request whose body is awaited asks for; "" while that is not known."""
+        return "" if self._head is None else self._head.path
+
     def feed(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """A whole request (head, body), or None if more bytes are needed; raises RequestRefused."""
         if self._head is not None:
@@ -92,7 +97,7 @@ class RequestReader:
         try:
             self._body += chunks.feed(data)
         except BodyTooLarge:
-            raise RequestRefused(413, f"a body of more than {self._limits.body_bytes_max} bytes") from None
+            raise RequestRefused(413, f"a body of more than {self._limits.body_bytes_max} bytes", self.path) from None
         except BodyError as error:
-            raise RequestRefused(400, error.message) from None
+            raise RequestRefused(400, error.message, self.path) from None
         self.rest = chunks.rest

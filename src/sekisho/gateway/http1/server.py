@@ -14,7 +14,7 @@ from sekisho.gateway.http1.interfaces import Handler, Header, InboundRequest, Se
 
 _log = logging.getLogger(__name__)
 
-Refusal = Callable[[int, str], tuple[Sequence[Header], bytes]]
+Refusal = Callable[[int, str, str], tuple[Sequence[Header], bytes]]
 
 BACKLOG: Final = 2048  # connections the kernel holds for us while the loop is busy
 SWEEP_S_MAX: Final = 0.5  # the date header's resolution is a second
@@ -30,8 +30,8 @@ KEEPALIVE_PROBES: Final = 3
 class HttpServer:
     """Serves HTTP/1.1 on one listening socket. See `interfaces` for what a handler may rely on.
 
-    `refusal(status, message)` gives headers and body of answers made before a handler runs (400, 408, 413, 415, 417,
-    431, 503) or in its place (500). `tls` comes from `tls.server_tls_context`.
+    `refusal(status, message, path)` gives headers and body of answers made before a handler runs (400, 408, 413, 415,
+    417, 431, 503) or in its place (500); `path` is "" where it is not known. `tls` comes from `tls.server_tls_context`.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class HttpServer:
         if answer.started:
             answer.abort()
         else:
-            headers, body = self.refusal(500, "the gateway failed; its log says why")
+            headers, body = self.refusal(500, "the gateway failed; its log says why", answer.path)
             answer.respond(500, headers, body)
 
     def _sweep(self) -> None:

@@ -37,6 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_cut_short",
         "_deadline",
+        "_ends_at",
         "_home",
         "_idle_timeout_s",
         "_paused",
@@ -60,6 +61,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._unsent: memoryview | None = None  # what the transport has not been given yet
         self._cut_short = False  # the request was not written to its end
         self._deadline = 0.0  # 0: none
+        self._ends_at = 0.0  # of the exchange as a whole, whatever comes meanwhile; counts while there is a taker
         self._paused = False
         self._write_paused = False
         self.idle_until = 0.0  # in the pool; 0: in use
@@ -76,9 +78,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Write a request; the answer goes to `taker`."""
         self._taker = taker
         self._reader.again(to_head=to_head)
+        now, endpoint = time.monotonic(), self._home.endpoint
+        self._ends_at = now + endpoint.total_timeout_s
         if len(body) <= wire.PIECE_BYTES_MAX:
             self._transport.write(head + body)
-            self._deadline = time.monotonic() + self._home.endpoint.first_byte_timeout_s
+            self._deadline = now + endpoint.first_byte_timeout_s
         else:
             self._transport.write(head)
             self._unsent = memoryview(body)
@@ -122,6 +126,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._deadline and now > self._deadline:
             phase = self.phase
             self._fail(UpstreamTimeout(_TIMEOUTS[phase], phase=phase))
+        elif self._taker is not None and now > self._ends_at:
+            self._fail(UpstreamTimeout("the upstream did not come to an end", phase=self.phase))
         elif self.idle_until and now > self.idle_until:
             self._transport.abort()
 

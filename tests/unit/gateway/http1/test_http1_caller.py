@@ -68,7 +68,7 @@ class Host:
             request, answer = self.pending.pop(0)
             answer.respond(200, [], f"{request.method} {request.path} {request.body.decode()}".encode())
 
-    def refusal(self, status, message):
+    def refusal(self, status, message, _path):
         return [], b"%d" % status
 
 

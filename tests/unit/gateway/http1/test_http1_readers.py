@@ -199,3 +199,9 @@ def test_answers_beyond_their_bounds():
     assert read_answer([b"HTTP/1.1 100 Continue\r\n\r\n" * (INTERIM_MAX + 1)]) == (UpstreamInvalid, "head")
     assert read_answer([b"HTTP/1.1 101 Switching\r\n\r\n"]) == (UpstreamInvalid, "head")
     assert read_answer([b"SSH-2.0-x\r\n"]) == (UpstreamInvalid, "head")
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\n", b"HTTP/1.1 200 OK\r\nX: y\n", b"HTTP/1.1 200 OK\n\n{}"])
+def test_an_answer_with_bare_line_feeds_is_told_at_once_however_it_is_split(data):
+    assert read_answer([data]) == (UpstreamInvalid, "head")
+    assert read_answer([data[n : n + 1] for n in range(len(data))]) == (UpstreamInvalid, "head")

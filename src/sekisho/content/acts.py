@@ -100,12 +100,13 @@ class ContentActs:
     def forget_organisation(self, organisation: str, actor: str) -> int:
         """Destroy an organisation's content key, and all that is kept under it; how many there were."""
         self._tell(actor, {"act": "content.forget", "entries": None, "organisation": organisation})
-        return self._files.forget(organisation)
+        return self._files.forget(organisation, self._clock.now_us())
 
     def end_due(self) -> int:
         """Delete what has reached its end; how many. After a crash some may be told of twice, none is left."""
-        self._files.sweep()
-        due = self._files.due(self._clock.now_us())[:DUE_MAX]
+        now_us = self._clock.now_us()
+        self._files.sweep(now_us)
+        due = self._files.due(now_us)[:DUE_MAX]
         for organisation in sorted({held.organisation for held in due}):
             mine = [held for held in due if held.organisation == organisation]
             for start in range(0, len(mine), ENTRIES_TOLD_MAX):

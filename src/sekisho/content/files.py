@@ -93,7 +93,7 @@ class ContentFiles:
         with contextlib.suppress(OSError):  # not empty: another was kept meanwhile, or is not due
             directory.rmdir()
 
-    def forget(self, organisation: str) -> int:
+    def forget(self, organisation: str, now_us: int) -> int:
         """Destroy an organisation's key and all that is kept under it; how many there were.
 
         Raises OSError, and ContentMissing for what can't be an organisation.
@@ -108,21 +108,30 @@ class ContentFiles:
                 file.flush()
                 os.fsync(file.fileno())
             key.unlink()
+            for left in self._keys.glob(
+                f".{organisation}.key.*.new"
+            ):  # by a crash while the key was made: the same key
+                left.unlink()
             sync_directory(self._keys)
         directory = self._root / organisation
         if directory.exists():
             directory.rename(self._root / f"{_FORGOTTEN}{organisation}-{secrets.token_hex(6)}")
             sync_directory(self._root)
-        self.sweep()
+        self.sweep(now_us)
         return count
 
-    def sweep(self) -> None:
-        """Remove what a forgetting that was interrupted has left."""
+    def sweep(self, now_us: int) -> None:
+        """Remove what crashes have left: of a forgetting, and of writing what has reached its end since."""
         if not self._root.is_dir():
             return
+        today = _day(now_us)
         for entry in self._root.iterdir():
             if entry.name.startswith(_FORGOTTEN):
                 shutil.rmtree(entry)
+            elif _ORGANISATION.fullmatch(entry.name):
+                for day in entry.iterdir():
+                    if _DAY.fullmatch(day.name) and day.name < today:
+                        _sweep_day(day)
 
     # -- inside
 
@@ -187,6 +196,15 @@ def _files_of(organisation: str, day: Path) -> Iterator[_File]:
         if match is not None:
             with contextlib.suppress(FileNotFoundError):
                 yield _File(Held(organisation, match[2], int(match[1]), path.stat().st_size), path)
+
+
+def _sweep_day(day: Path) -> None:
+    """Remove files that were never finished from a day that is over, and the day if nothing else is in it."""
+    for path in day.glob(".*.new"):
+        path.unlink(missing_ok=True)
+    sync_directory(day)
+    with contextlib.suppress(OSError):  # not empty: what is left is due, and told of before it goes
+        day.rmdir()
 
 
 def _read_key(path: Path) -> bytes | None:

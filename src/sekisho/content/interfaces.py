@@ -28,9 +28,20 @@ class Held(NamedTuple):
 
 
 class Keeper(Protocol):
-    def keep(self, content: Content) -> None:
-        """Take it over and return at once; never raises, never waits.
+    """Takes content over from requests. No method raises or waits: the ledger does not depend on what is kept."""
 
-        It is written later or, where that can't be, not at all: the ledger does not depend on it.
-        """
+    def take(self, size: int) -> bool:
+        """Room in memory for so many bytes of content under way, if there is; else what needs it is lost."""
+        ...
+
+    def release(self, size: int) -> None:
+        """Give room back without keeping what it was for."""
+        ...
+
+    def keep(self, content: Content) -> None:
+        """Write it later or, where that can't be, not at all. Its room was taken before and is given back then."""
+        ...
+
+    def lose(self, request: str, reason: str) -> None:
+        """Say that a request's content is not kept; `reason` is a code."""
         ...

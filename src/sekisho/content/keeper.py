@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from sekisho.content.interfaces import Content
 from sekisho.kernel.errors import SekishoError
 
-WAITING_BYTES_MAX: Final = 128 * 1024 * 1024  # of content that waits for the disk; what comes beyond is not kept
+ROOM_BYTES_MAX: Final = 128 * 1024 * 1024  # of a worker's memory, for answers under way and what waits for the disk
 
 log = logging.getLogger(__name__)
 
@@ -21,41 +21,51 @@ class ContentStore(Protocol):
 
 
 class BackgroundKeeper:
-    """A `Keeper`. `lost` is told, from any thread, of each content that could not be kept, and why (a code)."""
+    """A `Keeper`. `lost` is told, from any thread, why content could not be kept: too_large, behind (no room, the disk
+    is too slow), disk (it failed), stopping."""
 
     def __init__(self, store: ContentStore, lost: Callable[[str], None]) -> None:
         self._store = store
         self._lost = lost
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="content")  # it starts with the first content
         self._lock = threading.Lock()
-        self._waiting_bytes = 0
+        self._taken_bytes = 0
+
+    def take(self, size: int) -> bool:
+        with self._lock:
+            if self._taken_bytes + size > ROOM_BYTES_MAX:
+                return False
+            self._taken_bytes += size
+            return True
+
+    def release(self, size: int) -> None:
+        with self._lock:
+            self._taken_bytes -= size
 
     def keep(self, content: Content) -> None:
-        size = len(content.sent) + len(content.answer)
-        with self._lock:
-            is_full = self._waiting_bytes + size > WAITING_BYTES_MAX
-            if not is_full:
-                self._waiting_bytes += size
-        if is_full:
-            log.error("request %s: its content is not kept: the disk is behind", content.request)
-            self._lost("behind")
-            return
         try:
-            self._thread.submit(self._write, content, size)
+            self._thread.submit(self._write, content)
         except RuntimeError:  # closed: a request that ended after the last moment
-            log.error("request %s: its content is not kept: the gateway is stopping", content.request)
-            self._lost("stopping")
+            self.release(_size(content))
+            self.lose(content.request, "stopping")
+
+    def lose(self, request: str, reason: str) -> None:
+        log.error("request %s: its content is not kept: %s", request, reason)
+        self._lost(reason)
 
     def close(self) -> None:
         """Write what waits, then end. Blocking."""
         self._thread.shutdown(wait=True)
 
-    def _write(self, content: Content, size: int) -> None:
+    def _write(self, content: Content) -> None:
         try:
             self._store.write(content)
         except (OSError, SekishoError) as error:
-            log.error("request %s: its content is not kept: %s", content.request, error)
-            self._lost("disk")
+            log.error("request %s: content can't be written: %s", content.request, error)
+            self.lose(content.request, "disk")
         finally:
-            with self._lock:
-                self._waiting_bytes -= size
+            self.release(_size(content))
+
+
+def _size(content: Content) -> int:
+    return len(content.sent) + len(content.answer)

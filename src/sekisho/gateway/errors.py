@@ -320,7 +320,7 @@ CODES: Final = {
     "token_claims_refused": "the token's claims are not those that were declared",
     "key_revoked": "the key was revoked while its request was being served",
     "not_permitted": "the policies permit no deployment to receive this request",
-    "content_not_kept": "it lives in content that a provider keeps (files, batches, stored answers), and none is kept here",
+    "content_not_kept": "it lives in content that a provider keeps (files, batches, stored answers); none is kept here",
     "entry_too_large": "the decision does not fit a ledger entry, so nothing may be sent",
     "model_not_found": "no such model is declared",
     "operation_not_served": "the deployments of the model don't have the operation, or don't know their model",

@@ -90,7 +90,7 @@ def test_forgetting_an_organisation_makes_even_copies_unreadable(files, root):
     files.write(other)
     (path,) = [path for path in (root / "content" / "default").rglob("*") if path.is_file()]
     copy = path.read_bytes()
-    assert files.forget("default") == 1
+    assert files.forget("default", NOW_US) == 1
     assert [held.organisation for held in files.held()] == ["other"]
     files.write(content())  # what is kept later has a new key
     path.parent.mkdir(exist_ok=True)
@@ -105,11 +105,11 @@ def test_a_forgetting_that_was_interrupted_leaves_nothing_readable_and_can_be_fi
     files.write(kept)
     monkeypatch.setattr(type(root), "rename", lambda *_: (_ for _ in ()).throw(OSError("crash")))
     with pytest.raises(OSError, match="crash"):
-        files.forget("default")
+        files.forget("default", NOW_US)
     monkeypatch.undo()
     with pytest.raises(ContentUnreadable, match="destroyed"):
         files.read(kept.entry, NOW_US)
-    assert files.forget("default") == 1
+    assert files.forget("default", NOW_US) == 1
     assert files.held() == []
 
 
@@ -117,8 +117,35 @@ def test_what_was_renamed_aside_is_swept(files, root):
     files.write(content())
     (root / "content" / "default").rename(root / "content" / ".forgotten-default-0123456789ab")
     assert files.held() == []
-    files.sweep()
+    files.sweep(NOW_US)
     assert list((root / "content").iterdir()) == []
+
+
+def test_what_a_crash_left_of_writing_goes_when_its_day_is_over(files, root):
+    kept = content()
+    files.write(kept)
+    (path,) = [path for path in (root / "content").rglob("*") if path.is_file()]
+    left = path.with_name(f".{path.name}.0123456789ab.new")
+    left.write_bytes(path.read_bytes())
+    files.sweep(kept.until)
+    assert left.exists()  # it may be under way just now
+    files.sweep(kept.until + DAY_US)
+    assert not left.exists()
+    assert path.exists()  # it is due, and told of before it goes
+    files.delete(files.find(kept.entry))
+    left.parent.mkdir()
+    left.write_bytes(b"x")
+    files.sweep(kept.until + DAY_US)
+    assert list((root / "content" / "default").iterdir()) == []
+
+
+def test_forgetting_leaves_no_other_name_of_the_key(files, root):
+    """As it is after a crash between the key's two names."""
+    files.write(content())
+    keys = root / "keys" / "content"
+    os.link(keys / "default.key", keys / ".default.key.0123456789ab.new")
+    files.forget("default", NOW_US)
+    assert list(keys.iterdir()) == []
 
 
 def test_a_file_under_another_name_is_not_read(files, root):
@@ -157,7 +184,7 @@ def test_nothing_is_written_outside(files, organisation):
     with pytest.raises(ContentKeyUnusable, match="names no organisation"):
         files.write(content(organisation))
     with pytest.raises(ContentMissing):
-        files.forget(organisation)
+        files.forget(organisation, NOW_US)
 
 
 @pytest.mark.parametrize("entry", ["", "x", "../../keys", "01a20a17-737b-78b0-8e26-14a3746e95ae"])

@@ -27,6 +27,15 @@ def content(size=1):
     return Content("default", "e", "r", 1, b"x" * size, b"")
 
 
+def hand_over(keeper, size=1):
+    """As requests do; whether there was room."""
+    if not keeper.take(size):
+        keeper.lose("r", "behind")
+        return False
+    keeper.keep(content(size))
+    return True
+
+
 @pytest.fixture
 def store():
     return Store()
@@ -46,37 +55,48 @@ def keeper(store, lost):
 
 
 def test_what_is_handed_over_is_written_before_it_closes(keeper, store, lost):
-    keeper.keep(content())
+    hand_over(keeper)
     keeper.close()
     assert store.written == [content()]
     assert lost == []
 
 
 def test_nobody_waits_for_a_slow_disk_and_what_does_not_fit_is_lost(keeper, store, lost, monkeypatch):
-    monkeypatch.setattr(module, "WAITING_BYTES_MAX", 10)
+    monkeypatch.setattr(module, "ROOM_BYTES_MAX", 10)
     store.go.clear()
     for _ in range(3):
-        keeper.keep(content(4))
+        hand_over(keeper, 4)
     assert lost == ["behind"]
     store.go.set()
     keeper.close()
     assert len(store.written) == 2
 
 
+def test_room_is_given_back_when_it_is_written_or_given_up(keeper, monkeypatch):
+    monkeypatch.setattr(module, "ROOM_BYTES_MAX", 10)
+    assert keeper.take(10)
+    assert not keeper.take(1)
+    keeper.release(10)
+    assert hand_over(keeper, 10)
+    keeper.close()
+    assert keeper._taken_bytes == 0
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device")])
 def test_a_disk_that_fails_loses_that_content_alone(keeper, store, lost, error):
     store.error = error
-    keeper.keep(content())
-    keeper.keep(content())
+    hand_over(keeper)
+    hand_over(keeper)
     keeper.close()
     assert lost == ["disk", "disk"]
-    assert keeper._waiting_bytes == 0
+    assert keeper._taken_bytes == 0
 
 
 def test_after_it_closed_content_is_lost_and_said(keeper, lost):
     keeper.close()
-    keeper.keep(content())
+    hand_over(keeper)
     assert lost == ["stopping"]
+    assert keeper._taken_bytes == 0
 
 
 def test_no_thread_is_started_before_anything_is_kept(keeper):

@@ -13,13 +13,36 @@ from sekisho.kernel.clock import SystemClock
 from sekisho.policy.interfaces import Retention
 
 ANSWER = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
+CONTENT = Content("default", "e", "r", 1, b"x", b"")
 EVENT_STREAM = {b"content-type": b"text/event-stream"}
 EVENT = b"data: " + orjson.dumps({"choices": [{"delta": {"content": "x"}}]}) + b"\n\n"
 DONE = b"data: [DONE]\n\n"
 
 
 class Kept(list):
-    keep = list.append
+    """A Keeper that keeps in memory."""
+
+    room = 1 << 40
+
+    def __init__(self):
+        self.taken = 0
+        self.lost = []
+
+    def take(self, size):
+        if self.taken + size > self.room:
+            return False
+        self.taken += size
+        return True
+
+    def release(self, size):
+        self.taken -= size
+
+    def keep(self, content):
+        self.release(len(content.sent) + len(content.answer))
+        self.append(content)
+
+    def lose(self, request, reason):
+        self.lost.append(reason)
 
 
 MONTH = Retention(30, (0,))
@@ -113,16 +136,33 @@ async def test_nothing_is_kept_of_what_did_not_leave():
     assert world.kept == []
 
 
-def test_what_is_too_large_is_not_kept_at_all(caplog):
+def test_what_is_too_large_is_not_kept_at_all():
     kept = Kept()
-    whole = Keeping(kept, Content("default", "e", "r", 1, b"x", b""))
+    whole = Keeping(kept, CONTENT)
     whole.add(bytes(CONTENT_BYTES_MAX - 1))
     whole.done(written=True)
     whole.done(written=True)
     assert len(kept) == 1
-    too_large = Keeping(kept, Content("default", "e", "r", 1, b"x", b""))
+    too_large = Keeping(kept, CONTENT)
     too_large.add(bytes(CONTENT_BYTES_MAX))
     too_large.add(b"x")
     too_large.done(written=True)
-    assert len(kept) == 1
-    assert "larger than" in caplog.text
+    assert (len(kept), kept.lost, kept.taken) == (1, ["too_large"], 0)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_what_finds_no_room_is_not_kept_at_all(room):
+    kept = Kept()
+    kept.room = room
+    keeping = Keeping(kept, CONTENT)
+    keeping.add(b"y")
+    keeping.add(b"z")
+    keeping.done(written=True)
+    assert (kept, kept.lost, kept.taken) == ([], ["behind"], 0)
+
+
+def test_what_was_not_sent_gives_its_room_back():
+    kept = Kept()
+    keeping = Keeping(kept, CONTENT)
+    keeping.done(written=False)
+    assert (kept, kept.lost, kept.taken) == ([], [], 0)

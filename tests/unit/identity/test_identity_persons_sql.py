@@ -20,6 +20,7 @@ from sekisho.identity.errors import (
     StopNotSet,
 )
 from sekisho.identity.persons_sql import Rules, SqlPersons
+from sekisho.identity.register_look import look_at_register
 from sekisho.identity.sql import SqlIdentity
 
 NOTHING = Rules((), "5" * 64, ORIGIN)
@@ -191,6 +192,15 @@ def test_an_approval_holds_for_its_time_in_the_register_too(register, persons):
     demand = persons.demand(WANTED, [approved("s-002", "s-003")], LIFTING)
     with register.transaction(writes=True) as connection, pytest.raises(ApprovalExpired, match="over"):
         demand.meet(connection, NOW_US + HOUR_US)
+
+
+def test_a_look_from_outside_sees_who_can_sign(register, persons, tmp_path):
+    persons.retire("s-004", None, "operator")
+    assert look_at_register(tmp_path / "state.sqlite").persons == {"s-001", "s-002", "s-003"}
+
+
+def test_a_look_at_a_register_without_persons_sees_none(register, tmp_path):
+    assert look_at_register(tmp_path / "state.sqlite").persons == frozenset()
 
 
 def test_tables_of_a_newer_program_are_refused(register, persons, tmp_path):

@@ -4,14 +4,18 @@ import json
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
 from journeys.installation import ENVIRONMENT, Installation, sekisho, until
 from journeys.published_log import require_log_holds
 from sekisho.catalog.interfaces import ApprovalRule
+from sekisho.content.files import ContentFiles
+from sekisho.content.interfaces import Content
 from sekisho.identity.approvals import Wanted, approval_of_record, require_approval
 from sekisho.identity.interfaces import PersonKey
+from sekisho.kernel.ids import IdSource
 
 PEOPLE = ("s-001", "s-002", "s-003")
 RULES = """
@@ -19,6 +23,11 @@ RULES = """
 act = "stop.lift"
 approvers = ["s-001", "s-002", "s-003"]
 needed = 2
+
+[[rules]]
+act = "content.forget"
+approvers = ["s-002"]
+needed = 1
 
 [[rules]]
 act = "person.enrol"
@@ -142,6 +151,22 @@ def test_a_person_is_enrolled_by_the_approval_of_others_only(home, governed, tmp
     assert other_key.returncode == 1
     assert "for another act" in other_key.stderr
     sekisho(*words[:4], tmp_path / "x.pub", *words[5:], "--approval", tmp_path / "enrol")
+
+
+def test_kept_content_is_deleted_early_by_the_approval_of_another_only(home, governed, tmp_path):
+    now_us = time.time_ns() // 1000
+    entry = IdSource().new(now_us)
+    files = ContentFiles(governed.root / "content", governed.root / "keys" / "content")
+    files.write(Content("default", entry, entry, now_us + 10**12, b"asked", b"answered"))
+    words = ("content", "forget", entry, "--dir", governed.root)
+    refused = sekisho(*words, check=False)
+    assert refused.returncode == 1
+    assert f"approvals ask content.forget entry={entry} organisation=default" in refused.stderr
+    assert [held.entry for held in files.held()] == [entry]
+    ask(governed, home, tmp_path / "forget", "content.forget", f"entry={entry}", "organisation=default")
+    approve(home, "s-002", tmp_path / "forget")
+    sekisho(*words, "--approval", tmp_path / "forget")
+    assert files.held() == []
 
 
 def test_two_persons_lift_a_stop_by_file_and_the_log_tells(home, governed, tmp_path):

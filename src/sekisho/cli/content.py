@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_directory, installation, rfc3339
+from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_approval, add_directory, installation, rfc3339
 from sekisho.content.interfaces import FIELDS, READER_ROLE
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import UsageError
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forget.add_argument("--organisation", metavar="NAME", help="all of it, and its key: copies become unreadable too")
     forget.add_argument("--dir", dest="dir_option", type=Path, metavar="DIR", help="the installation (default: .)")
     forget.set_defaults(directory=None)
+    add_approval(forget)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             for entry, at, reader, reason in acts.reasons():
                 print(f"{rfc3339(at)}  {entry}  {reader}  {reason}")
         else:
-            _forget(arguments, acts)
+            _forget(arguments, acts, register)
     return EXIT_DONE
 
 
@@ -127,13 +128,25 @@ def _reader(arguments: argparse.Namespace, register: "SqlIdentity") -> "Reader":
     return Reader(principal.id, principal.organisation, principal.roles)
 
 
-def _forget(arguments: argparse.Namespace, acts: "ContentActs") -> None:
+def _forget(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlIdentity") -> None:
+    from sekisho.app.approvals import demand_of
+    from sekisho.identity.acts import CONTENT_FORGET, EVERYTHING
+
     if (arguments.id is None) == (arguments.organisation is None):
         raise UsageError("say what to forget", remedy="Give an ID, or --organisation NAME for all of it")
+    organisation = arguments.organisation or acts.organisation_of(arguments.id)
+    demand = demand_of(
+        DataDirectory(installation(arguments)),
+        register,
+        SystemClock(),
+        CONTENT_FORGET,
+        {"entry": arguments.id or EVERYTHING, "organisation": organisation},
+        arguments.approval,
+    )
     if arguments.id is not None:
-        acts.forget_entry(arguments.id, ACTOR)
+        acts.forget_entry(arguments.id, ACTOR, demand)
         print(f"What was kept under {arguments.id} is deleted.")
         return
-    count = acts.forget_organisation(arguments.organisation, ACTOR)
-    print(f"The content key of {arguments.organisation} is destroyed and {count} kept contents are deleted.")
+    count = acts.forget_organisation(organisation, ACTOR, demand)
+    print(f"The content key of {organisation} is destroyed and {count} kept contents are deleted.")
     print("Destroy copies of the key in your backups of keys/ as well.", file=sys.stderr)

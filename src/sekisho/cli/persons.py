@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_directory, installation, rfc3339
+from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_approval, add_directory, installation, rfc3339
 from sekisho.cli.person_keys import add_passphrase_file, passphrase
 from sekisho.identity.approval_files import read_approvals, read_key_file, write_key_files
 from sekisho.identity.persons import new_private_key, read_public_key
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     enrol.add_argument("person", metavar="ID", help="names nobody: it stands in declarations and in the ledger")
     enrol.add_argument("--key", required=True, type=Path, metavar="FILE.pub", help="the public key")
     enrol.add_argument("--name", default="", help="for people on this machine; erasable, and never in the ledger")
-    enrol.add_argument("--approval", action="append", type=Path, default=[], metavar="FILE", help="where demanded")
+    add_approval(enrol)
     add_directory(enrol)
     listing = acts.add_parser("list", help="every key, retired ones too", description="Show every key.")
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")

@@ -7,7 +7,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.cli.keys import ACTOR, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, STATE_FILE, add_directory, installation, rfc3339
+from sekisho.cli.keys import (
+    ACTOR,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    STATE_FILE,
+    add_approval,
+    add_directory,
+    installation,
+    rfc3339,
+)
 from sekisho.identity.errors import StopRequestInvalid
 from sekisho.identity.interfaces import STOP_KINDS
 from sekisho.kernel.clock import SystemClock
@@ -40,14 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lift = acts.add_parser("lift", help="lift a stop", description="Lift a stop; running gateways follow at once.")
     lift.add_argument("kind", choices=STOP_KINDS)
     lift.add_argument("name", metavar="NAME")
-    lift.add_argument(
-        "--approval",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="where declarations/approvals.toml demands it; repeat for copies that different persons signed",
-    )
+    add_approval(lift)
     add_directory(lift)
 
 
@@ -86,18 +89,13 @@ def _stop(arguments: argparse.Namespace, directory: Path) -> None:
 
 
 def _lift(arguments: argparse.Namespace, directory: Path) -> None:
-    from sekisho.app.approvals import rules_in_force  # lifting can wait for these; stopping doesn't load them
+    from sekisho.app.approvals import demand_of  # lifting can wait for this; stopping doesn't load it
     from sekisho.identity.acts import STOP_LIFT
-    from sekisho.identity.approval_files import read_approvals
-    from sekisho.identity.approvals import Wanted
-    from sekisho.identity.persons_sql import SqlPersons
 
     kind, name = arguments.kind, arguments.name
-    rules = rules_in_force(DataDirectory(directory))
-    wanted = Wanted(STOP_LIFT, {"kind": kind, "name": name}, rules.origin)
-    approvals = read_approvals(arguments.approval)
     with closing(_open(directory)) as register:
-        demand = SqlPersons(register, SystemClock()).demand(wanted, approvals, rules)
+        parameters = {"kind": kind, "name": name}
+        demand = demand_of(DataDirectory(directory), register, SystemClock(), STOP_LIFT, parameters, arguments.approval)
         register.lift_stop(kind, name, ACTOR, demand)
     print(f"The {kind} {name} may be used again; running gateways follow within a second.")
 

@@ -16,11 +16,13 @@ import sqlalchemy as sa
 from sekisho.content.errors import ReadRefused
 from sekisho.content.files import ContentFiles
 from sekisho.content.interfaces import READER_ROLE, Content
+from sekisho.identity.interfaces import Demanded
 from sekisho.kernel import canonical
 from sekisho.kernel.clock import Clock
 
 ACCESS_KIND: Final = "access"
 CHANGE_KIND: Final = "change"
+FORGET: Final = "content.forget"
 REASON_LENGTH_MAX: Final = 500
 ENTRIES_TOLD_MAX: Final = 500  # ids in one entry of the ledger, which holds 65,535 bytes
 DUE_MAX: Final = 10_000  # deleted in one go; the next follows
@@ -91,15 +93,19 @@ class ContentActs:
             self._register.tell(connection, now_us, reader.id, canonical.encode(body), ACCESS_KIND)
         return content
 
-    def forget_entry(self, entry: str, actor: str) -> None:
-        """Delete what is kept under an entry's id. Raises ContentMissing."""
+    def organisation_of(self, entry: str) -> str:
+        """Whose content is kept under an entry's id. Raises ContentMissing."""
+        return self._files.find(entry).organisation
+
+    def forget_entry(self, entry: str, actor: str, demand: Demanded) -> None:
+        """Delete what is kept under an entry's id. Raises ContentMissing, and what `demand` raises."""
         held = self._files.find(entry)
-        self._tell(actor, {"act": "content.forget", "entries": [entry], "organisation": held.organisation})
+        self._tell(actor, {"act": FORGET, "entry": entry, "organisation": held.organisation}, demand)
         self._files.delete(held)
 
-    def forget_organisation(self, organisation: str, actor: str) -> int:
+    def forget_organisation(self, organisation: str, actor: str, demand: Demanded) -> int:
         """Destroy an organisation's content key, and all that is kept under it; how many there were."""
-        self._tell(actor, {"act": "content.forget", "entries": None, "organisation": organisation})
+        self._tell(actor, {"act": FORGET, "entry": None, "organisation": organisation}, demand)
         return self._files.forget(organisation, self._clock.now_us())
 
     def end_due(self) -> int:
@@ -127,6 +133,9 @@ class ContentActs:
                 for row in connection.execute(sa.select(*columns).order_by(_READS.c.at))
             ]
 
-    def _tell(self, actor: str, body: dict[str, object]) -> None:
+    def _tell(self, actor: str, body: dict[str, object], demand: Demanded | None = None) -> None:
         with self._register.transaction(writes=True) as connection:
-            self._register.tell(connection, self._clock.now_us(), actor, canonical.encode(body), CHANGE_KIND)
+            now_us = self._clock.now_us()
+            approval = None if demand is None else demand.meet(connection, now_us)
+            told = body if approval is None else {**body, "approval": approval}
+            self._register.tell(connection, now_us, actor, canonical.encode(told), CHANGE_KIND)

@@ -17,15 +17,18 @@ from sekisho.identity.errors import ApprovalMalformed
 from sekisho.identity.interfaces import STOP_KINDS
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
-from sekisho.kernel.ids import is_uuid7
+from sekisho.kernel.ids import UUID7, is_uuid7
 
 ENGLISH: Final = "en"
 JAPANESE: Final = "ja"
+CONTENT_FORGET: Final = "content.forget"
 PERSON_ENROL: Final = "person.enrol"
 STOP_LIFT: Final = "stop.lift"
 
+EVERYTHING: Final = "everything"  # in the place of an entry's id
 NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 KEY: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)  # an Ed25519 public key
+_DECLARED: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)  # what names a declaration
 _ORIGIN: Final = re.compile(r"[a-z0-9.-]{1,200}(?:/[a-z0-9._-]{1,64}){0,4}", re.ASCII)
 _FIELDS: Final = frozenset({"act", "asked_at", "asked_by", "id", "origin", "parameters", "valid_until"})
 _TIME_MAX: Final = 253_402_300_800_000_000  # µs; the year 10000, which no calendar of ours can write
@@ -41,13 +44,18 @@ class ActKind(NamedTuple):
 
 
 KINDS: Final[Mapping[str, ActKind]] = {
+    CONTENT_FORGET: ActKind(
+        {"entry": re.compile(f"{UUID7.pattern}|{EVERYTHING}", re.ASCII), "organisation": _DECLARED},
+        "Delete, for good, what is kept of requests of {organisation}: {entry}.",
+        "{organisation} のリクエストについて保存した内容を、元に戻せない形で削除します。対象: {entry}",
+    ),
     PERSON_ENROL: ActKind(
         {"key": KEY, "person": NAME},
         "Enrol the key {key} as the key of the person {person}: what it signs counts as theirs.",
         "鍵 {key} を、{person} さんの鍵として登録します。以後、この鍵の署名は本人の署名と見なされます。",
     ),
     STOP_LIFT: ActKind(
-        {"kind": re.compile("|".join(STOP_KINDS)), "name": re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)},
+        {"kind": re.compile("|".join(STOP_KINDS)), "name": _DECLARED},
         "Lift the emergency stop of the {kind} {name}: requests may be sent again.",
         "{kind} {name} の緊急停止を解除します。リクエストの送信が再び可能になります。",
     ),

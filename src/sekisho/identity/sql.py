@@ -9,7 +9,7 @@ import os
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -22,7 +22,7 @@ from sekisho.identity.errors import (
     RegisterUnsupported,
     StopNotSet,
 )
-from sekisho.identity.interfaces import ApiKey, KeyChanges, OutboxEntry, Principal, Stop
+from sekisho.identity.interfaces import ApiKey, Demanded, KeyChanges, OutboxEntry, Principal, Stop
 from sekisho.kernel import canonical
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.files import sync_directory
@@ -75,17 +75,6 @@ _OUTBOX: Final = sa.Table(
     sa.Column("actor", sa.String(64), nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
-
-
-class Demanded(Protocol):
-    """What must be there for an act, such as an approval (`persons_sql.Demand`)."""
-
-    def meet(self, connection: sa.Connection, now_us: int) -> dict[str, Any] | None:
-        """Look at it and use it up, in the act's own transaction; what the act's entry tells of it, if anything.
-
-        Raises what stands in the way; then the act is not done.
-        """
-        ...
 
 
 class SqlIdentity:
@@ -224,7 +213,7 @@ class SqlIdentity:
             if known is not None:
                 connection.execute(sa.delete(_STOPS).where(_STOPS.c.kind == kind, _STOPS.c.name == name))
             connection.execute(sa.insert(_STOPS).values(stop._asdict()))
-            self._tell(connection, sequence, now_us, actor, stops.set_body(kind, name))
+            self._tell(connection, sequence, now_us, actor, stops.told("stop.set", kind, name))
         return stop
 
     def lift_stop(self, kind: str, name: str, actor: str, demand: Demanded) -> Stop:
@@ -240,7 +229,7 @@ class SqlIdentity:
             sequence = self._next_sequence(connection)
             lifted = sa.update(_STOPS).where(_STOPS.c.kind == kind, _STOPS.c.name == name)
             connection.execute(lifted.values(lifted_at=now_us, sequence=sequence))
-            self._tell(connection, sequence, now_us, actor, stops.lifted_body(kind, name, approval))
+            self._tell(connection, sequence, now_us, actor, stops.told("stop.lift", kind, name, approval))
         return known._replace(lifted_at=now_us, sequence=sequence)
 
     def list_stops(self) -> tuple[Stop, ...]:

@@ -10,7 +10,7 @@ from sekisho.content.acts import ENTRIES_TOLD_MAX, REASON_LENGTH_MAX, ContentAct
 from sekisho.content.errors import ContentMissing, ReadRefused
 from sekisho.content.files import ContentFiles
 from sekisho.content.interfaces import READER_ROLE, Content
-from sekisho.identity.errors import RegisterUnavailable
+from sekisho.identity.errors import ApprovalMissing, RegisterUnavailable
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.ids import IdSource
 
@@ -153,14 +153,41 @@ def test_what_one_entry_tells_is_bounded(world, monkeypatch):
     assert ENTRIES_TOLD_MAX * 40 < 60_000
 
 
+class Demand:
+    """What an act needs: an approval's record, nothing (None), or what stands in the way."""
+
+    def __init__(self, result=None):
+        self.result = result
+
+    def meet(self, connection, now_us):
+        assert now_us == NOW_US
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
 def test_forgetting_is_told_of(world):
     one, _, other = world.kept(), world.kept(), world.kept("other")
-    world.acts.forget_entry(one.entry, "operator")
-    assert world.acts.forget_organisation("default", "operator") == 1
+    assert world.acts.organisation_of(one.entry) == "default"
+    world.acts.forget_entry(one.entry, "operator", Demand())
+    assert world.acts.forget_organisation("default", "operator", Demand({"needed": 1})) == 1
     assert [held.entry for held in world.files.held()] == [other.entry]
     assert world.told("change") == [
-        {"act": "content.forget", "entries": [one.entry], "organisation": "default"},
-        {"act": "content.forget", "entries": None, "organisation": "default"},
+        {"act": "content.forget", "entry": one.entry, "organisation": "default"},
+        {"act": "content.forget", "approval": {"needed": 1}, "entry": None, "organisation": "default"},
     ]
     with pytest.raises(ContentMissing):
-        world.acts.forget_entry(one.entry, "operator")
+        world.acts.forget_entry(one.entry, "operator", Demand())
+
+
+def test_without_the_approval_that_is_demanded_nothing_is_forgotten(world):
+    content = world.kept()
+    missing = Demand(ApprovalMissing("needs the approval of others"))
+    for forget in (
+        lambda: world.acts.forget_entry(content.entry, "operator", missing),
+        lambda: world.acts.forget_organisation("default", "operator", missing),
+    ):
+        with pytest.raises(ApprovalMissing):
+            forget()
+    assert world.files.read(content.entry, NOW_US) == content
+    assert world.told() == []

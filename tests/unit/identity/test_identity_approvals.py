@@ -337,7 +337,11 @@ def test_every_act_that_can_need_approval_has_words():
 @pytest.mark.parametrize("language", [ENGLISH, JAPANESE])
 @pytest.mark.parametrize(
     "act",
-    [an_act(), an_act(act="person.enrol", parameters={"key": "ab" * 32, "person": "s-009"})],
+    [
+        an_act(),
+        an_act(act="person.enrol", parameters={"key": "ab" * 32, "person": "s-009"}),
+        an_act(act="content.forget", parameters={"entry": "everything", "organisation": "claims"}),
+    ],
     ids=lambda act: act.act,
 )
 def test_the_words_say_everything_that_is_signed(act, language):

@@ -175,6 +175,14 @@ class DataDirectory:
         return self.root / "keys" / "organisations"
 
     @property
+    def content(self) -> Path:
+        return self.root / "content"
+
+    @property
+    def content_keys(self) -> Path:
+        return self.root / "keys" / "content"
+
+    @property
     def issuer_keys(self) -> Path:
         return self.root / "issuers"
 

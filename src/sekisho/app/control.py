@@ -24,6 +24,8 @@ from sekisho.app.reload import Record, Reloader
 from sekisho.app.witnessing import Witnessing
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
+from sekisho.content.acts import DUE_MAX, ContentActs
+from sekisho.content.files import ContentFiles
 from sekisho.identity.interfaces import Outbox
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.canonical import encode
@@ -36,6 +38,9 @@ from sekisho.settings import DataDirectory, Settings
 
 _RELAY_INTERVAL_S: Final = 0.25
 _RELAY_BATCH: Final = 256
+_CONTENT_INTERVAL_S: Final = (
+    5.0  # nobody may read past the end, whenever it is deleted; a look costs a directory or two
+)
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +97,14 @@ async def _run(
     relaying = asyncio.create_task(_relay_outbox(register, writer))
     reloading = asyncio.create_task(reloader.run())
     watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
+    ending = asyncio.create_task(_end_content(directory, register, clock))
     await witnessing.start(listeners.witness)
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (waiting, relaying, reloading, watching):
+    for task in (waiting, relaying, reloading, watching, ending):
         task.cancel()
-    await asyncio.gather(waiting, relaying, reloading, watching, return_exceptions=True)
+    await asyncio.gather(waiting, relaying, reloading, watching, ending, return_exceptions=True)
     await witnessing.stop()
     server.should_exit = True
     await serving
@@ -119,6 +125,21 @@ def _recorder(writer: EntryWriter, clock: SystemClock, ids: IdSource) -> Record:
         await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
 
     return record
+
+
+async def _end_content(directory: DataDirectory, register: SqlIdentity, clock: SystemClock) -> None:
+    """Until cancelled: delete content that has reached its end. Whatever fails is tried again."""
+    acts = ContentActs(ContentFiles(directory.content, directory.content_keys), register, clock)
+    while True:
+        ended = 0
+        try:
+            ended = await asyncio.to_thread(acts.end_due)
+        except (OSError, SekishoError) as error:
+            log.error("content that has reached its end could not be deleted: %s", error)
+        if ended:
+            log.info("deleted %d kept contents that have reached their end", ended)
+        if ended < DUE_MAX:
+            await asyncio.sleep(_CONTENT_INTERVAL_S)
 
 
 async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:

@@ -17,6 +17,8 @@ from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import mistakes_on_disk
 from sekisho.catalog.credentials import Credentials
+from sekisho.content.files import ContentFiles
+from sekisho.content.keeper import BackgroundKeeper
 from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.errors import TransportRefused, Unavailable
 from sekisho.gateway.halts import Halts
@@ -103,6 +105,12 @@ async def run_gateway(
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
     recorder = Recorder(writer, clock, ids, metrics)
+    loop = asyncio.get_running_loop()
+
+    def content_lost(reason: str) -> None:
+        loop.call_soon_threadsafe(metrics.content_lost.update, (reason,))
+
+    content_keeper = BackgroundKeeper(ContentFiles(directory.content, directory.content_keys), content_lost)
     pipeline = Pipeline(
         keys=callers,
         in_force=follower.in_force,
@@ -113,6 +121,7 @@ async def run_gateway(
         in_flight_max=settings.gateway.in_flight_max,
         explain=_explain,
         halts=halts,
+        keeper=content_keeper,
     )
     receipts = LogReceipts(directory, organisation_keys, clock)
 
@@ -166,6 +175,7 @@ async def run_gateway(
         await key_sets.close()
         pipeline.close()
         await client.close()
+        await asyncio.to_thread(content_keeper.close)
         await writer.close()
         receipts.close()
         register.close()

@@ -47,6 +47,9 @@ DEPLOYMENT_TYPES: Final = (
     "openai-compatible",
 )
 
+# Acts that a rule may demand approval for: each is held to it where it is done.
+APPROVABLE_ACTS: Final = ("content.forget", "person.enrol", "stop.lift")
+
 # RFC 7518 section 3.1 and RFC 8037, asymmetric only: whoever can check a token must not be able to make one.
 TOKEN_ALGORITHMS: Final = (
     "ES256",
@@ -309,6 +312,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connect_timeout_ms: int = 5_000
     first_byte_timeout_ms: int = 120_000
     idle_timeout_ms: int = 60_000
+    stores_by_default: bool = False  # it keeps chat completions unless it is told `store: false`
     total_timeout_ms: int = 3_600_000
     sign_in: SignIn | None = None
     egress_proxy: EgressProxy | None = None
@@ -335,6 +339,18 @@ class LogOfOthers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: tuple[str, ...]
 
 
+class ApprovalRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who must approve an act before it is done: `needed` of `approvers` (persons' ids), whoever asks not counted.
+
+    An approval may be valid for at most `valid_hours`.
+    """
+
+    act: str
+    approvers: tuple[str, ...]
+    needed: int
+    valid_hours: int = 24
+
+
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All declarations, checked, each tuple sorted by name."""
 
@@ -346,6 +362,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deployments: tuple[Deployment, ...]
     witnesses: tuple[Witness, ...] = ()
     logs: tuple[LogOfOthers, ...] = ()
+    approvals: tuple[ApprovalRule, ...] = ()
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

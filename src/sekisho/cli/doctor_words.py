@@ -119,6 +119,18 @@ WORDS: Final[Mapping[str, Words]] = {
         "When it may be used again: sekisho stop lift {kind} {name}",
         "再開するとき: sekisho stop lift {kind} {name}",
     ),
+    "declared.approval_short": Words(
+        "{act} needs {needed} approvals, and of those who are enrolled at most {can} can give one",
+        "{act} には承認が {needed} 件必要ですが、登録済みの人から得られるのは最大 {can} 件です",
+        "Enrol more of its approvers, or change declarations/approvals.toml; whoever asks does not count",
+        "承認者を登録するか、declarations/approvals.toml を見直してください。申請者は数えません",
+    ),
+    "declared.approval_open": Words(
+        "acts need approval, and enrolling a person does not",
+        "承認の必要な行為がありますが、人の登録には承認が要りません",
+        "Add a rule for person.enrol, or whoever has this directory can enrol a key of their own as another's",
+        "person.enrol の規則を加えてください。ないと、このディレクトリを扱える人が他人の鍵として登録できます",
+    ),
     "declared.stops_more": Words(
         "{count} more stops are set", "緊急停止がほかに {count} 件", "sekisho stop list", "sekisho stop list"
     ),

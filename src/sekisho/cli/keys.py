@@ -210,6 +210,18 @@ def add_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", dest="dir_option", type=Path, metavar="DIR", help="the same, as an option")
 
 
+def add_approval(parser: argparse.ArgumentParser) -> None:
+    """Let a command be brought the approval of its act."""
+    parser.add_argument(
+        "--approval",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="where declarations/approvals.toml demands it; repeat for copies that different persons signed",
+    )
+
+
 def installation(arguments: argparse.Namespace) -> Path:
     """The installation meant; raises UsageError if two are named or there is none."""
     positional, option = arguments.directory, arguments.dir_option

@@ -47,8 +47,12 @@ COMMANDS: Final = (
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
-    Command("witness", "To check it from outside", "cosign others' logs, and have one's own cosigned"),
+    Command("persons", "To govern it", "enrol the persons who may approve, by their keys"),
+    Command("approve", "To govern it", "read an act in words, and sign it with your key"),
+    Command("approvals", "To govern it", "ask for an approval, show one, check it"),
+    Command("content", "To govern it", "read or forget what a policy has let be kept"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
+    Command("witness", "To check it from outside", "cosign others' logs, and have one's own cosigned"),
     Command("audit", "To check it from outside", "audit a log in four depths: a directory, a mirror, a site"),
 )
 

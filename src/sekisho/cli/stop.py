@@ -7,12 +7,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.cli.keys import ACTOR, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, STATE_FILE, add_directory, installation, rfc3339
+from sekisho.cli.keys import (
+    ACTOR,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    STATE_FILE,
+    add_approval,
+    add_directory,
+    installation,
+    rfc3339,
+)
 from sekisho.identity.errors import StopRequestInvalid
 from sekisho.identity.interfaces import STOP_KINDS
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.words import alternatives
+from sekisho.settings import DataDirectory
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded only when a register is opened
     from sekisho.identity.sql import SqlIdentity
@@ -39,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lift = acts.add_parser("lift", help="lift a stop", description="Lift a stop; running gateways follow at once.")
     lift.add_argument("kind", choices=STOP_KINDS)
     lift.add_argument("name", metavar="NAME")
+    add_approval(lift)
     add_directory(lift)
 
 
@@ -49,9 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.act == "list":
             _list(arguments, directory)
         elif arguments.act == "lift":
-            with closing(_open(directory)) as register:
-                register.lift_stop(arguments.kind, arguments.name, ACTOR)
-            print(f"The {arguments.kind} {arguments.name} may be used again; running gateways follow within a second.")
+            _lift(arguments, directory)
         else:
             _stop(arguments, directory)
     except SekishoError as error:
@@ -76,6 +86,18 @@ def _stop(arguments: argparse.Namespace, directory: Path) -> None:
         f"The {kind} {name} is stopped since {rfc3339(stop.set_at)}; running gateways follow within a second.\n"
         f"To lift it: sekisho stop lift {kind} {name} --dir {directory}"
     )
+
+
+def _lift(arguments: argparse.Namespace, directory: Path) -> None:
+    from sekisho.app.approvals import demand_of  # lifting can wait for this; stopping doesn't load it
+    from sekisho.identity.acts import STOP_LIFT
+
+    kind, name = arguments.kind, arguments.name
+    with closing(_open(directory)) as register:
+        parameters = {"kind": kind, "name": name}
+        demand = demand_of(DataDirectory(directory), register, SystemClock(), STOP_LIFT, parameters, arguments.approval)
+        register.lift_stop(kind, name, ACTOR, demand)
+    print(f"The {kind} {name} may be used again; running gateways follow within a second.")
 
 
 def _list(arguments: argparse.Namespace, directory: Path) -> None:

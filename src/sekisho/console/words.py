@@ -175,6 +175,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "It would be refused: what policy permits is stopped ({where}).",
         "拒否されます。許可される送信先（{where}）は停止中です。",
     ),
+    "kept": (
+        "What is sent to {where} and answered is kept for {days} days ({policies}).",
+        "{where} に送信した内容と応答を {days} 日間保存します（{policies}）。",
+    ),
     "would_send": ("It would be sent, {how}, to {where}.", "{how}、{where} に送信されます。"),
     "would_send_one_of": ("It would be sent, {how}, to one of {where}.", "{how}、{where} のいずれかに送信されます。"),
     "would_deny": ("It would be denied. Nothing would leave.", "拒否されます。何も送信されません。"),

@@ -4,6 +4,7 @@ from sekisho.gateway.dialects.answers import Usage, estimate_tokens
 from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
 from sekisho.gateway.halts import Halt
 from sekisho.gateway.http1.interfaces import Exchange
+from sekisho.gateway.keeping import Keeping
 from sekisho.gateway.metrics import Metrics
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.ids import IdSource
@@ -41,6 +42,7 @@ class Attempt:
         "exchange",
         "first_byte_us",
         "halt",
+        "keeping",
         "number",
         "outcome_id",
         "request_id",
@@ -66,6 +68,7 @@ class Attempt:
         self.first_byte_us: int | None = None
         self.status: int | None = None
         self.halt: Halt | None = None  # why it was ended from outside
+        self.keeping: Keeping | None = None  # where a policy lets content be kept
 
     @property
     def metrics(self) -> Metrics:

@@ -3,7 +3,7 @@
 decision body: {attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
   chosen: {action, deployment} | null, completion_tokens_max, engine, input,
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
-  received: commitment, schema, sent: commitment | null}
+  received: commitment, retain: {days, reasons} where content may be kept, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
   peer: {address, certificate_sha256, port, via: "egress_proxy" (only if the peer is one)} | null,
   status: HTTP status | null, timings_us: {first_byte, total},
@@ -22,7 +22,7 @@ from sekisho.gateway.dialects.answers import Usage
 from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
-from sekisho.policy.interfaces import Decider, Decision
+from sekisho.policy.interfaces import Decider, Decision, Retention
 
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
@@ -57,6 +57,7 @@ class DecisionRecord(NamedTuple):
     sent: Commitment | None
     monitored: bool = False
     caller_request: str | None = None  # so that another Sekisho's ledger, which called us, can be held against ours
+    retain: Retention | None = None
 
 
 class OutcomeRecord(NamedTuple):
@@ -85,6 +86,7 @@ class DecisionEncoder:
     def encode(self, decision: Decision, record: DecisionRecord) -> bytes:
         route = record.route
         of_caller = {} if record.caller_request is None else {"caller_request": record.caller_request}
+        retain = record.retain
         return orjson.dumps(
             {
                 "attempt": record.attempt,
@@ -96,16 +98,18 @@ class DecisionEncoder:
                 "input": orjson.Fragment(decision.input_bytes),
                 "monitored": record.monitored,
                 "operation": record.operation,
-                "policies": self._named(decision),
+                "policies": self._named(decision, retain),
                 "received": record.received,
+                **({} if retain is None else {"retain": {"days": retain.days, "reasons": retain.reasons}}),
                 "schema": self._schema,
                 "sent": record.sent,
             }
         )
 
-    def _named(self, decision: Decision) -> orjson.Fragment:
+    def _named(self, decision: Decision, retain: Retention | None) -> orjson.Fragment:
         """The ids of the policies that reasons point to, so that a receipt reads without its snapshot."""
-        indexes = tuple(sorted({index for verdict in decision.verdicts for index in verdict.reasons}))
+        found = {index for verdict in decision.verdicts for index in verdict.reasons}
+        indexes = tuple(sorted(found if retain is None else found.union(retain.reasons)))
         fragment = self._policies.get(indexes)
         if fragment is None:
             fragment = orjson.Fragment(encode({str(index): self._ids[index] for index in indexes}))

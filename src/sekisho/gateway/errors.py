@@ -4,6 +4,7 @@ GatewayError
 ├── BadRequest              400  the request can't be read or says something impossible
 ├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
+├── ContentNotKept          403  it would have to keep content for the caller, which it does not
 ├── OrganisationStopped     403  the operator has stopped the caller's organisation
 ├── OrganisationForgotten   403  the caller's organisation has no commitment key any more
 ├── NotFound                404  an unknown model, path or receipt
@@ -105,6 +106,12 @@ class NotPermitted(GatewayError):
 
 def entry_too_large(reason: str) -> NotPermitted:
     return NotPermitted(f"the decision does not fit an entry, so nothing was sent: {reason}", code="entry_too_large")
+
+
+class ContentNotKept(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "content_not_kept"
 
 
 class OrganisationStopped(GatewayError):
@@ -327,6 +334,7 @@ CODES: Final = {
     "token_claims_refused": "the token's claims are not those that were declared",
     "key_revoked": "the key was revoked while its request was being served",
     "not_permitted": "the policies permit no deployment to receive this request",
+    "content_not_kept": "it lives in content that a provider keeps (files, batches, stored answers); none is kept here",
     "entry_too_large": "the decision does not fit a ledger entry, so nothing may be sent",
     "model_not_found": "no such model is declared",
     "operation_not_served": "the deployments of the model don't have the operation, or don't know their model",

@@ -16,6 +16,10 @@ METRICS: Final = {
         "counter",
         "Tokens asked for at token endpoints: fetched, refused, unreachable, unreadable (our own files), fault.",
     ),
+    "sekisho_content_lost_total": (
+        "counter",
+        "Content that policy lets be kept and that was not: too_large, behind (no room), disk (it failed), stopping.",
+    ),
     "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
     "sekisho_requests_in_flight": ("gauge", "Requests being served."),
     "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
@@ -46,6 +50,7 @@ class Metrics:
         self.faults: Counter[str] = Counter()
         self.authentications: Counter[str] = Counter()
         self.token_fetches: Counter[str] = Counter()
+        self.content_lost: Counter[str] = Counter()
         self.denied = 0
         self.monitored = 0
         self.stream_events = 0
@@ -64,6 +69,9 @@ class Metrics:
             lines, "sekisho_authentications_total", ((f'kind="{kind}"', n) for kind, n in self.authentications.items())
         )
         _add(lines, "sekisho_token_fetches_total", ((f'result="{kind}"', n) for kind, n in self.token_fetches.items()))
+        _add(
+            lines, "sekisho_content_lost_total", ((f'reason="{reason}"', n) for reason, n in self.content_lost.items())
+        )
         _add(lines, "sekisho_stream_events_total", [("", self.stream_events)])
         _add(lines, "sekisho_requests_in_flight", [("", self.in_flight)])
         for name, value in gauges.items():

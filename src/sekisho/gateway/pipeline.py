@@ -12,11 +12,12 @@ from collections.abc import Callable
 from typing import Final
 
 from sekisho.catalog.interfaces import ANYWHERE
+from sekisho.content.interfaces import Content, Keeper
 from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
 from sekisho.gateway.authentication import authenticated
 from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
-from sekisho.gateway.dialects.operations import ModelRequest, parse_request, upstream_body
+from sekisho.gateway.dialects.operations import CHAT, ModelRequest, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
 from sekisho.gateway.errors import (
@@ -51,6 +52,7 @@ from sekisho.gateway.http1.interfaces import (
     UpstreamClient,
 )
 from sekisho.gateway.interfaces import InForce, Keys, Upstream
+from sekisho.gateway.keeping import DAY_US, Keeping
 from sekisho.gateway.relay import StreamRelay
 from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import Principal
@@ -58,7 +60,7 @@ from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import is_uuid7
 from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
-from sekisho.policy.interfaces import SEND_RAW, Decision
+from sekisho.policy.interfaces import SEND_RAW, Decision, Retention
 from sekisho.policy.monitor import Monitored
 
 ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
@@ -133,6 +135,7 @@ class Pipeline:
         in_flight_max: int,
         explain: Callable[[InForce, Decision], list[str]],
         halts: Halts | None = None,  # None: nobody can stop anything
+        keeper: Keeper | None = None,  # None: nothing is kept, whatever policy says
     ) -> None:
         self._keys = keys
         self._in_force = in_force
@@ -147,6 +150,7 @@ class Pipeline:
         self._in_flight_max = in_flight_max
         self._explain = explain
         self._halts = halts or Halts()
+        self._keeper = keeper
         self._aside = Aside()
 
     def close(self) -> None:
@@ -292,7 +296,8 @@ class Pipeline:
             if governed.redaction is None:
                 raise AssertionError("permitted redacted, but there is nothing redacted")
             document = governed.redaction.body
-        body = upstream_body(document, deployment.upstream_model)
+        say_store = deployment.stores_by_default and governed.call.operation is CHAT
+        body = upstream_body(document, deployment.upstream_model, say_store=say_store)
         attempt, durable = self._record(governed, number, route, body)
         exchange: Exchange | None = None
 
@@ -344,6 +349,8 @@ class Pipeline:
                 attempt.settle(Ended.UPSTREAM_FAILED if written else Ended.NOT_SENT, error="internal")
             raise
         finally:
+            if attempt.keeping is not None:
+                attempt.keeping.done(written=exchange is not None and exchange.written)
             self._halts.leave(passage)
             self._router.ended(route.deployment)
 
@@ -353,6 +360,7 @@ class Pipeline:
         """Append the decision with room for its outcome; the future completes when it is durable."""
         now_us = self._clock.now_us()
         entry_id = self._ids.new(now_us)
+        retain = self._retention(governed, route)
         record = DecisionRecord(
             governed.call.operation.name,
             number,
@@ -362,6 +370,7 @@ class Pipeline:
             self._commit(governed, entry_id, "sent", sent),
             governed.monitored,
             governed.caller_request,
+            retain,
         )
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
@@ -377,7 +386,20 @@ class Pipeline:
             reservation.release()
             raise (ledger_full if isinstance(error, LedgerFull) else entry_too_large)(error.message) from None
         attempt = governed.attempt = Attempt(self._recorder, draft, number, len(sent), reservation)
+        if retain is not None and self._keeper is not None:
+            organisation, until = governed.principal.organisation, now_us + retain.days * DAY_US
+            content = Content(organisation, entry_id, governed.request_id, until, sent, b"")
+            attempt.keeping = Keeping(self._keeper, content)
         return attempt, durable
+
+    def _retention(self, governed: Governed, route: Route) -> Retention | None:
+        """Whether what is sent, and its answer, may be kept; one look at an attribute where no policy keeps."""
+        decider = governed.in_force.snapshot.decider
+        if not decider.retains or self._keeper is None:
+            return None
+        asked = governed.decision.input
+        labels = asked.labels_raw if route.action == SEND_RAW else asked.labels_redacted
+        return decider.retention(asked, route.deployment, labels)
 
     def _commit(self, governed: Governed, entry_id: str, field: str, data: bytes) -> dict[str, int | str]:
         return self._commitments.commit(governed.principal.organisation, entry_id, field, data)
@@ -475,6 +497,8 @@ class Pipeline:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_error_answer", usage=whole.usage, hold=True)
             raise UpstreamFailed("the deployment reported an error with status 200", code="upstream_error_answer")
         await self._settle_whole(governed, attempt, whole, answer)
+        if attempt.keeping is not None:
+            attempt.keeping.add(answer)
         headers.append((b"content-type", b"application/json"))
         responder.respond(200, headers, answer)
 
@@ -494,6 +518,8 @@ class Pipeline:
         read = read_error(answer)
         body = governed.call.surface.error_body(UpstreamRefused(head.status)) if read is None else read.body
         await self._settle_whole(governed, attempt, WholeAnswer(None, 0), body)
+        if attempt.keeping is not None:
+            attempt.keeping.add(body)
         headers = self._answer_headers(governed, route, head)
         headers.append((b"content-type", b"application/json"))
         responder.respond(head.status, headers, body)

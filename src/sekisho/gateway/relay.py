@@ -60,6 +60,7 @@ class StreamRelay:
             raise AssertionError("a relay without an exchange")
         self._exchange = attempt.exchange
         self._attempt = attempt
+        self._keeping = attempt.keeping
         self._commitment = commitment
         self._headers = headers
         self._count_text = call.operation.text_bytes
@@ -177,6 +178,8 @@ class StreamRelay:
     def _give(self, piece: bytes) -> None:
         self._begin()
         self._commitment.update(piece)
+        if self._keeping is not None:
+            self._keeping.add(piece)
         if not self._responder.write(piece):
             self._exchange.pause()
 
@@ -206,6 +209,8 @@ class StreamRelay:
         self._closed = True
         self._begin()
         self._commitment.update(last)
+        if self._keeping is not None:
+            self._keeping.add(last)
         self._settle(ended, error)
         self._responder.write(last)
         self._responder.end()

@@ -7,8 +7,10 @@ from typing import Final
 
 import orjson
 
+from sekisho.gateway.dialects.operations import CHAT
 from sekisho.gateway.errors import (
     BadRequest,
+    ContentNotKept,
     GatewayError,
     Gone,
     MethodNotAllowed,
@@ -25,6 +27,7 @@ from sekisho.gateway.paths import (
     MODELS_PATHS,
     call_of_deployment,
     calls_by_path,
+    is_of_kept_content,
     model_of,
     require_api_version,
     surface_of,
@@ -69,6 +72,12 @@ class Surface:
         self._gauges = gauges
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             **{path: {"POST": partial(pipeline.serve, call)} for path, call in calls_by_path().items()},
+            # OpenAI lists stored completions where completions are asked for.
+            **{
+                path: {"POST": partial(pipeline.serve, call), "GET": self._not_kept}
+                for path, call in calls_by_path().items()
+                if call.operation is CHAT
+            },
             **{path: {"GET": self._models} for path in MODELS_PATHS},
             "/healthz": {"GET": self._healthz},
             "/readyz": {"GET": self._readyz},
@@ -108,6 +117,8 @@ class Surface:
             return known
         if path.startswith("/receipts/"):
             return {"GET": self._receipt}
+        if is_of_kept_content(path):
+            return dict.fromkeys(("GET", "POST", "DELETE"), self._not_kept)
         call = call_of_deployment(path)
         if call is not None:
             return {"POST": partial(self._pipeline.serve, call)}
@@ -171,6 +182,13 @@ class Surface:
                 remedy="A receipt fetched before still verifies, and the entries stay in the log",
             )
         raise NotFound("your organisation has no receipt with this id", code="receipt_not_found")
+
+    async def _not_kept(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        self._pipeline.authenticate(request)
+        raise ContentNotKept(
+            "this gateway keeps no content for its callers, so there are no files, batches or stored answers",
+            remedy="Send each request whole; `store` leaves as false, so that providers keep none either",
+        )
 
     async def _healthz(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
         responder.respond(200, [_JSON], b'{"status":"ok"}')

@@ -106,7 +106,7 @@ class SnapshotStore:
         return self._assemble(built.digest, parts, now_us)
 
     def catalogue(self, digest: str) -> Catalogue:
-        """What a stored snapshot declares, as it was declared (facts that have ended included); raises as `load`."""
+        """The catalogue of a stored snapshot as it was declared, ended facts included; raises as `load`."""
         return _catalogue(self._part(self._manifest(digest).part(CATALOGUE)))
 
     def policy_titles(self, digest: str) -> tuple[PolicyTitle, ...]:
@@ -192,4 +192,12 @@ def _catalogue(data: bytes) -> Catalogue:
 
 
 def _policy_title(row: Mapping[str, Any]) -> PolicyTitle:
-    return PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"], "enforce" in row)
+    return PolicyTitle(
+        row["id"],
+        row["title"],
+        row["title_ja"],
+        row["effect"],
+        row["file"],
+        "enforce" in row,
+        row.get("retain_days"),
+    )

@@ -18,6 +18,7 @@ from sekisho.app.doctor.findings import OK, PROBLEM, WARNING, bounded, ok, probl
 from sekisho.app.witness import open_witness
 from sekisho.catalog.errors import CredentialError
 from sekisho.catalog.interfaces import (
+    ApprovalRule,
     BasicSignIn,
     Catalogue,
     CredentialReference,
@@ -515,6 +516,31 @@ def test_stops_and_monitor_mode_are_said():
     found = declared.judge_monitoring(catalogue(organisations=[Organisation("o", "O"), watching]), NOW_US)
     assert [(one.code, one.values["organisation"]) for one in found] == [("declared.monitor", "w")]
     assert declared.judge_monitoring(catalogue(organisations=[watching]), NOW_US + 1) == []
+
+
+@pytest.mark.parametrize(
+    ("persons", "needed", "expected"),
+    [
+        ("abc", 2, []),  # one of them asks
+        ("abcx", 3, []),
+        ("abc", 3, [2]),
+        ("ab", 2, [1]),
+        ("abx", 2, []),
+        ("x", 1, [0]),
+        ("", 1, [0]),
+    ],
+)
+def test_a_rule_that_nobody_could_meet_is_a_problem(persons, needed, expected):
+    rules = [ApprovalRule(act=act, approvers=("a", "b", "c"), needed=needed) for act in ("person.enrol", "stop.lift")]
+    found = declared.judge_approvals(rules, frozenset(persons))
+    assert [one.values["can"] for one in found] == expected * 2
+    assert {one.severity for one in found} <= {PROBLEM}
+
+
+def test_rules_that_leave_enrolling_open_are_said():
+    rules = [ApprovalRule(act="stop.lift", approvers=("a",), needed=1)]
+    assert codes(declared.judge_approvals(rules, frozenset("ax"))) == [(WARNING, "declared.approval_open")]
+    assert declared.judge_approvals([], frozenset()) == []
 
 
 def test_facts_that_end_soon_come_in_their_order():

@@ -362,6 +362,7 @@ async def test_the_explain_page_asks_what_was_typed(client, world):
     assert orjson.loads(asked.body) == {"model": "m", "messages": [{"role": "user", "content": "a\nb</textarea>"}]}
     assert (asked.roles, asked.residency) == (("x", "y"), None)
     assert "Because." in page.text
+    assert "kept for 30 days (keep.&lt;all&gt;)" in page.text
     assert "b&lt;/textarea&gt;" in page.text
     refused = await post(client, "/explain", {"text": "x", "model": "no-such"})
     assert "404" in refused.text

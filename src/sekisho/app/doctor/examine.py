@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.console import GatewayState
 from sekisho.app.doctor.clock import Seen, is_synchronised, judge_clock, judge_synchronised
-from sekisho.app.doctor.declared import judge_stops, look_at_declarations
+from sekisho.app.doctor.declared import judge_approvals, judge_stops, look_at_declarations
 from sekisho.app.doctor.disk import look_at_disk, newest_at
 from sekisho.app.doctor.findings import Finding, ok, problem, warning
 from sekisho.app.doctor.keys import judge_register, look_at_keys
@@ -139,7 +139,10 @@ class Doctor:
             stops = [problem("register.unreadable", detail=error.message, remedy=error.remedy)]
         looked = look_at_declarations(self._directory, self._clock.now_us(), control_runs=self._held.control_runs)
         self._catalogue, self._in_force = looked.declared or looked.in_force, looked.in_force
-        return looked.findings + stops
+        approvals: list[Finding] = []
+        if self._in_force is not None and self._register is not None:
+            approvals = judge_approvals(self._in_force.approvals, self._register.persons)
+        return looked.findings + stops + approvals
 
     def _keys(self, settings: Settings) -> list[Finding]:
         # Of what is in force: a new organisation gets its key when it is taken over.

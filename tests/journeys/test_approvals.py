@@ -1,0 +1,223 @@
+"""An act that needs two others: asked for, carried to people without an installation, signed, used once, in the log."""
+
+import json
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from journeys.installation import ENVIRONMENT, Installation, sekisho, until
+from journeys.published_log import require_log_holds
+from sekisho.catalog.interfaces import ApprovalRule
+from sekisho.content.files import ContentFiles
+from sekisho.content.interfaces import Content
+from sekisho.identity.approvals import Wanted, approval_of_record, require_approval
+from sekisho.identity.interfaces import PersonKey
+from sekisho.kernel.ids import IdSource
+
+PEOPLE = ("s-001", "s-002", "s-003")
+RULES = """
+[[rules]]
+act = "stop.lift"
+approvers = ["s-001", "s-002", "s-003"]
+needed = 2
+
+[[rules]]
+act = "content.forget"
+approvers = ["s-002"]
+needed = 1
+
+[[rules]]
+act = "person.enrol"
+approvers = ["s-001", "s-002", "s-003"]
+needed = 1
+"""
+# Of the server's packages none is there: what an approver installs is `pip install sekisho`.
+BARE = """
+import sys
+for name in ("sqlalchemy", "msgspec", "orjson", "cedarpy", "hyperscan", "fastapi", "uvloop"):
+    sys.modules[name] = None
+from sekisho.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def bare(*words, check=True, **kwargs):
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, *map(str, words)],
+        capture_output=True, text=True, timeout=60, env=ENVIRONMENT, stdin=subprocess.DEVNULL, **kwargs,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The persons' own directory: keys and a passphrase."""
+    home = tmp_path_factory.mktemp("persons")
+    (home / "passphrase").write_text("a passphrase of a test\n")
+    for person in (*PEOPLE, "s-004"):
+        bare("persons", "new-key", home / person, "--passphrase-file", home / "passphrase")
+    return home
+
+
+@pytest.fixture(scope="module")
+def governed(tmp_path_factory, home):
+    installation = Installation(tmp_path_factory.mktemp("approvals") / "site")
+    for person in PEOPLE:
+        key = home / f"{person}.pub"
+        sekisho("persons", "enrol", person, "--key", key, "--name", f"Person {person}", "--dir", installation.root)
+    (installation.root / "declarations" / "approvals.toml").write_text(RULES)
+    installation.apply()
+    sekisho("stop", "provider", "local", "--dir", installation.root)
+    return installation
+
+
+def ask(governed, home, out, *words, by="s-001"):
+    secret = ("--key", home / by, "--passphrase-file", home / "passphrase")
+    return sekisho("approvals", "ask", *words, "--by", by, "--out", out, "--dir", governed.root, *secret)
+
+
+def approve(home, person, file, *words, **kwargs):
+    secret = ("--key", home / person, "--passphrase-file", home / "passphrase")
+    return bare("approve", file, "--yes", *secret, *words, **kwargs)
+
+
+def lift(governed, *files, check=True):
+    given = [word for file in files for word in ("--approval", file)]
+    return sekisho("stop", "lift", "provider", "local", "--dir", governed.root, *given, check=check)
+
+
+def test_private_keys_are_private_and_encrypted(home):
+    for person in PEOPLE:
+        assert stat.S_IMODE((home / person).stat().st_mode) == 0o600
+        assert "ENCRYPTED" in (home / person).read_text()
+    again = bare("persons", "new-key", home / "s-001", "--passphrase-file", home / "passphrase", check=False)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+
+
+def test_a_key_that_others_can_read_is_not_used(home, governed, tmp_path):
+    ask(governed, home, tmp_path / "lift", "stop.lift", "kind=provider", "name=local")
+    loose = tmp_path / "loose"
+    loose.write_bytes((home / "s-002").read_bytes())
+    loose.chmod(0o644)
+    words = ("approve", tmp_path / "lift", "--yes", "--key", loose, "--passphrase-file", home / "passphrase")
+    refused = bare(*words, check=False)
+    assert refused.returncode == 1
+    assert "chmod 600" in refused.stderr
+
+
+def test_nobody_signs_without_reading(home, governed, tmp_path):
+    ask(governed, home, tmp_path / "lift", "stop.lift", "kind=provider", "name=local")
+    secret = ("--key", home / "s-002", "--passphrase-file", home / "passphrase")
+    before = (tmp_path / "lift").read_bytes()
+    refused = bare("approve", tmp_path / "lift", *secret, check=False)
+    assert refused.returncode == 2
+    assert "Lift the emergency stop of the provider local" in refused.stdout
+    assert (tmp_path / "lift").read_bytes() == before
+
+
+def test_an_act_is_shown_in_japanese(home, governed, tmp_path):
+    ask(governed, home, tmp_path / "lift", "stop.lift", "kind=provider", "name=local")
+    shown = bare("approvals", "show", tmp_path / "lift", "--language", "ja").stdout
+    assert "事業者 local の緊急停止を解除します" in shown
+    assert "申請者:" in shown
+
+
+def test_a_changed_file_is_refused_everywhere(home, governed, tmp_path):
+    file = tmp_path / "lift"
+    ask(governed, home, file, "stop.lift", "kind=provider", "name=local")
+    file.write_bytes(file.read_bytes().replace(b'"name":"local"', b'"name":"other"'))
+    shown = bare("approvals", "show", file, check=False)
+    checked = sekisho("approvals", "check", file, "--dir", governed.root, check=False)
+    for refused in (approve(home, "s-002", file, check=False), shown, checked, lift(governed, file, check=False)):
+        assert refused.returncode == 1
+        assert "not of these bytes" in refused.stderr
+
+
+def test_a_person_is_enrolled_by_the_approval_of_others_only(home, governed, tmp_path):
+    public = home / "s-004.pub"
+    words = ("persons", "enrol", "s-004", "--key", public, "--dir", governed.root)
+    refused = sekisho(*words, check=False)
+    assert refused.returncode == 1
+    assert "needs the approval of 1 of" in refused.stderr
+    key = bare("persons", "new-key", tmp_path / "x", "--no-passphrase").stdout.partition("The key is ")[2][:64]
+    ask(governed, home, tmp_path / "enrol", "person.enrol", f"key={key}", "person=s-004")
+    approve(home, "s-002", tmp_path / "enrol")
+    other_key = sekisho(*words, "--approval", tmp_path / "enrol", check=False)
+    assert other_key.returncode == 1
+    assert "for another act" in other_key.stderr
+    sekisho(*words[:4], tmp_path / "x.pub", *words[5:], "--approval", tmp_path / "enrol")
+
+
+def test_kept_content_is_deleted_early_by_the_approval_of_another_only(home, governed, tmp_path):
+    now_us = time.time_ns() // 1000
+    entry = IdSource().new(now_us)
+    files = ContentFiles(governed.root / "content", governed.root / "keys" / "content")
+    files.write(Content("default", entry, entry, now_us + 10**12, b"asked", b"answered"))
+    words = ("content", "forget", entry, "--dir", governed.root)
+    refused = sekisho(*words, check=False)
+    assert refused.returncode == 1
+    assert f"approvals ask content.forget entry={entry} organisation=default" in refused.stderr
+    assert [held.entry for held in files.held()] == [entry]
+    ask(governed, home, tmp_path / "forget", "content.forget", f"entry={entry}", "organisation=default")
+    approve(home, "s-002", tmp_path / "forget")
+    sekisho(*words, "--approval", tmp_path / "forget")
+    assert files.held() == []
+
+
+def test_two_persons_lift_a_stop_by_file_and_the_log_tells(home, governed, tmp_path):
+    refused = lift(governed, check=False)
+    assert refused.returncode == 1
+    assert "sekisho approvals ask stop.lift kind=provider name=local" in refused.stderr
+    asked = tmp_path / "lift"
+    ask(governed, home, asked, "stop.lift", "kind=provider", "name=local")
+    approve(home, "s-002", asked, "--out", tmp_path / "second")
+    approve(home, "s-003", asked, "--out", tmp_path / "third")
+    one = sekisho("approvals", "check", tmp_path / "second", "--dir", governed.root, check=False)
+    assert one.returncode == 1
+    assert "1 of the 2" in one.stderr
+    assert lift(governed, tmp_path / "second", check=False).returncode == 1
+    both = (tmp_path / "second", tmp_path / "third")
+    checked = sekisho("approvals", "check", *both, "--dir", governed.root).stdout
+    assert "APPROVED: 2 of 2" in checked
+    assert "s-003 Person s-003" in checked
+    lift(governed, *both)
+    sekisho("stop", "provider", "local", "--dir", governed.root)
+    again = lift(governed, *both, check=False)
+    assert again.returncode == 1
+    assert "used before" in again.stderr
+    require_told(governed)
+
+
+def require_told(governed):
+    """An auditor has the log alone: who was enrolled, and that the lifting was approved by enough of them."""
+    with governed:
+        governed.start()
+        entries = until(lambda: lifted(require_log_holds(governed.root)), 30, "the entry of the lifting")
+    assert "Person" not in json.dumps(entries)
+    persons = {}
+    for entry in entries:
+        body = entry["body"]
+        if body.get("act") == "person.enrol":
+            persons[body["key"]] = PersonKey(body["person"], body["key"], entry["at"], None)
+    (lifting,) = [entry for entry in entries if entry["body"].get("act") == "stop.lift"]
+    body = lifting["body"]
+    wanted = Wanted("stop.lift", {"kind": body["kind"], "name": body["name"]}, origin(governed))
+    rule = ApprovalRule(act="stop.lift", approvers=PEOPLE, needed=2)
+    approval = approval_of_record(body["approval"])
+    found = require_approval(wanted, [approval], [rule], persons.values(), now_us=lifting["at"])
+    assert [persons[one.key].person for one in found.approvals] in (["s-002", "s-003"], ["s-003", "s-002"])
+    assert len(persons) == 4
+
+
+def lifted(entries):
+    return entries if any(entry["body"].get("act") == "stop.lift" for entry in entries) else None
+
+
+def origin(governed):
+    line = next(one for one in (governed.root / "sekisho.toml").read_text().splitlines() if one.startswith("origin"))
+    return json.loads(line.partition("=")[2])

@@ -166,6 +166,7 @@ def _copy_files(directory: DataDirectory, settings: Settings, target: Path) -> l
         directory.site_vkey,
         *(directory.root / one for one in named if one),
     ]
+    wanted += sorted(directory.organisation_keys.glob("*.forgotten"))  # no secrets: so that no key is made again
     in_force = directory.snapshots / "current"
     _copy(in_force, target / in_force.relative_to(directory.root))  # before its parts are listed: they are all there
     for tree in (directory.declarations, directory.snapshots, directory.issuer_keys):

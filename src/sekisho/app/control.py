@@ -38,9 +38,7 @@ from sekisho.settings import DataDirectory, Settings
 
 _RELAY_INTERVAL_S: Final = 0.25
 _RELAY_BATCH: Final = 256
-_CONTENT_INTERVAL_S: Final = (
-    5.0  # nobody may read past the end, whenever it is deleted; a look costs a directory or two
-)
+_CONTENT_INTERVAL_S: Final = 5.0  # nobody may read past the end, whenever it is deleted; a look costs little
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +134,8 @@ async def _end_content(directory: DataDirectory, register: SqlIdentity, clock: S
             ended = await asyncio.to_thread(acts.end_due)
         except (OSError, SekishoError) as error:
             log.error("content that has reached its end could not be deleted: %s", error)
+        except Exception:
+            log.exception("a fault while content that has reached its end was being deleted")  # control goes on
         if ended:
             log.info("deleted %d kept contents that have reached their end", ended)
         if ended < DUE_MAX:

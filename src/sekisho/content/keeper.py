@@ -22,7 +22,7 @@ class ContentStore(Protocol):
 
 class BackgroundKeeper:
     """A `Keeper`. `lost` is told, from any thread, why content could not be kept: too_large, behind (no room, the disk
-    is too slow), disk (it failed), stopping."""
+    is too slow), disk (it failed), stopping, fault (of ours)."""
 
     def __init__(self, store: ContentStore, lost: Callable[[str], None]) -> None:
         self._store = store
@@ -63,6 +63,9 @@ class BackgroundKeeper:
         except (OSError, SekishoError) as error:
             log.error("request %s: content can't be written: %s", content.request, error)
             self.lose(content.request, "disk")
+        except Exception:
+            log.exception("request %s: a fault while its content was being written", content.request)
+            self.lose(content.request, "fault")
         finally:
             self.release(_size(content))
 

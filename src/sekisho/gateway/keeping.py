@@ -39,13 +39,13 @@ class Keeping:
             self._keeper.release(self._taken)
 
     def _take(self, size: int) -> bool:
-        content = self._content
         is_too_large = self._taken + size > CONTENT_BYTES_MAX
-        if content is None or (not is_too_large and self._keeper.take(size)):
+        if not is_too_large and self._keeper.take(size):
             self._taken += size
             return True
-        self._content = None
+        content, self._content = self._content, None
         self._answer.clear()
         self._keeper.release(self._taken)
-        self._keeper.lose(content.request, "too_large" if is_too_large else "behind")
+        if content is not None:
+            self._keeper.lose(content.request, "too_large" if is_too_large else "behind")
         return False

@@ -18,7 +18,7 @@ METRICS: Final = {
     ),
     "sekisho_content_lost_total": (
         "counter",
-        "Content that policy lets be kept and that was not: too_large, behind (no room), disk (it failed), stopping.",
+        "Content that policy lets be kept and that was not: too_large, behind (no room), disk, stopping, fault.",
     ),
     "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
     "sekisho_requests_in_flight": ("gauge", "Requests being served."),

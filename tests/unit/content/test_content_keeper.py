@@ -82,13 +82,15 @@ def test_room_is_given_back_when_it_is_written_or_given_up(keeper, monkeypatch):
     assert keeper._taken_bytes == 0
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device")])
-def test_a_disk_that_fails_loses_that_content_alone(keeper, store, lost, error):
+@pytest.mark.parametrize(
+    ("error", "reason"), [(OSError(28, "No space left on device"), "disk"), (ZeroDivisionError(), "fault")]
+)
+def test_what_fails_loses_that_content_alone(keeper, store, lost, error, reason):
     store.error = error
     hand_over(keeper)
     hand_over(keeper)
     keeper.close()
-    assert lost == ["disk", "disk"]
+    assert lost == [reason, reason]
     assert keeper._taken_bytes == 0
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from sekisho.catalog.interfaces import MODE_MONITOR
@@ -53,6 +54,8 @@ class Follower:
         self._register = register
         self._keyring = keyring
         self._snapshots = snapshots
+        # One thread for all: each thread's allocator keeps the memory of the largest snapshot that it ever loaded.
+        self._loading = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._clock = clock
         self._sequence = 0
         self._in_force: InForce | None = None
@@ -69,7 +72,11 @@ class Follower:
         digest = await asyncio.to_thread(self._snapshots.current)
         if digest is None:
             raise SekishoError("no snapshot is in force", remedy="Run `sekisho check`, then start control")
-        self._in_force = await asyncio.to_thread(self._snapshots.put_in_force, digest, self._clock.now_us())
+        self._in_force = await self._load(digest, self._clock.now_us())
+
+    async def _load(self, digest: str, now_us: int) -> InForce:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._loading, self._snapshots.put_in_force, digest, now_us)
 
     def in_force(self) -> InForce:
         """What requests see now. Raises Unavailable if its epoch is over and the next one could not be prepared.
@@ -156,7 +163,7 @@ class Follower:
             await self._prepare_epoch(snapshot)
             return
         try:
-            in_force = await asyncio.to_thread(self._snapshots.put_in_force, digest, self._clock.now_us())
+            in_force = await self._load(digest, self._clock.now_us())
         except Exception:
             self._refused, self._retry_at = digest, loop.time() + _RETRY_AFTER_S  # a newer one is tried at once
             raise
@@ -173,7 +180,7 @@ class Follower:
         until, now_us = snapshot.epoch_until, self._clock.now_us()
         if until is None or self._next is not None or now_us < until - EPOCH_AHEAD_US:
             return
-        self._next = await asyncio.to_thread(self._snapshots.put_in_force, snapshot.digest, max(until, now_us))
+        self._next = await self._load(snapshot.digest, max(until, now_us))
 
 
 class Serves(Protocol):

@@ -1,8 +1,8 @@
-"""A short life of a ledger, with all there is in it, in a process of its own that a test can break anywhere.
+"""Lives of a ledger, in processes of their own that a test can break anywhere.
 
-What the process answers for it tells in a file, line by line: `durable` entries by their ids, `published` sizes and
-roots. As a program this module forks one such process for each line on its standard input; what a life needs is
-imported by then, so that hundreds of lives take minutes.
+What a process answers for it tells in a file, line by line: `durable` entries by their ids, `published` sizes and
+roots. As a program this module forks a process for each line on its standard input (a life's name, and the
+installation's directory); what a life needs is imported by then, so that hundreds of lives take minutes.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from journeys.installation import ENVIRONMENT, SOURCE
 from sekisho.app.keys import LogKeyFiles, load_signing_key
 from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.kernel.canonical import encode
@@ -25,8 +26,10 @@ from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.notes import NoteVerifier, SignedNote
 from sekisho.ledger.checkpoint import Checkpoint
+from sekisho.ledger.errors import LedgerFull
 from sekisho.ledger.interfaces import EntryDraft
 from sekisho.ledger.publisher import Identity, Publisher
+from sekisho.ledger.room import RoomReservation
 from sekisho.ledger.wal_reader import START, writers
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
 from sekisho.settings import DataDirectory, load_settings
@@ -35,6 +38,8 @@ SETTINGS = WriteAheadSettings(segment_bytes=256 * 1024, free_reserve_bytes=1024)
 SITE = "tokyo"
 JOURNAL_BYTES_MAX = 96 * 1024  # the journal begins anew a few times in a life
 ENDED, UNTOLD = 1, 3  # exit codes: an error that was told in a line, an exception that was not
+REQUESTS_AT_ONCE = 8
+ROOM_SECONDS_MAX = 10  # a full disk is tried again each second
 _BIG = "x" * 30_000
 
 
@@ -99,7 +104,7 @@ class Life:
 
     async def requests(self, writer: WriteAheadWriter, count: int, fill: str = "") -> None:
         """Decisions, all at once, then their outcomes, which are durable a moment later."""
-        reservations = [writer.reserve(80_000) for _ in range(count)]
+        reservations = [await self._reserve(writer) for _ in range(count)]
         drafts = [self._decision(fill) for _ in range(count)]
         decided = [writer.append(draft, held) for draft, held in zip(drafts, reservations, strict=True)]
         for draft, durable in zip(drafts, decided, strict=True):
@@ -112,6 +117,17 @@ class Life:
         for draft, durable in zip(outcomes, ended, strict=True):
             await durable
             self.told.say(durable=draft.id)
+
+    async def _reserve(self, writer: WriteAheadWriter) -> RoomReservation:
+        """Room for a request, once the log has grown enough; its callers are answered 503 meanwhile."""
+        deadline = asyncio.get_running_loop().time() + ROOM_SECONDS_MAX
+        while True:
+            try:
+                return writer.reserve(80_000)
+            except LedgerFull:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(0.005)
 
     async def left_open(self, writer: WriteAheadWriter) -> None:
         draft = self._decision("")
@@ -167,13 +183,31 @@ async def history(life: Life) -> None:
     publisher.close()
 
 
-def live(root: Path) -> int:
-    """A life in this process; its exit code."""
+async def writing(life: Life) -> None:
+    """Requests, as many as it takes, for a test that kills."""
+    writer = life.writer()
+    while True:
+        await life.requests(writer, REQUESTS_AT_ONCE, "x" * 500)
+
+
+async def publishing(life: Life) -> None:
+    """Merges, as many as it takes, for a test that kills."""
+    publisher = life.publisher()
+    while True:
+        life.merge(publisher)
+        await asyncio.sleep(0)
+
+
+LIVES = {"history": history, "writing": writing, "publishing": publishing}
+
+
+def live(name: str, root: Path) -> int:
+    """A life in this process, once SIGUSR1 lets it begin; its exit code."""
     directory = DataDirectory(root)
     life = Life(directory, Told(told_path(root)), origin_of(directory))
     signal.sigwait({signal.SIGUSR1})
     try:
-        asyncio.run(history(life))
+        asyncio.run(LIVES[name](life))
     except (SekishoError, OSError, sqlite3.Error) as error:
         print(f"ended: {error}", file=sys.stderr, flush=True)
         return ENDED
@@ -194,12 +228,13 @@ def said_path(root: Path) -> Path:
 def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     for line in sys.stdin:
-        root = Path(line.rstrip("\n"))
+        name, _, directory = line.rstrip("\n").partition(" ")
+        root = Path(directory)
         said = os.open(said_path(root), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         child = os.fork()
         if child == 0:
             os.dup2(said, 2)
-            os._exit(live(root))
+            os._exit(live(name, root))
         os.close(said)
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -208,22 +243,20 @@ def main() -> None:
 class Lives:
     """Starts lives, from a test. One at a time."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self) -> None:
+        environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join((SOURCE, str(Path(__file__).parents[1])))}
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def __enter__(self) -> "Lives":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
-    def begin(self, root: Path) -> int:
+    def begin(self, name: str, root: Path) -> int:
         """The process of a life over `root`, which waits for SIGUSR1."""
-        self._process.stdin.write(f"{root}\n")
+        self._process.stdin.write(f"{name} {root}\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 

@@ -32,7 +32,7 @@ from sekisho.ledger.errors import CheckpointInvalid, LedgerFormatError, LogHalte
 from sekisho.ledger.index import INDEX, Index, IndexDamaged
 from sekisho.ledger.indexing import fill_index
 from sekisho.ledger.interfaces import KeyRotation, Lifecycle, StagedKey
-from sekisho.ledger.journal import Journal, Source, State
+from sekisho.ledger.journal import REPAIR, Journal, Source, State
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles
 from sekisho.ledger.merge import Intake, Interruptions, Merge, OwnEntry, Taken, assemble, collect
 from sekisho.ledger.merkle import tree_root
@@ -175,10 +175,10 @@ class Publisher:
         path = self._root / "format"
         if not path.exists():
             self._storage.replace(path, FORMAT.encode())
-        elif (found := path.read_text(encoding="utf-8")) != FORMAT:
+        elif (found := path.read_bytes()) != FORMAT.encode():
             raise LedgerFormatError(
-                f"the ledger is in format {found.strip()[:20]!r}, this version reads {FORMAT.strip()!r}",
-                remedy="Use the version of Sekisho that wrote it, or a newer one",
+                f"the ledger is in format {found[:20]!r}, this version reads {FORMAT.encode()!r}",
+                remedy=f"Use the version of Sekisho that wrote it, or a newer one. {path} itself may be damaged",
             )
 
     def _recover(self) -> None:
@@ -198,7 +198,7 @@ class Publisher:
         try:
             self._edge = Edge.load(self._state.size, self._files.tile)
         except LogUnreadable as error:
-            raise LogHalted(f"the log's right edge is gone: {error}", remedy=_WRONG_DISK) from None
+            raise LogHalted(f"the log's right edge can't be read: {error.message}", remedy=REPAIR) from None
         self._require_root(self._state)
         sizes: list[int] = []
         full: list[TileName] = []
@@ -216,9 +216,7 @@ class Publisher:
 
     def _require_root(self, state: State) -> None:
         if self._edge.size != state.size or self._edge.root() != state.root:
-            raise LogHalted(
-                f"the tiles do not lead to the journal's root at {state.size} entries", remedy="Restore from a backup"
-            )
+            raise LogHalted(f"the tiles do not lead to the journal's root at {state.size} entries", remedy=REPAIR)
 
     def _put(self, name: TileName, data: bytes) -> None:
         self._storage.put(self._root / name.path, data)

@@ -8,6 +8,7 @@ installation's directory); what a life needs is imported by then, so that hundre
 import asyncio
 import json
 import os
+import select
 import signal
 import sqlite3
 import subprocess
@@ -34,6 +35,7 @@ from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
 from sekisho.settings import DataDirectory, load_settings
 
 SETTINGS = WriteAheadSettings(segment_bytes=256 * 1024, free_reserve_bytes=1024)
+LIFE_SECONDS_MAX = 60  # a hundred times what it takes
 SITE = "tokyo"
 JOURNAL_BYTES_MAX = 96 * 1024  # the journal begins anew a few times in a life
 ENDED = 4  # exit code: an error that was told in a line; any other exception ends the process as Python does, with 1
@@ -256,8 +258,12 @@ class Lives:
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
-    def ended(self) -> int:
-        """Its exit code, negative for a signal."""
+    def ended(self, process: int) -> int:
+        """Its exit code, negative for a signal. Raises AssertionError if it hangs."""
+        if not select.select([self._process.stdout], [], [], LIFE_SECONDS_MAX)[0]:
+            os.kill(process, signal.SIGKILL)
+            self._process.stdout.readline()
+            raise AssertionError("it hangs")
         return int(self._process.stdout.readline())
 
 

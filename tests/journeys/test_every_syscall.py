@@ -133,7 +133,7 @@ class Sweep:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
             until(lambda: traced(process, process), 20, "strace", every_s=0.001)
             os.kill(process, signal.SIGUSR1)
-            code = self._lives.ended()
+            code = self._lives.ended(process)
             strace.wait()
         told = [json.loads(line) for line in told_path(root).read_text().splitlines()]
         return Ended(code, said_path(root).read_text(), told, trace.read_text())

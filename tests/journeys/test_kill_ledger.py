@@ -50,7 +50,8 @@ def test_nothing_that_was_told_is_lost_however_often_it_is_killed(both, rounds, 
 
 
 def kill_both(both: tuple[Lives, Lives], root: Path, chance: random.Random) -> None:
-    processes = [lives.begin(name, root) for lives, name in zip(both, ("writing", "publishing"), strict=True)]
+    begun = [lives.begin(name, root) for lives, name in zip(both, ("writing", "publishing"), strict=True)]
+    processes = list(begun)
     for process in processes:
         os.kill(process, signal.SIGUSR1)
     time.sleep(chance.uniform(*LIFE_S))  # the moment of the kill is what is random here
@@ -58,4 +59,4 @@ def kill_both(both: tuple[Lives, Lives], root: Path, chance: random.Random) -> N
     os.kill(processes[0], signal.SIGKILL)
     time.sleep(chance.choice((0, chance.uniform(0, BETWEEN_S))))
     os.kill(processes[1], signal.SIGKILL)
-    assert [lives.ended() for lives in both] == [-signal.SIGKILL] * 2
+    assert [lives.ended(process) for lives, process in zip(both, begun, strict=True)] == [-signal.SIGKILL] * 2

@@ -12,7 +12,7 @@ TEST_SECONDS_MAX := 600 # the promise of at most 10 minutes; a test that hangs m
 
 # pytest's exit code 5 says that nothing was selected, which is no failure.
 PYTEST = run() { "$$@"; code=$$?; [ $$code -eq 5 ] && code=0; return $$code; }; run
-# Journeys share the machine's ports and processors, so one worker runs them all (tests/conftest.py).
+# A file of journeys shares an installation, so one worker runs it (tests/conftest.py).
 PARALLEL := -n 2
 
 help: ## show this list

@@ -217,7 +217,9 @@ def half(upstream, connection, seen) -> bool:
 
 
 def started(upstream, connection, seen) -> bool:
-    """A stream that begins, and goes on only after `release`, to its proper end."""
+    """A stream that begins, and goes on only after `release`, to its proper end. Not to be streamed: half an answer."""
+    if not seen.document.get("stream"):
+        return half(upstream, connection, seen)
     connection.sendall(STREAM_HEAD + chunk("begun"))
     connection.settimeout(0.05)
     while not upstream.release.is_set():

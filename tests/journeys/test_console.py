@@ -104,7 +104,7 @@ def verdict_of(browser):
 
 
 def test_the_token_that_up_prints_opens_the_console_and_only_once(running):
-    url = re.search(r"sign in  (\S+)", running.log.read_text())[1]
+    url = until(lambda: re.search(r"sign in  (\S+)", running.log.read_text()), what="the address to sign in at")[1]
     token = urllib.parse.urlsplit(url).fragment
     assert get(f"{running.control}/sign-in")[0] == 200
     status, _, headers = send(f"{running.control}/sign-in", {"token": token})
@@ -225,7 +225,7 @@ def altered_receipts(receipt):
 
     entries = receipt["entries"]
     yield change(lambda r: r.update(more=1))
-    yield change(lambda r: r.update(request=r["request"][:-1] + "0"))
+    yield change(lambda r: r.update(request=r["request"][:-1] + ("1" if r["request"][-1] == "0" else "0")))
     yield change(lambda r: r.update(format="sekisho.receipt/2"))
     yield change(lambda r: r.update(site_key=foreign_key()))
     yield change(lambda r: r["entries"].pop())

@@ -124,7 +124,8 @@ def test_a_bad_tree_leaves_the_old_one_in_force_and_is_told_of_once(running):
         assert ready["status"] == "ready"
         assert "sekisho check" in ready["notes"][0]
         assert ready["snapshot"] == before
-        assert b"sekisho_declarations_mistakes 1.0" in get(f"{running.base}/metrics")[1]
+        # Whichever of the two workers answers, each has seen it soon.
+        until(lambda: b"sekisho_declarations_mistakes 1.0" in get(f"{running.base}/metrics")[1], what="the metric")
         # Another mistake beside it: the first is not told again.
         running.declare("models", "odd", "titel = 'x'\n")
         until(lambda: status(running)["mistakes"] == 2, what="the second refusal")

@@ -21,6 +21,7 @@ ASK = [{"role": "user", "content": "hello"}]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     with PlayingUpstream() as upstream, Installation(tmp_path_factory.mktemp("backup") / "site") as installation:
+        installation.declare("organisations", "gone", 'title = "Gone"\n')
         installation.deployment("chat", upstream.port, path="/chat")
         installation.start()
         yield installation
@@ -98,6 +99,7 @@ def test_it_is_restored_as_a_new_node_beside_the_original(site, backup, passphra
     root = tmp_path / "restored"
     said = sekisho("restore", target, root, "--passphrase-file", passphrase).stdout
     assert "revoked after the backup" in said
+    assert root.stat().st_mode & 0o007 == 0
     old, new = ((one / "ledger/enrolment").read_text().splitlines()[1:3] for one in (site.root, root))
     assert old[0] != new[0]
     assert old[1] != new[1]
@@ -162,6 +164,7 @@ def test_an_altered_backup_is_refused(site, backup, passphrase, tmp_path):
 
 def test_without_keys_the_sites_key_is_asked_for(site, tmp_path):
     target = tmp_path / "bare"
+    sekisho("keys", "forget", "gone", "--confirm", "gone", "--dir", site.root)
     sekisho("backup", site.root, target)
     assert not (target / "keys.sealed").exists()
     refused = sekisho("restore", target, tmp_path / "new", check=False)
@@ -170,6 +173,8 @@ def test_without_keys_the_sites_key_is_asked_for(site, tmp_path):
     said = sekisho("restore", target, tmp_path / "new", "--site-key", site.root / "keys/site.key").stdout
     assert "New commitment keys: default" in said
     assert not (tmp_path / "new/keys/site.key").exists()
+    keys = sorted(path.name for path in (tmp_path / "new/keys/organisations").iterdir())
+    assert keys == ["default.key", "gone.forgotten"], "what was forgotten stays so"
 
 
 def test_words_that_are_off_change_nothing(site, passphrase, tmp_path):

@@ -174,3 +174,12 @@ def test_damage_stops_control_names_the_command_and_is_repaired(site):
     ]
     with pytest.raises(AssertionError, match=r"gap|without a permitted decision"):
         require_well_formed(entries)  # what was lost shows, and the repair's entry tells of it
+
+
+def test_without_control_the_commands_merge_themselves(site, tmp_path):
+    before = status(site)["published"]
+    new = json.loads(ledger(site, "rotate-key", "--json").stdout)["vkey"]
+    assert new in (site.root / "ledger/enrolment").read_text()
+    assert "verified" in sekisho("backup", site.root, tmp_path / "backup").stdout
+    assert status(site)["published"] == before + 1
+    assert len(require_log_holds(site.root)) == before + 1

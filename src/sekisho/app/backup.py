@@ -25,12 +25,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sekisho.app.ledger import log_verifier, make_publisher
+from sekisho.app.ledger import log_verifier, merge_here
 from sekisho.app.sealed import seal, unseal
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import FileLock, sync_directory, write_durable
-from sekisho.kernel.ids import IdSource
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger.audit import audit_integrity
 from sekisho.ledger.browse import LogBrowser
@@ -141,8 +140,7 @@ def _copy_register(source: Path, target: Path) -> None:
 
 def _await_coverage(directory: DataDirectory, settings: Settings) -> None:
     """Until everything that was written before now is published."""
-    clock = SystemClock()
-    now_us, deadline = clock.now_us(), time.monotonic() + _COVERED_S_MAX
+    now_us, deadline = SystemClock().now_us(), time.monotonic() + _COVERED_S_MAX
     browser = LogBrowser(directory.ledger)
     try:
         while (browser.watermark_us() or 0) < now_us:
@@ -153,12 +151,7 @@ def _await_coverage(directory: DataDirectory, settings: Settings) -> None:
             if FileLock.is_held(directory.ledger / "publish.lock"):
                 time.sleep(_LOOK_S)
                 continue
-            publisher = make_publisher(directory, settings, clock, IdSource())
-            publisher.start()
-            try:
-                publisher.merge_once()
-            finally:
-                publisher.close()
+            merge_here(directory, settings)
     finally:
         browser.close()
 
@@ -173,6 +166,7 @@ def _copy_files(directory: DataDirectory, settings: Settings, target: Path) -> l
         directory.site_vkey,
         *(directory.root / one for one in named if one),
     ]
+    wanted += sorted(directory.organisation_keys.glob("*.forgotten"))  # no secrets: so that no key is made again
     in_force = directory.snapshots / "current"
     _copy(in_force, target / in_force.relative_to(directory.root))  # before its parts are listed: they are all there
     for tree in (directory.declarations, directory.snapshots, directory.issuer_keys):

@@ -41,6 +41,7 @@ from sekisho.identity.keyring import Keyring
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
+from sekisho.ledger.room import BUDGET_ALARM
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
 from sekisho.policy.explain import explain
 from sekisho.policy.interfaces import Decision
@@ -131,6 +132,7 @@ async def run_gateway(
     def gauges() -> Gauges:
         return {
             "sekisho_ledger_full": float(writer.full),
+            "sekisho_ledger_budget_used_ratio": writer.budget_used,
             "sekisho_credential_files_stale": float(keeper.files_stale),
             "sekisho_sign_ins_missing": float(sign_ins.missing()),
             "sekisho_register_age_seconds": follower.age_s(),
@@ -149,7 +151,7 @@ async def run_gateway(
         clock=clock,
         ids=ids,
         readiness=readiness,
-        notes=lambda: _notes(follower, halts),
+        notes=lambda: _notes(follower, halts, writer.budget_used),
         gauges=gauges,
     )
     server = HttpServer(
@@ -193,13 +195,15 @@ async def follow_callers(callers: Callers) -> None:
         await asyncio.sleep(FOLLOW_INTERVAL_S)
 
 
-def _notes(follower: Follower, halts: Halts) -> list[str]:
+def _notes(follower: Follower, halts: Halts, budget_used: float) -> list[str]:
     """What an operator should know though it is ready."""
     notes = []
     if follower.mistakes:
         notes.append(f"the declarations on disk hold {follower.mistakes} mistakes and are not in force: sekisho check")
     if halts.stops_set:
         notes.append(f"{halts.stops_set} emergency stops are set: sekisho stop list")
+    if budget_used >= BUDGET_ALARM:
+        notes.append(f"{budget_used:.0%} of the ledger's disk budget is used: sekisho ledger status")
     return notes + follower.monitor_notes()
 
 

@@ -9,7 +9,7 @@ from sekisho.app.keys import LogKeyFiles, load_signing_key
 from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.kernel.clock import Clock, SystemClock
 from sekisho.kernel.errors import SekishoError
-from sekisho.kernel.files import FileLock
+from sekisho.kernel.files import FileLock, LockHeld
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger.archive import Archiving, archive
@@ -80,7 +80,7 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
     Under a running control it does that within a second; else it is done here. `site_key` is where the site's key is,
     if not in the installation. Raises SekishoError.
     """
-    directory, settings, clock, ids = DataDirectory(root), load_settings(root), SystemClock(), IdSource()
+    directory, settings = DataDirectory(root), load_settings(root)
     origin = settings.installation.origin
     site_name = NoteVerifier.parse(directory.site_vkey.read_text()).name
     site = load_signing_key(site_key or directory.site_key, site_name)
@@ -89,7 +89,7 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
             f"that key is not the one of {directory.site_vkey}", remedy="Name the site's own: --site-key"
         )
     keys = LogKeyFiles(directory, origin)
-    new = keys.stage(site, ids.new(clock.now_us()), "operator")
+    new = keys.stage(site, IdSource().new(SystemClock().now_us()), "operator")
     deadline = time.monotonic() + _ROTATION_S_MAX
     while directory.next_log.exists():
         if time.monotonic() > deadline:
@@ -100,13 +100,20 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
         if FileLock.is_held(directory.ledger / "publish.lock"):
             time.sleep(_ROTATION_LOOK_S)
             continue
-        publisher = make_publisher(directory, settings, clock, ids)
-        publisher.start()
-        try:
-            publisher.merge_once()
-        finally:
-            publisher.close()
+        merge_here(directory, settings)
     return new
+
+
+def merge_here(directory: DataDirectory, settings: Settings) -> None:
+    """One merge in this process, for when control does not run; nothing if it has just started."""
+    publisher = make_publisher(directory, settings, SystemClock(), IdSource())
+    try:
+        publisher.start()
+        publisher.merge_once()
+    except LockHeld:
+        return
+    finally:
+        publisher.close()
 
 
 def archive_ledger(root: Path, cold: Path, keep: int) -> Archiving:

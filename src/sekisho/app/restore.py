@@ -81,7 +81,7 @@ def _site_key(sealed: Mapping[str, bytes], file: Path | None, manifest: Mapping[
     if file is not None:
         signer = load_signing_key(file, site.name)
     elif (data := sealed.get("keys/site.key")) is not None:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o750, parents=True, exist_ok=True)
         path = root / ".site.key"
         write_durable(path, data, mode=0o600)
         try:
@@ -99,7 +99,8 @@ def _site_key(sealed: Mapping[str, bytes], file: Path | None, manifest: Mapping[
 
 
 def _make_directories(directory: DataDirectory) -> None:
-    for path in (directory.root, directory.ledger, directory.write_ahead, directory.run, directory.former_logs):
+    directory.root.mkdir(mode=0o750, parents=True, exist_ok=True)  # as `init` makes it
+    for path in (directory.ledger, directory.write_ahead, directory.run, directory.former_logs):
         path.mkdir(parents=True, exist_ok=True)
     write_durable(directory.format, f"{FORMAT}\n".encode())
     for path in (directory.keys, directory.organisation_keys):

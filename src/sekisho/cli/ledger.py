@@ -104,7 +104,7 @@ def _described(status: "LedgerStatus") -> Iterable[str]:
     yield f"log            {status.origin or '(nothing is published yet)'}"
     yield f"control        {'publishes it' if status.publisher_runs else 'is not running'}"
     yield f"published      {status.published} entries{_since(status.published_at_us)}"
-    yield f"merged         {status.merged} entries, durable{_since(status.synced_at_us)}"
+    yield f"merged         {status.merged} entries{_since(status.synced_at_us, 'durable since ')}"
     yield f"lag            {status.lag_entries} entries{_since(status.oldest_unmerged_us, 'the oldest of ')}"
     yield "sizes          " + ", ".join(f"{name} {_bytes(size)}" for name, size in status.sizes.items())
     yield (

@@ -19,6 +19,7 @@ METRICS: Final = {
     "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
     "sekisho_requests_in_flight": ("gauge", "Requests being served."),
     "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
+    "sekisho_ledger_budget_used_ratio": ("gauge", "Of the disk that this worker's unmerged entries may take."),
     "sekisho_credential_files_stale": (
         "gauge",
         "Credential and TLS files that can't be read; their last reading is used.",

@@ -55,7 +55,7 @@ class ClockState:
 
     def at(self, reading: Reading) -> "ClockState":
         """What is known at a later reading, jumps included. Pure."""
-        if reading.boot != self.boot:
+        if reading.boot != self.boot or reading.elapsed_us < self.elapsed_us:
             floor_us = self.floor_us + reading.elapsed_us
             trusted_us = max(reading.wall_us, floor_us)
             behind_us = reading.wall_us - trusted_us
@@ -84,8 +84,12 @@ class ClockState:
 
 
 def read_clocks() -> Reading:
-    """The machine's clocks now."""
-    return Reading(time.time_ns() // 1000, boottime_us(), _BOOT_ID.read_text(encoding="ascii").strip())
+    """The machine's clocks now. Where the boot has no readable name, elapsed time that begins anew tells it."""
+    try:
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        boot = ""
+    return Reading(time.time_ns() // 1000, boottime_us(), boot)
 
 
 def begin(reading: Reading) -> ClockState:

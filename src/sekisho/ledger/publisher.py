@@ -47,7 +47,8 @@ JOURNAL_BYTES_MAX: Final = 64 << 20  # bounds recovery (some seconds) and what s
 INTERVAL_SECONDS: Final = 1.0
 PUBLISHER: Final = "publisher"  # the writer's name in the publisher's own entries
 _WRONG_DISK: Final = (
-    "This data directory is a clone or an old copy of a log that went on elsewhere. Go on there, or enrol a new node"
+    "This data directory is a clone or an old copy of a log that went on elsewhere. Go on there, or restore a backup,"
+    " which makes a new node; if its files are damaged, `sekisho ledger repair` says so"
 )
 
 

@@ -26,13 +26,13 @@ from sekisho.ledger.mirror import tiles_of
 from sekisho.ledger.publisher import FORMAT
 from sekisho.ledger.rebuild import edge_damage
 from sekisho.ledger.repair import ASIDE
+from sekisho.ledger.room import BUDGET_ALARM, budget_bytes
 from sekisho.ledger.segments import LOCK_NAME, TORN_DIRECTORY
 from sekisho.ledger.tiles import ENTRIES, TILE_BYTES, TILE_WIDTH
 from sekisho.ledger.wal_reader import START, WriteAheadReader, writers
 from sekisho.ledger.writer import free_bytes
 
 SURVEY_BYTES_MAX: Final = 256 << 20  # of unmerged entries that are counted, per writer: about a second of reading
-ALARM_PERCENT: Final = 50  # of the disk budget: time to act while everything still works
 LAG_ALARM_US: Final = 60_000_000  # control merges each second; a minute without means that it does not run or is stuck
 _LOOKS_MAX: Final = 5  # a log under load moves between looks; damage stands still
 
@@ -149,8 +149,7 @@ def _look(root: Path, verifiers: list[NoteVerifier], reserve_bytes: int, now_us:
     sizes = _sizes(root, 0 if checkpoint is None else checkpoint.size, damage)
     unmerged = sum(writer.unmerged_bytes for writer in found)
     free = free_bytes(root)
-    # The writers' rule: free space is not to fall below twice the unmerged bytes and the reserve.
-    disk = DiskBudget(free, reserve_bytes, unmerged, unmerged + (free - reserve_bytes - 2 * unmerged) // 3)
+    disk = DiskBudget(free, reserve_bytes, unmerged, budget_bytes(free, reserve_bytes, unmerged))
     runs = FileLock.is_held(root / "publish.lock")
     cold = archived_directory(root)
     status = LedgerStatus(
@@ -177,7 +176,7 @@ def _look(root: Path, verifiers: list[NoteVerifier], reserve_bytes: int, now_us:
 
 def _with_warnings(status: LedgerStatus, now_us: int) -> LedgerStatus:
     warnings = []
-    if status.disk.used_percent >= ALARM_PERCENT:
+    if status.disk.used_percent >= BUDGET_ALARM * 100:
         warnings.append(
             f"{status.disk.used_percent} % of the disk budget is used: free space, and see that control runs"
         )

@@ -25,7 +25,7 @@ from sekisho.kernel.files import FileLock, sync_directory
 from sekisho.ledger import frames
 from sekisho.ledger.errors import EntryTooLarge, LedgerError, LedgerFull
 from sekisho.ledger.interfaces import ENTRY_BYTES_MAX, ENVELOPE_VERSION, EntryDraft, Reservation
-from sekisho.ledger.room import Room, RoomReservation, reservation_cost
+from sekisho.ledger.room import Room, RoomReservation, budget_bytes, reservation_cost
 from sekisho.ledger.segments import (
     DIRECTORY_MODE,
     LOCK_NAME,
@@ -181,6 +181,13 @@ class WriteAheadWriter:
     def unmerged_bytes(self) -> int:
         """Bytes used in segments that still exist: the publisher deletes those that it has merged."""
         return max(0, self._written - self._oldest * self._settings.segment_bytes)
+
+    @property
+    def budget_used(self) -> float:
+        """How much of what may be unmerged is, 0 to 1."""
+        self._sample_if_due()
+        budget = budget_bytes(self._free_bytes, self._settings.free_reserve_bytes, self.unmerged_bytes)
+        return 1.0 if budget <= self.unmerged_bytes else self.unmerged_bytes / budget
 
     @property
     def entries(self) -> int:

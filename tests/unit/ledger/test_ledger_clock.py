@@ -53,6 +53,11 @@ def test_a_restart_of_the_machine_lets_the_floor_lag_and_believes_the_wall():
     assert (state.trusted_us, state.suspect, state.jumps) == (reading.wall_us, False, ())
 
 
+def test_elapsed_time_that_begins_anew_is_another_boot_whatever_its_name():
+    state = begin(START).at(START._replace(wall_us=START.wall_us + DAY, elapsed_us=5 * S))
+    assert (state.floor_us, state.suspect) == (START.wall_us + 5 * S, False)
+
+
 def test_a_machine_that_comes_back_with_an_older_clock_begins_at_the_floor():
     reading = Reading(0, 60 * S, "boot-2")
     state = begin(START).at(reading)

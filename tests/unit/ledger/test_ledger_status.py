@@ -5,7 +5,8 @@ import json
 import pytest
 from repair_fixtures import Site
 
-from sekisho.ledger.status import ALARM_PERCENT, DiskBudget, read_status
+from sekisho.ledger.room import BUDGET_ALARM, budget_bytes
+from sekisho.ledger.status import DiskBudget, read_status
 
 
 @pytest.fixture
@@ -101,8 +102,8 @@ async def test_a_disk_that_is_nearly_used_up_is_an_alarm(site):
 
 def test_the_budget_is_what_fits_until_the_writers_rule_says_no():
     unmerged, free, reserve = 1000, 10_000, 2_000
-    disk = DiskBudget(free, reserve, unmerged, unmerged + (free - reserve - 2 * unmerged) // 3)
+    disk = DiskBudget(free, reserve, unmerged, budget_bytes(free, reserve, unmerged))
     more = disk.budget_bytes - unmerged
     assert free - more >= 2 * disk.budget_bytes + reserve
     assert free - more - 1 < 2 * (disk.budget_bytes + 1) + reserve
-    assert 0 < disk.used_percent < ALARM_PERCENT
+    assert 0 < disk.used_percent < BUDGET_ALARM * 100

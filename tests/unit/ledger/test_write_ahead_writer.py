@@ -533,3 +533,17 @@ def test_the_lock_goes_with_the_process(tmp_path):
     with reader.try_lock():
         assert len(read_all(reader, dead=True)[0]) == 2, "a kill takes nothing that was written"
         assert reader.try_lock() is None
+
+
+async def test_the_disk_budget_that_is_used_rises_before_anything_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "SAMPLE_SECONDS", 0.0)
+    disk = TestDisk(free=100 << 20)
+    writer = open_writer(tmp_path, disk)
+    await writer.append(draft(body_of(60_000)))
+    assert 0 < writer.budget_used < 0.01
+    disk.free = 4 * writer.unmerged_bytes + SETTINGS.free_reserve_bytes
+    assert 0.5 < writer.budget_used < 1
+    writer.reserve(100).release()
+    disk.free = writer.unmerged_bytes
+    assert writer.budget_used == 1.0
+    await writer.close()

@@ -1,7 +1,8 @@
 """How fast the write-ahead log is on this disk: `python bench/write_ahead.py [DIRECTORY]`, about 20 seconds.
 
 Durable appends per second by batch size, beside SQLite (WAL, synchronous=FULL; a transaction per batch) and a plain
-pwrite + fdatasync of the same bytes on the same disk; the cost of the calls; and the latency of a durable append at 1,000 per second, on an idle loop and on a busy one.
+pwrite + fdatasync of the same bytes on the same disk; the cost of the calls; and the latency of a durable append at
+1,000 per second, on an idle loop and on a busy one.
 """
 
 import asyncio

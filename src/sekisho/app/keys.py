@@ -215,6 +215,7 @@ class LogKeyFiles:
                 raise
             return None
         if not self._directory.next_log_key.exists():  # `advance` broke off behind its last step but one
+            sync_directory(self._directory.keys)  # it may have broken off at this very step
             self._directory.next_log.unlink()
             return None
         signer = load_signing_key(self._directory.next_log_key, self._origin)
@@ -229,7 +230,8 @@ class LogKeyFiles:
             kept = directory.former_enrolments / hashlib.sha256(before).hexdigest()[:16]
             write_durable(kept, before)
             sync_directory(directory.ledger)
-            write_durable(directory.enrolment, staged["enrolment"].encode())
+        # Written anew though it may be there: an advance that broke off may not have made it durable.
+        write_durable(directory.enrolment, staged["enrolment"].encode())
         os.rename(directory.next_log_key, directory.log_key)  # and the old key is gone
         sync_directory(directory.keys)
         directory.next_log.unlink()

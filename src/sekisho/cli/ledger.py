@@ -190,6 +190,8 @@ def _found_writer(writer: "DamagedWriter") -> Iterable[str]:
     yield f"Write-ahead log {writer.name}: {writer.reason}. {writer.readable} entries are saved from it."
     for gap in writer.lost:
         yield f"  LOST: its entries {gap.first} to {gap.end - 1}"
+    if writer.rest_from is not None:
+        yield f"  LOST: its entries from {writer.rest_from} on, if there were any: nothing readable tells"
     for trace in writer.traces[:_NAMED_MAX]:
         request = f", request {trace.request}" if trace.request else ""
         yield f"    {trace.seq}: {trace.kind} {trace.id}{request}"
@@ -211,6 +213,7 @@ def _as_object(findings: "Findings") -> dict[str, object]:
                 "name": writer.name,
                 "readable": writer.readable,
                 "reason": writer.reason,
+                "rest_from": writer.rest_from,
                 "traces": [trace._asdict() for trace in writer.traces],
             }
             for writer in findings.writers

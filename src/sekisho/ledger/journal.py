@@ -9,6 +9,7 @@ Frame: magic[4] ‖ length u32 BE ‖ CRC-32 u32 BE of (chain ‖ payload) ‖ c
 """
 
 import hashlib
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -138,7 +139,11 @@ def readable_records(path: Path) -> Iterator[Record]:
 
 def journal_files(directory: Path) -> list[Path]:
     """A journal's files, oldest first. Beyond the newest they are left over from a crash."""
-    return sorted(directory.glob(f"[0-9]*{_SUFFIX}"))
+    try:
+        names = os.listdir(directory)  # a glob would take a directory that can't be read for an empty one
+    except FileNotFoundError:
+        return []
+    return [directory / name for name in sorted(names) if name[:1].isdigit() and name.endswith(_SUFFIX)]
 
 
 class Journal:
@@ -169,26 +174,23 @@ class Journal:
             self._storage.remove(name)
 
     def replay(self) -> Iterator[Record]:
-        """The state that the file begins with, then each merge; afterwards the journal is open for appending.
+        """The state that the file begins with, then each merge. `create` follows, before anything is appended.
 
-        A torn last record is kept aside and cut. Raises LogHalted for damage anywhere else.
+        A torn last record is kept aside. Raises LogHalted for damage anywhere else.
         """
-        *old, path = self._files()
+        path = self._files()[-1]  # a crash came between beginning this file and dropping any others
         chain, offset, first = CHAIN_START, 0, True
         data = path.read_bytes()
         while offset < len(data):
             found = _read_frame(data, offset, chain)
             if found is None:
-                self._cut_torn(path, data, offset, first)
+                self._keep_torn(path, data, offset, first)
                 break
             record, chain, offset = found
             first = False
             yield record
         if first:
             raise LogHalted(f"{path} is empty", remedy=REPAIR)
-        self._use(path, chain, offset)
-        for name in old:  # a crash came between beginning this file and dropping those
-            self._storage.remove(name)
 
     def append(self, state: State, entries: Sequence[bytes]) -> None:
         """Durable when this returns: the merge has happened."""
@@ -211,13 +213,12 @@ class Journal:
         self._path, self._chain, self.bytes = path, chain, length
         self._file = self._storage.append_to(path)
 
-    def _cut_torn(self, path: Path, data: bytes, offset: int, first: bool) -> None:
+    def _keep_torn(self, path: Path, data: bytes, offset: int, first: bool) -> None:
         # Each record is durable before the next is written, so only the last one can be torn. A whole frame after the
         # bad one, or a bad first frame (written by replacing), is damage.
         if first or _holds_frame(data, offset + 1):
             raise LogHalted(f"{path} is damaged at byte {offset}", remedy=REPAIR)
         self._storage.replace(path.with_name(f"{path.name}.torn-{offset}"), data[offset:])
-        self._storage.cut(path, offset)
 
 
 def _frame(chain: bytes, state: State, entries: Sequence[bytes]) -> tuple[bytes, bytes]:

@@ -11,6 +11,10 @@ any two is made good by the next start, which runs the same steps from the journ
 6. now and then: tiles made durable, the journal begun anew.
 
 After any error in between, this object is spent: the process ends and a new one recovers. Nothing is tried twice.
+
+What a process before this one wrote can be read, and may not be on the disk all the same: it may have died before its
+sync, and a sync that failed is not made good by a later one, since the kernel takes those pages for clean. So recovery
+writes all that the journal holds once more, makes that durable and begins the journal anew, before it signs anything.
 """
 
 import dataclasses
@@ -28,7 +32,7 @@ from sekisho.ledger.errors import CheckpointInvalid, LedgerFormatError, LogHalte
 from sekisho.ledger.index import INDEX, Index, IndexDamaged
 from sekisho.ledger.indexing import fill_index
 from sekisho.ledger.interfaces import KeyRotation, Lifecycle, StagedKey
-from sekisho.ledger.journal import Journal, Source, State
+from sekisho.ledger.journal import REPAIR, Journal, Source, State
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles
 from sekisho.ledger.merge import Intake, Interruptions, Merge, OwnEntry, Taken, assemble, collect
 from sekisho.ledger.merkle import tree_root
@@ -39,7 +43,7 @@ from sekisho.ledger.tiles import TILE_WIDTH, Edge, TileName, partial_tiles
 
 FORMAT: Final = "1\n"  # of the whole ledger directory
 MERGE_BYTES_MAX: Final = 16 << 20  # bounds a merge's memory (about six times as much) and a journal record
-JOURNAL_BYTES_MAX: Final = 64 << 20  # bounds recovery (about two seconds) and what stands on disk twice
+JOURNAL_BYTES_MAX: Final = 64 << 20  # bounds recovery (some seconds) and what stands on disk twice
 INTERVAL_SECONDS: Final = 1.0
 PUBLISHER: Final = "publisher"  # the writer's name in the publisher's own entries
 _WRONG_DISK: Final = (
@@ -172,10 +176,10 @@ class Publisher:
         path = self._root / "format"
         if not path.exists():
             self._storage.replace(path, FORMAT.encode())
-        elif (found := path.read_text(encoding="utf-8")) != FORMAT:
+        elif (found := path.read_bytes()) != FORMAT.encode():
             raise LedgerFormatError(
-                f"the ledger is in format {found.strip()[:20]!r}, this version reads {FORMAT.strip()!r}",
-                remedy="Use the version of Sekisho that wrote it, or a newer one",
+                f"the ledger is in format {found[:20]!r}, this version reads {FORMAT.encode()!r}",
+                remedy=f"Use the version of Sekisho that wrote it, or a newer one. {path} itself may be damaged",
             )
 
     def _recover(self) -> None:
@@ -183,9 +187,8 @@ class Publisher:
             self._replay()
         elif self._published() is not None or (self._root / "tile").exists():
             raise LogHalted("there is a published log but no journal", remedy=_WRONG_DISK)
-        else:
-            self._journal.create(self._state)
         self._require_published_is_ours()
+        self._begin_journal()
         self._recover_index()
         self._publish(self._state)
 
@@ -196,32 +199,28 @@ class Publisher:
         try:
             self._edge = Edge.load(self._state.size, self._files.tile)
         except LogUnreadable as error:
-            raise LogHalted(f"the log's right edge is gone: {error}", remedy=_WRONG_DISK) from None
+            raise LogHalted(f"the log's right edge can't be read: {error.message}", remedy=REPAIR) from None
         self._require_root(self._state)
         sizes: list[int] = []
         full: list[TileName] = []
         for state, entries in records:
             for name, data in self._edge.append(entries):
-                self._put_if_other(name, data)
+                self._put(name, data)
                 full.append(name)
             self._state = state
             self._require_root(state)
             sizes.append(state.size)
         for size in sizes:  # the widths that may be in a published checkpoint
             for name, data in self._edge.partials(size):
-                self._put_if_other(name, data)
+                self._put(name, data)
         self._drop_partials([name for name in full if (self._root / name.partials_directory).exists()])
 
     def _require_root(self, state: State) -> None:
         if self._edge.size != state.size or self._edge.root() != state.root:
-            raise LogHalted(
-                f"the tiles do not lead to the journal's root at {state.size} entries", remedy="Restore from a backup"
-            )
+            raise LogHalted(f"the tiles do not lead to the journal's root at {state.size} entries", remedy=REPAIR)
 
-    def _put_if_other(self, name: TileName, data: bytes) -> None:
-        path = self._root / name.path
-        if not path.exists() or path.read_bytes() != data:
-            self._storage.put(path, data)
+    def _put(self, name: TileName, data: bytes) -> None:
+        self._storage.put(self._root / name.path, data)
         self._unsynced.add(name)
 
     def _require_published_is_ours(self) -> None:
@@ -361,8 +360,7 @@ class Publisher:
 
     def _write_tiles(self, full: list[tuple[TileName, bytes]], size_before: int) -> None:
         for name, data in (*full, *self._edge.partials()):
-            self._storage.put(self._root / name.path, data)
-            self._unsynced.add(name)
+            self._put(name, data)
         finished = {name for name, _ in full}
         self._drop_partials([name.full for name in partial_tiles(size_before) if name.full in finished])
 

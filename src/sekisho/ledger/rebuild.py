@@ -14,7 +14,16 @@ from typing import Final, NamedTuple
 from sekisho.ledger.errors import LogUnreadable
 from sekisho.ledger.log_files import LogFiles
 from sekisho.ledger.merkle import HASH_BYTES, complete_root, leaf_hash, tree_root
-from sekisho.ledger.tiles import ENTRIES, TILE_WIDTH, TileName, decode_bundle, encode_bundle, split_hashes, tile_at
+from sekisho.ledger.tiles import (
+    ENTRIES,
+    TILE_WIDTH,
+    Edge,
+    TileName,
+    decode_bundle,
+    encode_bundle,
+    split_hashes,
+    tile_at,
+)
 
 DISPUTES_MAX: Final = 8  # tiles with two possible contents and nothing above to say which: 256 trees are tried
 
@@ -222,6 +231,15 @@ class Tree:
     def _compare(self, name: TileName, right: bytes, write: Write) -> None:
         if _read(self._sources[0], name) != right:
             write(name, right)
+
+
+def edge_damage(files: LogFiles, size: int, root: bytes) -> str | None:
+    """What is wrong with the tiles that a tree of `size` and `root` grows from. Raises OSError."""
+    try:
+        edge = Edge.load(size, files.tile)
+    except LogUnreadable as error:
+        return error.message
+    return None if edge.root() == root else f"the tiles do not lead to the root at {size} entries"
 
 
 def _tiles(level: int, size: int) -> Iterator[TileName]:

@@ -26,14 +26,14 @@ from sekisho.kernel.errors import NoteError
 from sekisho.kernel.files import LOOK_S_MAX, FileLock, LockHeld, sync_directory
 from sekisho.kernel.notes import NoteVerifier, SignedNote
 from sekisho.ledger.checkpoint import Checkpoint
-from sekisho.ledger.errors import CheckpointInvalid, LogHalted, LogUnreadable
+from sekisho.ledger.errors import CheckpointInvalid, LogHalted, LogUnreadable, WriteAheadDamaged
 from sekisho.ledger.journal import Journal, Source, State, journal_files, read_journal, readable_records
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles, archived_directory
 from sekisho.ledger.merge import OwnEntry
 from sekisho.ledger.mirror import tiles_of
 from sekisho.ledger.publisher import PUBLISHER, Publisher
-from sekisho.ledger.rebuild import Range, Tree, TreeFindings
-from sekisho.ledger.salvage import Lost, Trace, lost_between, readable_runs, traces
+from sekisho.ledger.rebuild import Range, Tree, TreeFindings, edge_damage
+from sekisho.ledger.salvage import Lost, Trace, lost_between, place_of, readable_runs, traces
 from sekisho.ledger.segments import DIRECTORY_MODE, LOCK_NAME
 from sekisho.ledger.sources import Position
 from sekisho.ledger.storage import Disk, Storage
@@ -48,7 +48,11 @@ _FROM: Final = "Give another copy of this log with --from, or go on as a new nod
 
 
 class DamagedWriter(NamedTuple):
-    """A write-ahead log that can't be merged as it is."""
+    """A write-ahead log that can't be merged as it is.
+
+    `rest_from`: nobody can know whether there were entries from this number on, since nothing behind the damage is
+    readable that would tell. None where the readable ones show its end.
+    """
 
     name: str
     alive: bool
@@ -56,6 +60,7 @@ class DamagedWriter(NamedTuple):
     readable: int  # entries that are not merged yet and can still be
     lost: tuple[Lost, ...]
     traces: tuple[Trace, ...]
+    rest_from: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +166,11 @@ class Repair:
             state = None
         if state is None and checkpoint is None and (journal or problem):
             refused.append(f"neither the journal nor the checkpoint can be relied on. {_FROM}")
-        tree, found = self._examine_tree(state, checkpoint, problem)
+        edge = self._examine_beginning() if state is not None else None
+        tree, found = self._examine_tree(state, checkpoint, problem or edge)
         if not found.holds:
             refused.append(f"what is left of the tiles does not lead to the root at {found.size} entries. {_FROM}")
-        elif journal is not None and found.lost:
+        elif (journal or edge) is not None and found.lost:
             refused.append(f"the journal can't be rebuilt while entries of the log are lost. {_FROM}")
         rebuilding = journal is not None and not refused
         if rebuilding:
@@ -176,7 +182,7 @@ class Repair:
             for one in damaged
             if one.alive
         ]
-        return Findings(journal, problem, found, damaged, tuple(refused))
+        return Findings(journal or edge, problem, found, damaged, tuple(refused))
 
     def _examine_journal(self) -> tuple[str | None, State | None]:
         """What is wrong with it, or the state it holds."""
@@ -186,6 +192,15 @@ class Repair:
         if reading.last is None and ((self._root / CHECKPOINT).exists() or (self._root / "tile").exists()):
             return "it is missing", None
         return None, reading.last or State()
+
+    def _examine_beginning(self) -> str | None:
+        """What is wrong with the tiles that a start goes on from, where the journal has grown since. A journal that
+        begins at the state it ends with needs them no more."""
+        first, last, *_ = read_journal(self._root / "journal")
+        if first is None or last is None or first.size == last.size:
+            return None
+        damage = edge_damage(LogFiles(self._root), first.size, first.root)
+        return None if damage is None else f"what it begins from can't be read: {damage}"
 
     def _examine_checkpoint(self) -> tuple[Checkpoint | None, str | None]:
         try:
@@ -243,13 +258,9 @@ class Repair:
                 continue
             alive = FileLock.is_held(reader.directory / LOCK_NAME)
             source = state.sources.get(reader.name, Source(START, 0))
-            if everyone:
-                reason = "its place was in the journal"
-            elif (damage := reader.survey(source.position, bytes_max=sys.maxsize).damage) is not None:
-                reason = damage.message
-            else:
-                continue
-            damaged.append(_damaged_writer(reader, source.next_seq, reason, alive=alive))
+            damage = None if everyone else reader.survey(source.position, bytes_max=sys.maxsize).damage
+            if everyone or damage is not None:
+                damaged.append(_damaged_writer(reader, source.next_seq, damage, alive=alive))
         return tuple(damaged)
 
     # Repairing
@@ -340,16 +351,25 @@ def _known(state: State | None, checkpoint: Checkpoint | None) -> tuple[int, byt
     return 0, State().root
 
 
-def _damaged_writer(reader: WriteAheadReader, next_seq: int, reason: str, *, alive: bool) -> DamagedWriter:
-    readable = sum(len(run.entries) for run in readable_runs(reader.directory, next_seq))
+def _damaged_writer(
+    reader: WriteAheadReader, next_seq: int, damage: WriteAheadDamaged | None, *, alive: bool
+) -> DamagedWriter:
+    readable = end = 0
+    for run in readable_runs(reader.directory, next_seq):
+        readable += len(run.entries)
+        end = run.position.offset
     lost = lost_between(reader.name, next_seq, readable_runs(reader.directory, next_seq))
     found = traces(reader.directory, lost) if lost else []
-    return DamagedWriter(reader.name, alive, reason, readable, tuple(lost), tuple(found))
+    rest_from = None
+    if damage is not None and place_of(damage) >= end:
+        rest_from = next_seq + readable + sum(gap.end - gap.first for gap in lost)
+    reason = "its place was in the journal" if damage is None else damage.message
+    return DamagedWriter(reader.name, alive, reason, readable, tuple(lost), tuple(found), rest_from)
 
 
 def _told_of_writer(damaged: DamagedWriter, kept: str) -> OwnEntry:
     ranges = [(gap.first, gap.end) for gap in damaged.lost]
-    body = {"act": ACT, "kept": kept, "writer": damaged.name, **_ranges(ranges)}
+    body = {"act": ACT, "kept": kept, "rest_from": damaged.rest_from, "writer": damaged.name, **_ranges(ranges)}
     return OwnEntry("change", "operator", body)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sekisho.ledger import frames
+from sekisho.ledger.errors import WriteAheadDamaged
 from sekisho.ledger.segments import segment_name, segment_numbers
 from sekisho.ledger.sources import Position
 
@@ -81,6 +82,13 @@ def traces(directory: Path, lost: Sequence[Lost]) -> list[Trace]:
                 request = match[3].decode() if match[3] else None
                 found[seq] = Trace(seq, match[1].decode(), match[2].decode(), request)
     return [found[seq] for seq in sorted(found)]
+
+
+def place_of(damage: WriteAheadDamaged) -> int:
+    """The logical offset of a damaged place. Raises OSError."""
+    directory = damage.path.parent
+    segment_bytes = max((path.stat().st_size for path in directory.glob("*.seg")), default=0)
+    return int(damage.path.stem) * segment_bytes + damage.offset
 
 
 def _shape(directory: Path) -> frames.SegmentHeader | None:

@@ -23,6 +23,8 @@ from sekisho.ledger.journal import Source, State, journal_files, read_journal
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles, archived_directory
 from sekisho.ledger.merkle import tree_root
 from sekisho.ledger.mirror import tiles_of
+from sekisho.ledger.publisher import FORMAT
+from sekisho.ledger.rebuild import edge_damage
 from sekisho.ledger.repair import ASIDE
 from sekisho.ledger.room import BUDGET_ALARM, budget_bytes
 from sekisho.ledger.segments import LOCK_NAME, TORN_DIRECTORY
@@ -137,7 +139,9 @@ def read_status(root: Path, verifiers: list[NoteVerifier], *, reserve_bytes: int
 def _look(root: Path, verifiers: list[NoteVerifier], reserve_bytes: int, now_us: int) -> LedgerStatus:
     damage: list[str] = []
     checkpoint = _checkpoint(root, verifiers, damage)  # before the journal, which is never behind it
-    state = _state(root, damage)
+    first, state = _states(root, damage)
+    _require_format(root, damage)
+    _require_edges(root, first, checkpoint, damage)
     _require_agreement(root, checkpoint, state, damage)
     found = tuple(_writer(reader, state) for reader in writers(root) if reader.name not in state.closed)
     damage += [f"write-ahead log {writer.name}: {writer.damage}" for writer in found if writer.damage]
@@ -205,7 +209,8 @@ def _checkpoint(root: Path, verifiers: list[NoteVerifier], damage: list[str]) ->
         return None
 
 
-def _state(root: Path, damage: list[str]) -> State:
+def _states(root: Path, damage: list[str]) -> tuple[State, State]:
+    """What the journal begins from and what it ends with."""
     for _ in range(_LOOKS_MAX):
         try:
             reading = read_journal(root / "journal")
@@ -214,10 +219,28 @@ def _state(root: Path, damage: list[str]) -> State:
             continue  # the next file was begun meanwhile
     else:
         damage.append("the journal can't be read")
-        return State()
+        return State(), State()
     if reading.damaged_at is not None:
         damage.append(f"the journal is damaged at byte {reading.damaged_at}")
-    return reading.last or State()
+    return reading.first or State(), reading.last or State()
+
+
+def _require_format(root: Path, damage: list[str]) -> None:
+    try:
+        found = (root / "format").read_bytes()
+    except FileNotFoundError:
+        return  # the next start writes it
+    if found != FORMAT.encode():
+        damage.append(f"the ledger's format is {found[:20]!r}, this version reads {FORMAT.encode()!r}")
+
+
+def _require_edges(root: Path, first: State, checkpoint: Checkpoint | None, damage: list[str]) -> None:
+    """What a start goes on from must be there, and so must what is published at the right edge."""
+    files = LogFiles(root)
+    found = [edge_damage(files, first.size, first.root)]
+    if checkpoint is not None and checkpoint.size != first.size:
+        found.append(edge_damage(files, checkpoint.size, checkpoint.root))
+    damage += [f"the log's right edge is damaged: {one}" for one in found if one is not None]
 
 
 def _require_agreement(root: Path, checkpoint: Checkpoint | None, state: State, damage: list[str]) -> None:

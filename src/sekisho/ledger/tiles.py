@@ -163,7 +163,7 @@ class Edge:
 
     @classmethod
     def load(cls, size: int, read: TileSource) -> "Edge":
-        """The edge of a tree of `size` from its partial tiles."""
+        """The edge of a tree of `size` from its partial tiles. Raises LogUnreadable if they don't fit together."""
         edge = cls()
         edge.size = size
         edge._levels = [[] for _ in range(size.bit_length() // 8 + 1)]
@@ -174,6 +174,9 @@ class Edge:
                 edge._levels[name.level] = split_hashes(read(name))
             if len(edge.entries if name.level == ENTRIES else edge._levels[name.level]) != name.width:
                 raise LogUnreadable(f"{name.path} does not hold {name.width} items")
+        # The hashes are held against a root by whoever has one; the entries go into wider bundles as they are.
+        if edge.entries and list(map(leaf_hash, edge.entries)) != edge._levels[0]:
+            raise LogUnreadable(f"the entries of the last bundle at {size} entries are not those of its hash tile")
         return edge
 
     def copy(self) -> "Edge":

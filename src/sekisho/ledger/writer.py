@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, Protocol, TypeVar
@@ -254,10 +254,8 @@ class WriteAheadWriter:
             await self._making  # else it would make a file in a directory that is no longer ours
         self._syncer.stop()
         self._maker.stop()
-        for descriptor in (*self._retired, *self._ahead, self._descriptor):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._lock.release()
+        if self._close_all(one for one in (*self._retired, *self._ahead, self._descriptor) if one >= 0):
+            self._lock.release()
 
     def _enqueue(self, draft: EntryDraft, reservation: Reservation | None) -> None:
         if self._ended:
@@ -396,9 +394,8 @@ class WriteAheadWriter:
             if seconds is None:
                 return
             self.sync_seconds_last = seconds
-            for descriptor in retired:
-                os.close(descriptor)
-            self._synced_until(until, waiting)
+            if self._close_all(retired):
+                self._synced_until(until, waiting)
 
         self._syncer.submit(sync, done)
 
@@ -422,6 +419,16 @@ class WriteAheadWriter:
             self._sync_wanted = True
         elif self._synced < self._written and not self._ended:
             self._start_sync()
+
+    def _close_all(self, descriptors: Iterable[int]) -> bool:
+        """Close segments that are synced. An error raised here, in a callback, would leave every append waiting."""
+        try:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        except OSError as error:
+            self._fail(f"closing a segment failed: {error}")
+            return False
+        return True
 
     def _fail(self, reason: str) -> None:
         """End the process: what the kernel did with those pages can't be known any more. From either thread."""

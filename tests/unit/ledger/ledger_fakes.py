@@ -179,7 +179,7 @@ class BreakingDisk:
 
     def __init__(self, break_at=None, *, persisted=False):
         self._disk = Disk()
-        self._break_at = break_at
+        self.break_at = break_at
         self._persisted = persisted
         self.count = 0
         self.unsynced = {}
@@ -187,7 +187,7 @@ class BreakingDisk:
 
     def _do(self, act):
         self.count += 1
-        if self.count - 1 != self._break_at:
+        if self.count - 1 != self.break_at:
             return act()
         if self._persisted:
             act()
@@ -216,9 +216,6 @@ class BreakingDisk:
     def append_to(self, path):
         return BreakingFile(self, self._disk.append_to(path), path)
 
-    def cut(self, path, length):
-        self._do(lambda: self._disk.cut(path, length))
-
     def remove(self, path):
         self._do(lambda: self._disk.remove(path))
 
@@ -242,7 +239,7 @@ class BreakingFile:
     def append(self, data):
         def tear():
             self._disk.count += 1
-            if self._disk.count - 1 != self._disk._break_at:
+            if self._disk.count - 1 != self._disk.break_at:
                 return self._file.append(data)
             self._file.append(data if self._disk._persisted else data[: len(data) * 2 // 3])
             raise DiskBroke("injected")

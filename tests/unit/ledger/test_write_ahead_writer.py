@@ -143,6 +143,7 @@ async def test_who_waits_for_a_batched_write_hears_that_it_failed(tmp_path, monk
     def fail(*_):
         raise OSError(EIO, "broken")
 
+    await until(lambda: (writer.directory / "00000001.seg").exists())  # nothing else writes meanwhile
     written = writer.append_batched(draft())
     monkeypatch.setattr(os, "pwrite", fail)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the turn itself fails too
@@ -224,6 +225,28 @@ async def test_a_failed_sync_or_write_ends_the_process(tmp_path, monkeypatch, wh
     assert any(record.levelname == "CRITICAL" for record in caplog.records)
     with pytest.raises(LedgerError):
         writer.append(draft())
+    monkeypatch.undo()
+
+
+async def test_a_segment_that_cannot_be_closed_ends_the_process(tmp_path, monkeypatch, caplog):
+    """Raised where it happens, in a callback, the error would be seen by nobody, and every append would wait on."""
+    disk = TestDisk()
+    writer = open_writer(tmp_path, disk)
+    await until(lambda: (writer.directory / "00000001.seg").exists())
+    first, close = writer._descriptor, os.close
+
+    def broken(descriptor):
+        if descriptor == first:
+            raise OSError(EIO, os.strerror(EIO))
+        close(descriptor)
+
+    monkeypatch.setattr(os, "close", broken)
+    for _ in range(SEGMENT_BYTES // 60_000 + 1):
+        await until(lambda: not writer.full)
+        writer.append(draft(body_of(60_000)))
+    await until(lambda: disk.ended_with)
+    assert disk.ended_with == [WRITE_AHEAD_FAILED]
+    assert any("closing a segment failed" in record.message for record in caplog.records)
     monkeypatch.undo()
 
 

@@ -49,7 +49,9 @@ _COVERED_S_MAX: Final = 60.0  # control merges each second; a backlog of a minut
 _LOOK_S: Final = 0.2
 _READS_MAX: Final = 3  # a rotation of the log's key is over in one
 _READ_BYTES: Final = 1 << 20
-_SECRETS_LEFT_OUT: Final = ("log.key", "log-next.key", "log-next.json")
+# What signs for this machine alone: a second witness with the same key could cosign a second history.
+_SECRETS_LEFT_OUT: Final = ("log.key", "log-next.key", "log-next.json", "witness.key")
+_CONTENT_KEYS: Final = "content"  # kept content is in no backup, and is deleted by deleting its key
 
 
 class Backup(NamedTuple):
@@ -198,7 +200,8 @@ def _copy_ledger(directory: DataDirectory, target: Path) -> Checkpoint:
 
 def _secrets(directory: DataDirectory, settings: Settings) -> dict[str, bytes]:
     """By path: what is in keys/, the log's key apart, and the TLS key."""
-    paths = [path for path in directory.keys.rglob("*") if path.is_file() and path.name not in _SECRETS_LEFT_OUT]
+    found = (path for path in directory.keys.rglob("*") if path.is_file() and path.name not in _SECRETS_LEFT_OUT)
+    paths = [path for path in found if _CONTENT_KEYS not in path.relative_to(directory.keys).parts[:-1]]
     if settings.gateway.tls_key_file:
         paths.append(directory.root / settings.gateway.tls_key_file)
     return {str(path.relative_to(directory.root)): path.read_bytes() for path in paths}

@@ -20,6 +20,7 @@ from sekisho.console.interfaces import Ports, Served
 from sekisho.console.routes import add_pages
 from sekisho.console.security import App, Guard
 from sekisho.identity.interfaces import AuthenticationError
+from sekisho.ledger.log_files import LogFiles
 
 _TILE: Final = re.compile(r"(?:[0-9]{1,2}|entries)(/x[0-9]{3})*/[0-9]{3}(\.p/[0-9]{1,3})?", re.ASCII)
 _ENTRIES: Final = "entries/"
@@ -80,6 +81,8 @@ def control_app(ledger: Path, ports: Ports, served: Served, *, snapshots: Path |
         if refused is not None:
             return refused
         file = ledger / "tile" / path
+        if not file.is_file():
+            file = LogFiles(ledger).archived(f"tile/{path}") or file
         if not file.is_file():
             raise HTTPException(404, "no such tile")
         return FileResponse(file, media_type="application/octet-stream", headers={"cache-control": _cache(path)})

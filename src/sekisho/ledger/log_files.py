@@ -109,15 +109,20 @@ class LogFiles(PublishedFiles):
 
     def read(self, path: str, bytes_max: int) -> bytes | None:
         data = _read(self.root / path, bytes_max)
-        if data is not None or not path.startswith(_BUNDLES):
+        if data is not None:
             return data
-        cold = archived_directory(self.root)
-        if cold is None:
+        archived = self.archived(path)
+        if archived is None:
             return None
-        data = _read(cold / path, bytes_max)
+        data = _read(archived, bytes_max)
         if data is None and ".p/" not in path:  # archived are full ones
-            raise LogUnreadable(f"{path} is not in the archive {cold}", remedy="Is that directory mounted and whole?")
+            raise LogUnreadable(f"{archived} is not there", remedy="Is the archive mounted and whole?")
         return data
+
+    def archived(self, path: str) -> Path | None:
+        """Where an entry bundle would be if it was archived; None for anything else. Raises LogUnreadable."""
+        cold = archived_directory(self.root) if path.startswith(_BUNDLES) else None
+        return None if cold is None else cold / path
 
 
 def _read(path: Path, bytes_max: int) -> bytes | None:

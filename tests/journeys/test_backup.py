@@ -34,6 +34,9 @@ def passphrase(tmp_path_factory):
     return file
 
 
+NEVER_RESTORED = ("witness.key", "content/gone.key")
+
+
 def ask(site) -> str:
     with openai_client(site) as client:
         raw = client.chat.completions.with_raw_response.create(model="chat", messages=ASK)
@@ -45,6 +48,9 @@ def backup(site, passphrase, tmp_path_factory):
     """Made while requests come; (the directory, requests that were answered before it began)."""
     target = tmp_path_factory.mktemp("target") / "backup"
     before = [ask(site) for _ in range(5)]
+    for name in NEVER_RESTORED:
+        (site.root / "keys" / name).parent.mkdir(exist_ok=True)
+        (site.root / "keys" / name).write_text(f"what {name} holds is for this machine alone\n")
     sekisho("keys", "create", "--name", "late", site.root)  # its entry is on its way through the outbox
     stop, asked = threading.Event(), []
 
@@ -99,6 +105,8 @@ def test_it_is_restored_as_a_new_node_beside_the_original(site, backup, passphra
     root = tmp_path / "restored"
     said = sekisho("restore", target, root, "--passphrase-file", passphrase).stdout
     assert "revoked after the backup" in said
+    assert (root / "keys/organisations").is_dir()
+    assert not any((root / "keys" / name).exists() for name in NEVER_RESTORED)
     assert root.stat().st_mode & 0o007 == 0
     old, new = ((one / "ledger/enrolment").read_text().splitlines()[1:3] for one in (site.root, root))
     assert old[0] != new[0]

@@ -45,8 +45,22 @@ OTHERS = (
     "access", "faccessat2", "stat", "lstat", "pwritev", "pwritev2", "preadv", "sync_file_range", "mkdirat",
 )  # fmt: skip
 SAID = {  # what the operator is told, in the system's words, SQLite's or ours
-    "EIO": ("Input/output error", "disk I/O error", "unable to open database file", "locking protocol"),
-    "ENOSPC": ("No space left", "disk is full", "nearly full", "no room left", "disk I/O error", "unable to open"),
+    "EIO": (
+        "Input/output error",
+        "disk I/O error",
+        "unable to open database file",
+        "locking protocol",
+        "readonly database",
+    ),
+    "ENOSPC": (
+        "No space left",
+        "disk is full",
+        "nearly full",
+        "no room left",
+        "disk I/O error",
+        "unable to open",
+        "readonly database",
+    ),
 }
 SAMPLE = 36  # lives in `make test`, for each kind of fault: some seconds
 SWEEP_SECONDS_MAX = 200  # of `make test-full`, for each kind of fault; what a slow machine leaves out is said

@@ -27,6 +27,7 @@ from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
+from sekisho.kernel.retrying import Retrying
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter
 from sekisho.ledger.publisher import Identity, Publisher
 from sekisho.ledger.wal_reader import START, writers
@@ -120,18 +121,14 @@ def _recorder(writer: EntryWriter, clock: SystemClock, ids: IdSource) -> Record:
 
 async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
     """Append what waits in the outbox. A crash in between appends it twice; the merge drops the second by its id."""
+    relaying = Retrying(log, "administrative acts wait in the outbox")
     while True:
-        try:
+        with relaying:
             pending = await asyncio.to_thread(outbox.pending, _RELAY_BATCH)
             durable = [writer.append(EntryDraft(e.kind, e.id, e.at, e.actor, e.body)) for e in pending]
             if durable:
                 await asyncio.gather(*durable)
                 await asyncio.to_thread(outbox.relayed, tuple(entry.id for entry in pending))
-        except SekishoError as error:
-            log.error("administrative acts wait in the outbox: %s", error)
-        except Exception:
-            # Whatever the database's driver raises: this must go on, or acts would never reach the log.
-            log.exception("administrative acts wait in the outbox")
         await asyncio.sleep(_RELAY_INTERVAL_S)
 
 

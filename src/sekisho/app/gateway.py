@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,7 @@ from sekisho.identity.keyring import Keyring
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
+from sekisho.kernel.retrying import Retrying
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
 from sekisho.policy.explain import explain
 from sekisho.policy.interfaces import Decision
@@ -182,13 +184,10 @@ async def run_gateway(
 
 async def follow_callers(callers: Callers) -> None:
     """Until cancelled: take over what a new snapshot declares of callers, whether or not anybody calls."""
+    following = Retrying(log, "what the snapshot declares of callers can't be taken over")
     while True:
-        try:
+        with following, suppress(Unavailable):  # no snapshot in force just now: requests are told, nobody is let in
             callers.follow()
-        except Unavailable:
-            pass  # no snapshot is in force just now: requests are told, and nobody is let in
-        except Exception:
-            log.exception("watchers of dropped callers failed")  # the next snapshot must be followed all the same
         await asyncio.sleep(FOLLOW_INTERVAL_S)
 
 

@@ -22,6 +22,7 @@ from sekisho.catalog.interfaces import Mistake
 from sekisho.catalog.watch import fingerprint, git_lock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.files import write_durable
+from sekisho.kernel.retrying import Retrying
 from sekisho.settings import DataDirectory
 
 WATCH_S: Final = 1.0  # between two looks
@@ -109,16 +110,16 @@ class Reloader:
 
     async def run(self) -> None:
         """Until cancelled."""
+        looking = Retrying(log, "the declarations can't be looked at, the snapshot in force stays")
         while True:
             seconds = WATCH_S
-            try:
+            with looking:
                 look, cost_s = await asyncio.to_thread(self._look)
                 seconds = max(WATCH_S, cost_s / WATCH_SHARE_MAX)
                 await self._consider(look)
-            except Exception as error:
-                # Whatever it was: were this to end, declarations would silently be taken over no more.
-                log.exception("looking at the declarations failed; trying again in %.0f s", RETRY_S)
-                self._trouble, self._state = f"a fault of the program: {error!r}", FAILED
+            if looking.trouble:
+                # Nothing is settled while it can't be seen: what is there afterwards is built, and the state told anew.
+                self._trouble, self._state, self._settled = looking.trouble, FAILED, None
                 self._retry_at = time.monotonic() + RETRY_S
             try:
                 async with asyncio.timeout(seconds):

@@ -19,6 +19,7 @@ from sekisho.gateway.tokens import Token, read_token, token_request
 from sekisho.gateway.upstreams import proxy_of
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
+from sekisho.kernel.retrying import Retrying
 
 LOOK_INTERVAL_S: Final = 0.5  # a changed file counts within a second: one look, and time to read it
 # A new snapshot waits so long for tokens that were never asked for, then counts without those that are missing: it may
@@ -80,16 +81,16 @@ class SignInKeeper:
         return [fetch for fetch, credential in self._fetches.items() if credential.untried]
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Were it to end, tokens would run out and rotated secrets never be taken over."""
+        looking = Retrying(log, "credential files can't be looked at")
+        fetching = Retrying(log, "tokens can't be fetched")
         try:
             while True:
                 await asyncio.sleep(self._interval_s)
-                try:
+                with looking:
                     await self._look_at_files()
-                except Exception:
-                    # Were this task to end, tokens would run out and rotated secrets never be taken over.
-                    log.exception("credential files can't be looked at; trying again")
-                self._fetch_what_is_due()
+                with fetching:
+                    self._fetch_what_is_due()
         finally:
             await self.close()
 

@@ -11,7 +11,7 @@ from sekisho.identity.jose import json_object
 from sekisho.identity.key_files import Held, KeyFiles, KeySource
 from sekisho.identity.key_set import KEY_SET_BYTES_MAX, PublicKey, read_key_set
 from sekisho.kernel.clock import Clock
-from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.retrying import Retrying
 
 REFETCH_INTERVAL_S: Final = 5.0  # however many tokens name unknown keys, an issuer is asked no more often by a worker
 RETRY_S_MAX: Final = 300.0  # an issuer that can't be reached is tried after 5, 10, 20 … seconds, and then so often
@@ -147,7 +147,8 @@ class KeySets:
 
     async def _keep(self, source: KeySource) -> None:
         """Until cancelled: refresh in time, when wanted, and after a failure sooner and then more and more rarely."""
-        wanted, retry_s, said = self._wanted[source], self._interval_s, ""
+        wanted, retry_s = self._wanted[source], self._interval_s
+        refreshing = Retrying(log, f"the keys of {source.issuer} can't be refreshed, those held, if any, stay in force")
         wait_s = self._due_s(source)
         while True:
             try:
@@ -156,17 +157,12 @@ class KeySets:
             except TimeoutError:
                 pass  # it is time
             wanted.clear()
-            try:
+            with refreshing:
                 await self.refresh(source)
-            except Exception as error:
+            if refreshing.trouble:
                 wait_s, retry_s = retry_s, min(2 * retry_s, RETRY_S_MAX)
-                if str(error) != said:  # tried again and again, said once
-                    log.warning("the keys of %s, %s, can't be refreshed: %s", source.issuer, self._age(source), error)
-                    if not isinstance(error, SekishoError | OSError):
-                        log.exception("a fault of the gateway")  # the task goes on: other keys may come
-                said = str(error)
             else:
-                wait_s, retry_s, said = float(source.refresh_seconds), self._interval_s, ""
+                wait_s, retry_s = float(source.refresh_seconds), self._interval_s
             await asyncio.sleep(self._interval_s)
 
     def _due_s(self, source: KeySource) -> float:
@@ -174,7 +170,3 @@ class KeySets:
         if held is None:
             return 0.0
         return max(0.0, source.refresh_seconds - (self._clock.now_us() - held.read_at) / 1e6)
-
-    def _age(self, source: KeySource) -> str:
-        held = self._held.get(source)
-        return "never read" if held is None else f"read {(self._clock.now_us() - held.read_at) / 1e6:.0f} s ago"

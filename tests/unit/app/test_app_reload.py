@@ -228,6 +228,21 @@ async def test_a_build_that_fails_is_tried_again(world, failure):
     await world.comes(lambda: world.store.current() != before)
 
 
+@pytest.mark.parametrize("failure", [PermissionError("not ours to read"), RuntimeError("a bug")])
+async def test_a_tree_that_cannot_be_looked_at_for_a_while_is_taken_over_afterwards(world, caplog, failure):
+    look, failures = world.reloader._look, [failure] * 5
+
+    def sometimes():
+        if failures:
+            raise failures.pop()
+        return look()
+
+    world.reloader._look = sometimes
+    await world.comes(lambda: not failures)
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1  # met often, said once
+    await world.comes(lambda: world.reloader.state == reload.IN_FORCE and world.reloader.mistakes() == ())
+
+
 async def test_at_the_start_mistakes_keep_what_is_in_force(directory, template):
     model(directory, "x").write_text("titel = 1\n")
     world = World(directory, template[1])

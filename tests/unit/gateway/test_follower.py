@@ -124,3 +124,33 @@ async def test_a_new_snapshot_replaces_what_was_prepared_of_the_old(world, diges
     await comes_true(lambda: follower._next is not None or follower._in_force.snapshot.epoch_from == END_US)
     assert follower.in_force().snapshot.digest == (digest or DIGEST)
     assert follower.in_force().snapshot.epoch_from == END_US
+
+
+async def test_what_is_read_of_the_register_and_not_taken_over_does_not_count_as_followed():
+    class Keyring:
+        broken = True
+
+        def apply(self, changes: KeyChanges) -> None:
+            if self.broken:
+                raise RuntimeError("a bug")
+
+    class OneKey:
+        asked: list[int]
+
+        def __init__(self) -> None:
+            self.asked = []
+
+        def changes_since(self, sequence: int) -> KeyChanges:
+            self.asked.append(sequence)
+            return KeyChanges(7, ("a key",))
+
+    register, keyring = OneKey(), Keyring()
+    follower = Follower(register, keyring, Snapshots(), Clock())
+    read_at = follower._read_at
+    with pytest.raises(RuntimeError):
+        await follower._follow_keys()
+    assert follower._read_at == read_at  # the alarm of `age_s` goes on
+    keyring.broken = False
+    await follower._follow_keys()
+    assert register.asked == [0, 0]  # and nothing of it is passed over
+    assert follower._read_at > read_at

@@ -255,3 +255,25 @@ async def test_a_fault_while_looking_at_files_ends_nothing(caplog):
     assert kept.usable(NOW)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_fault_while_seeing_what_is_due_ends_nothing(caplog, monkeypatch):
+    world = World()
+    kept = world.of()
+    due, calls = world.keeper._fetch_what_is_due, 0
+
+    def faulty():
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("a bug")
+        due()
+
+    monkeypatch.setattr(world.keeper, "_fetch_what_is_due", faulty)
+    running = asyncio.create_task(world.keeper.run())
+    async with asyncio.timeout(10):
+        while not kept.usable(NOW):
+            await asyncio.sleep(0.001)
+    assert "tokens can't be fetched" in caplog.text
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -187,7 +187,7 @@ async def test_an_issuer_that_fails_is_tried_again_and_complained_of_once(tmp_pa
         await world.until_changed()
     assert world.sets.find(source(), "k1", "RS256")
     assert [record.message for record in caplog.records].count(
-        f"the keys of {IDP}, never read, can't be refreshed: no route"
+        f"the keys of {IDP} can't be refreshed, those held, if any, stay in force: no route"
     ) == 1
     await world.sets.close()
 
@@ -196,7 +196,7 @@ async def test_a_fault_of_ours_is_logged_and_does_not_end_the_refreshing(tmp_pat
     world = World(tmp_path, {DISCOVERY: ZeroDivisionError("ours")})
     world.sets.use([source()])
     await world.until_asked(2)
-    assert "a fault of the gateway" in caplog.text
+    assert "a fault of the program, ZeroDivisionError('ours')" in caplog.text
     world.fetches.documents |= PUBLISHED
     await world.until_changed()
     await world.sets.close()

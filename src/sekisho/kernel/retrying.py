@@ -30,7 +30,7 @@ class Retrying:
         if not isinstance(error, Exception):
             return False
         expected = isinstance(error, SekishoError | OSError)
-        trouble = str(error) if expected else f"a fault of the program, {error!r}"
+        trouble = str(error) or repr(error) if expected else f"a fault of the program, {error!r}"
         if trouble != self.trouble:
             self._log.error("%s: %s", self._complaint, trouble, exc_info=None if expected else error)
         self.trouble = trouble

@@ -40,3 +40,11 @@ def test_what_ends_the_loop_is_let_through(ending):
     trying = Retrying(LOG, "it can't be read")
     with pytest.raises(ending), trying:
         raise ending
+
+
+def test_what_has_no_words_is_told_all_the_same(caplog):
+    trying = Retrying(LOG, "it can't be read")
+    with trying:
+        raise TimeoutError
+    assert trying.trouble == "TimeoutError()"
+    assert [record.getMessage() for record in caplog.records] == ["it can't be read: TimeoutError()"]

@@ -2,7 +2,7 @@
 
 from sekisho.gateway.dialects.answers import Usage, estimate_tokens
 from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
-from sekisho.gateway.halts import Halt
+from sekisho.gateway.halts import Halt, Passage
 from sekisho.gateway.http1.interfaces import Exchange
 from sekisho.gateway.metrics import Metrics
 from sekisho.kernel.clock import Clock
@@ -43,6 +43,7 @@ class Attempt:
         "halt",
         "number",
         "outcome_id",
+        "passage",
         "request_id",
         "started_us",
         "status",
@@ -66,6 +67,13 @@ class Attempt:
         self.first_byte_us: int | None = None
         self.status: int | None = None
         self.halt: Halt | None = None  # why it was ended from outside
+        self.passage: Passage  # from when it may be sending on
+
+    def cut(self, halt: Halt) -> None:
+        """End it from outside: what it waits for fails, and whoever waits finds the reason in `halt`."""
+        self.halt = halt
+        if self.exchange is not None:
+            self.exchange.abort()
 
     @property
     def metrics(self) -> Metrics:

@@ -49,9 +49,9 @@ class Follower:
         keyring: AppliesChanges,
         snapshots: SnapshotSource,
         clock: Clock,
-        halts: Halts | None = None,
+        halts: Halts,
     ) -> None:
-        self._halts = halts or Halts()
+        self._halts = halts
         self._register = register
         self._keyring = keyring
         self._snapshots = snapshots
@@ -102,7 +102,7 @@ class Follower:
 
     def monitor_notes(self) -> list[str]:
         """The organisations in monitor mode just now, each in a sentence."""
-        organisations = self.in_force().snapshot.organisations.values()
+        organisations = () if self._in_force is None else self._in_force.snapshot.organisations.values()
         names = sorted(one.name for one in organisations if one.mode == MODE_MONITOR)
         return [f"organisation {name} is in monitor mode: what policy denies is sent" for name in names]
 
@@ -112,9 +112,12 @@ class Follower:
 
     async def run(self) -> None:
         """Until cancelled. The two are followed apart: a large snapshot takes seconds to load, a revocation may not."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._run_register())
-            both.create_task(self._run_snapshot())
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._run_register())
+                both.create_task(self._run_snapshot())
+        finally:
+            self._loading.shutdown(wait=False)
 
     async def _run_register(self) -> None:
         # Whatever happens here, the keys known stay in force; `age_s` raises the alarm.
@@ -125,8 +128,11 @@ class Follower:
             with following:
                 await self._follow_keys()
             with ending:
-                if self._in_force is not None:
-                    self._halts.end_outliving(self._in_force, asyncio.get_running_loop().time())
+                try:
+                    current = self.in_force()
+                except Unavailable:
+                    current = None  # their rules are over, whether or not the next ones can be read
+                self._halts.end_outliving(current, asyncio.get_running_loop().time())
 
     async def _run_snapshot(self) -> None:
         following = Retrying(log, "the snapshot can't be followed, the one in force stays")

@@ -45,15 +45,16 @@ def signing_key(certificate_pem: bytes, key_pem: bytes) -> SigningKey:
     """From PEM files. Raises CantSignIn, which says what is wrong with them, and holds nothing of them."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-    except (ValueError, UnsupportedAlgorithm):
-        raise CantSignIn(_SIGN_IN, detail="certificate_file holds no PEM certificate") from None
+        public = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+        raise CantSignIn(_SIGN_IN, detail="certificate_file holds no PEM certificate with a key known here") from None
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
         raise CantSignIn(_SIGN_IN, detail="key_file holds no unencrypted PEM private key") from None
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < KEY_BITS_MIN:
         raise CantSignIn(_SIGN_IN, detail=f"key_file holds no RSA key of at least {KEY_BITS_MIN} bits")
-    if key.public_key() != certificate.public_key():
+    if key.public_key() != public:
         raise CantSignIn(_SIGN_IN, detail="key_file is not the key of the certificate in certificate_file")
     return SigningKey(key, certificate)
 

@@ -162,7 +162,7 @@ def test_every_mistake_of_a_proxy_is_told(content, deployment, key, said):
     assert said in found[key]
 
 
-def test_behind_a_proxy_what_was_observed_of_places_counts_a_grade_less():
+def test_behind_a_proxy_what_was_observed_of_places_counts_as_declared():
     facts = {
         "storage": OBSERVED,
         "processing": OBSERVED,
@@ -171,7 +171,7 @@ def test_behind_a_proxy_what_was_observed_of_places_counts_a_grade_less():
     }
     direct, behind = only_deployment(facts=facts).facts, only_deployment(facts=facts, egress_proxy=PROXY).facts
     for key in ("storage", "processing"):
-        assert (direct[key].grade, behind[key].grade) == (Grade.OBSERVED, Grade.CONTRACTUAL)
+        assert (direct[key].grade, behind[key].grade) == (Grade.OBSERVED, Grade.DECLARED)
         assert behind[key].value == direct[key].value
         assert behind[key].source == "probe" + BEHIND_PROXY
         assert behind[key].observed_at == direct[key].observed_at

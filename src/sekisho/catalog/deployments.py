@@ -53,7 +53,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
     upstream_model = table.take_text("upstream_model", default=model)
     credential = _credential(table)
     sign_in = read_sign_in(table)
-    egress_proxy = read_egress_proxy(table, url)
+    egress_proxy = read_egress_proxy(table, url, sign_in)
     networks = take_networks(table, "networks")
     tls = _tls(table, url)
     timeouts = {

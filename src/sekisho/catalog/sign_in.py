@@ -135,7 +135,7 @@ KINDS: Final[dict[str, Callable[[Table], SignIn | None]]] = {
 }
 
 
-def read_egress_proxy(table: Table, url: str | None) -> EgressProxy | None:
+def read_egress_proxy(table: Table, url: str | None, sign_in: SignIn | None) -> EgressProxy | None:
     """The `[egress_proxy]` table of the deployment at `url`, or None with mistakes noted."""
     inner = table.take_table("egress_proxy")
     if inner is None:
@@ -157,9 +157,15 @@ def read_egress_proxy(table: Table, url: str | None) -> EgressProxy | None:
         inner.mistake("url", "holds a path", "Give scheme, host and port only, like http://proxy.example.jp:3128")
     if ca_file is not None and parts.scheme == "http":
         inner.mistake("ca_file", "is declared for an http proxy", "Use an https proxy, or remove the key")
-    if parts.scheme == "http" and not is_loopback(parts.hostname or "") and url is not None and url[:5] == "http:":
-        remedy = "Use https to the deployment or to the proxy: between here and the proxy the request would be readable"
-        inner.mistake("url", "is http on another machine, and the deployment is http too", remedy)
+    if not is_loopback(parts.hostname or ""):
+        authority = sign_in.authority if isinstance(sign_in, EntraSignIn) else None
+        for what, reached, shown_there in (
+            ("deployment", url, "the request"),
+            ("authority of [sign_in]", authority, "the secret"),
+        ):
+            if reached is not None and reached.startswith("http:"):
+                problem = f"is another machine, and the {what} is plain http: to a loopback address, which is that one's"
+                inner.mistake("url", problem, f"Use https, or no proxy: {shown_there} would be readable there")
     return EgressProxy(proxy_url, ca_file, user, password)
 
 

@@ -60,14 +60,14 @@ async def _look(client: UpstreamClient, kinds: Mapping[str, ServerKind], port: i
     is_locked = status in (401, 403)
     if not is_locked and (status != 200 or not isinstance(data, list)):
         return None
-    template = await _kind(client, kinds, port, {item.get("owned_by") for item in listed})
+    template = await _kind(client, kinds, port, [item.get("owned_by") for item in listed])  # may be anything
     if template is None:
         return None
     names = tuple(item["id"] for item in listed if isinstance(item.get("id"), str))
     return Found(template, f"http://{HOST}:{port}/v1", None if is_locked else names)
 
 
-async def _kind(client: UpstreamClient, kinds: Mapping[str, ServerKind], port: int, owners: set[Any]) -> str | None:
+async def _kind(client: UpstreamClient, kinds: Mapping[str, ServerKind], port: int, owners: list[Any]) -> str | None:
     """What the server says of itself counts; only where it says nothing, the port does. None: it may be anything."""
     for name, kind in kinds.items():
         if kind.owned_by and kind.owned_by in owners:

@@ -60,7 +60,7 @@ class CertificateHolders:
             if exact is not None:
                 return _holder(*exact, ("sha256", digest), expires, digest)
             names = _Names(certificate)
-        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
             raise CertificateRefused("The client certificate can't be read", remedy=_DECLARE) from None
         found = [
             (organisation, declared, name)

@@ -6,6 +6,9 @@ from sekisho.identity.certificates import CertificateHolders
 from sekisho.identity.errors import CertificateRefused
 
 
+VERSION_3, VERSION_6 = bytes.fromhex("a003020102"), bytes.fromhex("a003020105")  # RFC 5280 section 4.1.2.1, in DER
+
+
 def holders(**declared):
     """One organisation per keyword, with the certificates it declares."""
     return CertificateHolders(
@@ -98,5 +101,7 @@ def test_a_revoked_certificate_is_refused_and_its_fellows_are_not():
 
 def test_what_can_not_be_read_is_refused_where_it_could_matter():
     assert holders().find(b"no certificate") is None
-    with pytest.raises(CertificateRefused, match="can't be read"):
-        holders(bank=[declared(dns="*.a.example")]).find(b"no certificate")
+    of_no_version = certificate(dns=["x.a.example"]).replace(VERSION_3, VERSION_6)
+    for der in (b"no certificate", of_no_version):
+        with pytest.raises(CertificateRefused, match="can't be read"):
+            holders(bank=[declared(dns="*.a.example")]).find(der)

@@ -164,7 +164,9 @@ def read_egress_proxy(table: Table, url: str | None, sign_in: SignIn | None) -> 
             ("authority of [sign_in]", authority, "the secret"),
         ):
             if reached is not None and reached.startswith("http:"):
-                problem = f"is another machine, and the {what} is plain http: to a loopback address, which is that one's"
+                problem = (
+                    f"is another machine, and the {what} is plain http: to a loopback address, which is that one's"
+                )
                 inner.mistake("url", problem, f"Use https, or no proxy: {shown_there} would be readable there")
     return EgressProxy(proxy_url, ca_file, user, password)
 

@@ -5,7 +5,6 @@ from sekisho.catalog.interfaces import ClientCertificate, Organisation
 from sekisho.identity.certificates import CertificateHolders
 from sekisho.identity.errors import CertificateRefused
 
-
 VERSION_3, VERSION_6 = bytes.fromhex("a003020102"), bytes.fromhex("a003020105")  # RFC 5280 section 4.1.2.1, in DER
 
 

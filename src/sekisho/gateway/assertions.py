@@ -3,7 +3,6 @@
 RFC 7523 section 3 (claims), RFC 7515 section 4.1.8 (x5t#S256).
 """
 
-import base64
 import hashlib
 from typing import Final
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sekisho.gateway.errors import CantSignIn
+from sekisho.kernel.base64url import unpadded
 
 LIFE_S: Final = 600  # Microsoft asks for five to ten minutes
 KEY_BITS_MIN: Final = 2048  # RFC 7518 sections 3.3 and 3.5
@@ -68,5 +68,4 @@ def client_assertion(key: SigningKey, algorithm: str, client_id: str, audience: 
         "aud": audience, "iss": client_id, "sub": client_id, "jti": jti,
         "iat": now_s, "nbf": now_s, "exp": now_s + LIFE_S,
     }  # fmt: skip
-    thumbprint = base64.urlsafe_b64encode(key.thumbprint).rstrip(b"=").decode()  # RFC 7515 section 2: unpadded
-    return jwt.encode(claims, key.private, algorithm, headers={"x5t#S256": thumbprint})
+    return jwt.encode(claims, key.private, algorithm, headers={"x5t#S256": unpadded(key.thumbprint)})

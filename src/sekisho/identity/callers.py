@@ -1,6 +1,5 @@
 """Who asks: the one place where an API key, a token or a client certificate becomes a principal."""
 
-import base64
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -17,12 +16,13 @@ from sekisho.identity.errors import (
     TokenMalformed,
     TokenUnknownIssuer,
 )
-from sekisho.identity.interfaces import Principal
+from sekisho.identity.interfaces import HOLDER_PREFIX, SUBJECT_PREFIX, Principal
 from sekisho.identity.key_files import KeySource, source_of
 from sekisho.identity.key_set import PublicKey
 from sekisho.identity.keyring import Ended, Keyring, Watch
-from sekisho.identity.pseudonyms import HOLDER_PREFIX, SUBJECT_PREFIX, pseudonym
+from sekisho.identity.pseudonyms import pseudonym
 from sekisho.identity.tokens import UnverifiedToken, looks_like_token, read_token, verify_signature
+from sekisho.kernel.base64url import unpadded
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import Clock
 
@@ -273,7 +273,7 @@ class Callers:
         if digest in self._certificates:
             verified = _remembered(self._certificates, digest)
         else:
-            verified = self._declared_holder(certificate)
+            verified = self._declared_holder(certificate, digest.hex())
             self._remember(self._certificates, digest, verified)
         if verified is None:
             return None
@@ -282,8 +282,8 @@ class Callers:
             raise CertificateRefused("The client certificate has expired", remedy="Connect with a new one")
         return verified.principal
 
-    def _declared_holder(self, certificate: bytes) -> Verified | None:
-        holder = self._holders.find(certificate)
+    def _declared_holder(self, certificate: bytes, digest: str) -> Verified | None:
+        holder = self._holders.find(certificate, digest)
         if holder is None:
             return None
         principal = Principal(
@@ -292,7 +292,7 @@ class Callers:
             roles=holder.declared.roles,
             data_class=holder.declared.data_class,
             residency=holder.declared.residency,
-            standing=_standing(holder.organisation, holder.declared) + _SHOWN + hashlib.sha256(certificate).hexdigest(),
+            standing=_standing(holder.organisation, holder.declared) + _SHOWN + digest,
         )
         return Verified(principal, holder.expires)
 
@@ -324,7 +324,7 @@ def _thumbprint(certificate: bytes | None) -> str | None:
     """RFC 8705 section 3.1."""
     if certificate is None:
         return None
-    return base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).rstrip(b"=").decode()
+    return unpadded(hashlib.sha256(certificate).digest())
 
 
 def _remembered(known: OrderedDict[bytes, Remembered], digest: bytes) -> Remembered | None:

@@ -9,6 +9,8 @@ import json
 import re
 from typing import Any, Final
 
+from sekisho.kernel.base64url import unpadded
+
 _ALPHABET: Final = re.compile(rb"[A-Za-z0-9_-]*")
 
 
@@ -20,7 +22,7 @@ def base64url(text: bytes) -> bytes:
         data = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
     except binascii.Error:
         raise ValueError("not base64url") from None
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != text:
+    if unpadded(data).encode() != text:
         raise ValueError("base64url with bits left over")
     return data
 

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from sekisho.catalog.interfaces import ServerKind
+from sekisho.gateway.dialects.answers import json_object
 from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import Endpoint, UpstreamClient
 
@@ -17,19 +17,6 @@ PORTS_MAX: Final = 64
 ASK_TIMEOUT_S: Final = 0.5  # a loopback server that can serve models has a list of them ready
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 MODELS_PATH: Final = "/v1/models"
-
-
-class ServerKind(NamedTuple):
-    """How servers of a kind are known.
-
-    `GET path` (not under /v1) answers a JSON object that has `key`; or /v1/models says `owned_by`. A kind without
-    either is what answers /v1/models and is of no other.
-    """
-
-    ports: tuple[int, ...]
-    path: str = ""
-    key: str = ""
-    owned_by: str = ""
 
 
 class Found(NamedTuple):
@@ -90,8 +77,4 @@ async def _get(client: UpstreamClient, port: int, path: str) -> tuple[int, dict[
     except (UpstreamError, TimeoutError):
         exchange.abort()
         return 0, {}
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    return head.status, document if isinstance(document, dict) else {}
+    return head.status, json_object(body) or {}

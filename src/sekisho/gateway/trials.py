@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from cryptography import x509
 
+from sekisho.gateway.dialects.answers import json_object
 from sekisho.gateway.http1.addresses import resolve
 from sekisho.gateway.http1.errors import (
     UpstreamClosed,
@@ -101,11 +102,7 @@ class Answer(NamedTuple):
     @property
     def document(self) -> dict[str, Any]:
         """The body as a JSON object, empty where it is none."""
-        try:
-            document = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return {}
-        return document if isinstance(document, dict) else {}
+        return json_object(self.body) or {}
 
 
 async def try_deployment(client: UpstreamClient, plan: Plan, now: datetime.datetime) -> Learned:
@@ -230,7 +227,7 @@ def _read_answer(learned: Learned, plan: Plan, answer: Answer, expected: str) ->
         return
     usage = document.get("usage")
     learned.usage = tuple(sorted(usage)) if isinstance(usage, dict) else ()
-    if not {"prompt_tokens"} <= set(learned.usage):
+    if "prompt_tokens" not in learned.usage:
         learned.note(WARNING, "no_usage", "it reports no usage", "Tokens will be counted by estimate")
     named = document.get("model")
     if isinstance(named, str) and not named.startswith(plan.upstream_model):
@@ -245,19 +242,11 @@ def _read_stream(learned: Learned, answer: Answer) -> None:
     payloads = [line[5:].strip() for event in events for line in event.splitlines() if line.startswith(b"data:")]
     done = b"[DONE]" in payloads[-1:]
     learned.streams = answer.status == 200 and kind == b"text/event-stream" and done and len(payloads) > 1
-    learned.stream_usage = any(isinstance(_json_object(payload).get("usage"), dict) for payload in payloads)
+    learned.stream_usage = any(isinstance((json_object(payload) or {}).get("usage"), dict) for payload in payloads)
     if not learned.streams:
         problem = f"streaming does not work: {answer.status}, {kind.decode('latin-1') or 'no content type'}, "
         problem += f"{len(payloads)} events, {'with' if done else 'without'} [DONE]"
         learned.note(WARNING, "no_stream", problem, "Callers that stream will get errors from this deployment")
-
-
-def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 # -- saying what went wrong

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from gateway_fakes import FakeClient, Script
-from sekisho.gateway.discovery import HOST, Found, ServerKind, discover
+from sekisho.catalog.interfaces import ServerKind
+from sekisho.gateway.discovery import HOST, Found, discover
 
 KINDS = {"known": ServerKind((), "/version", "version", "maker"), "any": ServerKind(())}
 URL = "http://127.0.0.1:9/v1"

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from sekisho.catalog.interfaces import ServerKind
 from sekisho.gateway.dialects.answers import json_object
+from sekisho.gateway.http1.ask import ask_whole
 from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import Endpoint, UpstreamClient
 
@@ -69,12 +70,12 @@ async def _kind(client: UpstreamClient, kinds: Mapping[str, ServerKind], port: i
 
 async def _get(client: UpstreamClient, port: int, path: str) -> tuple[int, dict[str, Any]]:
     """(status, JSON object); (0, {}) where no HTTP server answers in time."""
-    exchange = client.exchange(Endpoint(HOST, port, tls=None))
+    endpoint, accept = Endpoint(HOST, port, tls=None), (b"accept", b"application/json")
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):
-            head = await exchange.send("GET", path, ((b"accept", b"application/json"),), b"")
-            body = await exchange.read(ANSWER_BYTES_MAX)
+            head, body = await ask_whole(
+                lambda: client.exchange(endpoint), "GET", path, (accept,), b"", ANSWER_BYTES_MAX
+            )
     except (UpstreamError, TimeoutError):
-        exchange.abort()
         return 0, {}
     return head.status, json_object(body) or {}

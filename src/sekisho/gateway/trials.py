@@ -16,8 +16,8 @@ from cryptography import x509
 
 from sekisho.gateway.dialects.answers import json_object
 from sekisho.gateway.http1.addresses import resolve
+from sekisho.gateway.http1.ask import ask_whole
 from sekisho.gateway.http1.errors import (
-    UpstreamClosed,
     UpstreamError,
     UpstreamForbiddenAddress,
     UpstreamProxyError,
@@ -25,7 +25,7 @@ from sekisho.gateway.http1.errors import (
     UpstreamTlsError,
     UpstreamUnreachable,
 )
-from sekisho.gateway.http1.interfaces import Endpoint, Header, Peer, UpstreamClient
+from sekisho.gateway.http1.interfaces import Endpoint, Exchange, Header, Peer, UpstreamClient
 from sekisho.gateway.sse import EventSplitter
 
 TEXT: Final = "ping"
@@ -128,7 +128,6 @@ class _Caller:
         self._client = client
         self._plan = plan
         self._learned = learned
-        self._reused = False
         self._endpoint = replace(
             plan.endpoint,
             connect_timeout_s=min(limit, plan.endpoint.connect_timeout_s),
@@ -150,28 +149,23 @@ class _Caller:
 
     async def call(self, name: str, method: str, target: str, document: dict[str, Any] | None = None) -> Answer:
         """One exchange, whole. Raises UpstreamError."""
-        try:
-            return await self._call(name, method, target, document)
-        except UpstreamClosed:
-            if not self._reused:
-                raise
-        return await self._call(name, method, target, document)  # the server had closed what it kept open
+        exchanges: list[Exchange] = []
 
-    async def _call(self, name: str, method: str, target: str, document: dict[str, Any] | None) -> Answer:
-        exchange = self._client.exchange(self._endpoint)
+        def new_exchange() -> Exchange:
+            self._learned.calls.append(name)
+            exchanges.append(self._client.exchange(self._endpoint))
+            return exchanges[-1]
+
         began = time.monotonic()
-        self._learned.calls.append(name)
+        body = b"" if document is None else orjson.dumps(document)
         try:
             async with asyncio.timeout(self._plan.timeout_s):
-                body = b"" if document is None else orjson.dumps(document)
-                head = await exchange.send(method, target, self._plan.headers, body)
-                answer = await exchange.read(ANSWER_BYTES_MAX)
+                head, answer = await ask_whole(new_exchange, method, target, self._plan.headers, body, ANSWER_BYTES_MAX)
         except TimeoutError:
             problem = f"the answer to {name} did not end within {self._plan.timeout_s:g} s"
             raise UpstreamTimeout(problem, phase="body") from None
         finally:
-            self._learned.peer = exchange.peer or self._learned.peer
-            self._reused = exchange.reused
+            self._learned.peer = exchanges[-1].peer or self._learned.peer
         return Answer(head.status, head.headers, answer, round((time.monotonic() - began) * 1000))
 
 

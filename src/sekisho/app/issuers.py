@@ -34,7 +34,7 @@ class IssuerFetches:
 
     async def get(self, url: str, ca_file: str | None, bytes_max: int) -> bytes:
         # A discovery document names the second URL: it is held to the rules of declared ones.
-        problem = url_problem(url.replace("?", "/", 1))
+        problem = url_problem(url, may_query=True)
         if problem is not None:
             raise KeySetError(f"the URL of an issuer's keys {problem[0]}", remedy=problem[1])
         endpoint = Endpoint(

@@ -267,6 +267,11 @@ def _check(settings: Settings) -> None:
         )
     if bool(gateway.tls_certificate_file) != bool(gateway.tls_key_file):
         raise SettingsError("[gateway] tls_certificate_file and tls_key_file belong together")
+    if gateway.tls_client_ca_file and not gateway.tls_certificate_file:
+        raise SettingsError(
+            "[gateway] tls_client_ca_file is set without tls_certificate_file: callers could show no certificate",
+            remedy="Set tls_certificate_file and tls_key_file, or remove tls_client_ca_file",
+        )
     if not is_loopback(split_address(settings.control.listen)[0]):
         raise SettingsError("[control] listen must be a loopback address", remedy="Put a TLS proxy in front of it")
     if settings.control.public_host and not _HOST.fullmatch(settings.control.public_host):

@@ -201,13 +201,15 @@ def _notes(follower: Follower, halts: Halts) -> list[str]:
     return notes + follower.monitor_notes()
 
 
-def open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:
+def open_writer(
+    directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource, *, segment_bytes: int | None = None
+) -> WriteAheadWriter:
+    """`segment_bytes`: where another size than the settings' is right."""
+    ledger = settings.ledger
     return WriteAheadWriter.open(
         directory.ledger,
         site=settings.installation.site,
-        settings=WriteAheadSettings(
-            segment_bytes=settings.ledger.segment_bytes, free_reserve_bytes=settings.ledger.free_reserve_bytes
-        ),
+        settings=WriteAheadSettings(segment_bytes or ledger.segment_bytes, ledger.free_reserve_bytes),
         clock=clock,
         ids=ids,
     )

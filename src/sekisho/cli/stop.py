@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _stop(arguments: argparse.Namespace, directory: Path) -> None:
     kind, name = arguments.act, arguments.name
-    from sekisho.catalog.watch import declared_names  # in an emergency mistakes in the tree don't matter: names count
+    from sekisho.catalog.files import declared_names  # in an emergency mistakes in the tree don't matter: names count
 
     known = declared_names(directory / "declarations", f"{kind}s")
     if name not in known and not arguments.force:

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from sekisho.catalog.interfaces import EntraSignIn
 from sekisho.gateway.errors import CantSignIn
+from sekisho.gateway.http1.ask import ask_whole
 from sekisho.gateway.http1.errors import UpstreamError
-from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, UpstreamClient
+from sekisho.gateway.http1.interfaces import Endpoint, UpstreamClient
+from sekisho.gateway.http1.origins import origin_of
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.sign_in import SignIns, TokenCredential
 from sekisho.gateway.tokens import Token, read_token, token_request
@@ -158,27 +159,24 @@ class SignInKeeper:
     async def _ask(self, credential: TokenCredential, now_us: int) -> Token:
         material = credential.material.value()
         request = token_request(credential.sign_in, material, now_us, self._ids.new(now_us))
-        exchange = self._client.exchange(self._endpoint(credential, request.url))
-        try:
-            head = await exchange.send(request.method, request.target, request.headers, request.body)
-            return read_token(head.status, head.headers, await exchange.read(ANSWER_BYTES_MAX))
-        finally:
-            exchange.abort()  # after a whole answer a no-op
+        endpoint = self._endpoint(credential, request.url)
+        head, body = await ask_whole(
+            lambda: self._client.exchange(endpoint),
+            request.method,
+            request.target,
+            request.headers,
+            request.body,
+            ANSWER_BYTES_MAX,
+        )
+        return read_token(head.status, head.headers, body)
 
-    def _endpoint(self, credential: TokenCredential, url_text: str) -> Endpoint:
-        url = urlsplit(url_text)
-        host = url.hostname
-        if host is None:
-            raise SekishoError("the URL of a token endpoint names no host")
+    def _endpoint(self, credential: TokenCredential, url: str) -> Endpoint:
         ca_file = credential.sign_in.ca_file if isinstance(credential.sign_in, EntraSignIn) else None
-        tls = ClientTls(host, None if ca_file is None else str(self._root / ca_file))
         proxy = None
         if credential.proxy is not None:
             proxy = proxy_of(credential.proxy, self._root, credential.proxy_credential)
         return Endpoint(
-            host=host,
-            port=url.port or (443 if url.scheme == "https" else 80),
-            tls=tls if url.scheme == "https" else None,
+            *origin_of(url, self._root, ca_file),
             first_byte_timeout_s=FETCH_S_MAX,
             idle_timeout_s=FETCH_S_MAX,
             body_bytes_max=ANSWER_BYTES_MAX,

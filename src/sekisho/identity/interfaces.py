@@ -8,6 +8,11 @@ from sekisho.identity.errors import SignInRefused as SignInRefused
 
 STOP_KINDS: Final = ("deployment", "organisation", "provider")
 
+# What a principal's id begins with: an API key's, a token's subject's, a client certificate's holder's.
+KEY_PREFIX: Final = "key-"
+SUBJECT_PREFIX: Final = "oidc-"
+HOLDER_PREFIX: Final = "cert-"
+
 
 class Principal(NamedTuple):
     """Someone who may ask. `id` holds only `[a-z0-9._-]`, never a name.

@@ -14,7 +14,7 @@ from sekisho.catalog.deployment_types import (
     ZONE_TYPES,
     ZONES,
 )
-from sekisho.catalog.files import FILE_BYTES_MAX, read_declarations
+from sekisho.catalog.files import FILE_BYTES_MAX, declared_names, read_declarations
 from sekisho.catalog.interfaces import DEPLOYMENT_TYPES, Grade
 from sekisho.catalog.jurisdictions import ISO_3166_1
 from sekisho.catalog.templates import write_declarations
@@ -331,3 +331,11 @@ def test_a_link_inside_the_tree_is_followed(tmp_path):
     write_declarations(tmp_path / "d")
     os.symlink("manual.toml", tmp_path / "d" / "models" / "alias.toml")
     assert [item.name for item in read_declarations(tmp_path / "d").catalogue.models] == ["alias", "manual"]
+
+
+def test_names_are_known_whatever_is_in_the_files(tmp_path):
+    (tmp_path / "deployments").mkdir()
+    (tmp_path / "deployments" / "d.toml").write_text("= mistakes =")
+    (tmp_path / "deployments" / "notes.md").write_text("notes")
+    assert declared_names(tmp_path, "deployments") == {"d"}
+    assert declared_names(tmp_path, "providers") == frozenset()

@@ -49,6 +49,8 @@ class Exchange:
         content = self.next[1]
         return content if isinstance(content, bytes) else json.dumps(content).encode()
 
+    def abort(self): ...
+
 
 def plan(**changes):
     base = {

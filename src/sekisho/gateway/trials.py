@@ -305,7 +305,11 @@ def _look_at_peer(learned: Learned, endpoint: Endpoint, now: datetime.datetime) 
     peer = learned.peer
     if peer is None or peer.certificate is None:
         return
-    parsed = x509.load_der_x509_certificate(peer.certificate)
+    try:
+        parsed = x509.load_der_x509_certificate(peer.certificate)
+    except (ValueError, x509.InvalidVersion) as error:  # TLS takes more than can be told of
+        learned.note(NOTE, "certificate_unreadable", f"the certificate of {endpoint.host} can't be told of: {error}")
+        return
     expires = parsed.not_valid_after_utc
     learned.certificate = Certificate(
         _plain(parsed.subject.rfc4514_string(), ()),

@@ -82,6 +82,13 @@ async def test_a_certificate_that_ends_soon_is_a_warning(days, codes):
     assert learned.certificate.expires.date() == (NOW + datetime.timedelta(days=days)).date()
 
 
+async def test_a_certificate_that_cannot_be_told_of_is_a_note():
+    learned = await learn(Client((200, ANSWER), certificate=b"not DER"))
+    assert learned.answers
+    assert learned.certificate is None
+    assert "certificate_unreadable" in [finding.code for finding in learned.findings]
+
+
 async def test_what_a_provider_says_is_one_short_line_without_our_secret():
     said = f"bad key {SECRET}\x1b[31m\n" + "x" * 1000
     learned = await learn(Client((401, {"error": {"message": said}})))

@@ -78,7 +78,6 @@ async def _run(
     register = SqlIdentity(directory.state, clock)
     writer = open_writer(directory, settings, clock, ids)
     reloader = Reloader(directory, _recorder(writer, clock, ids))
-    await reloader.start()
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     server = _server(directory, settings, publisher, services, reloader)

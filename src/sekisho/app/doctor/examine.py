@@ -1,15 +1,12 @@
 """The whole look, theme by theme. What stops one theme is a finding, and does not stop the others."""
 
 import datetime
-import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from sekisho.app.console import GatewayState
+from sekisho.app.console import GatewayState, ask_control
 from sekisho.app.doctor.clock import Seen, is_synchronised, judge_clock, judge_synchronised
 from sekisho.app.doctor.declared import judge_stops, look_at_declarations
 from sekisho.app.doctor.disk import look_at_disk, newest_at
@@ -26,9 +23,6 @@ from sekisho.kernel.errors import SekishoError
 from sekisho.ledger.browse import LogBrowser
 from sekisho.ledger.log_files import CHECKPOINT
 from sekisho.settings import FORMAT, DataDirectory, FormatUnknown, Settings, SettingsError, load_settings
-
-ASK_S_MAX: Final = 2.0
-_ANSWER_BYTES_MAX: Final = 64 * 1024
 
 
 class Theme(NamedTuple):
@@ -119,7 +113,7 @@ class Doctor:
         control: bool | None = None
         version: str | None = None
         if self._held.control_runs:
-            said = _asked(f"http://{settings.control.listen}/api/status")
+            said = ask_control(settings)
             control = said is not None
             version = None if said is None else str(said.get("version") or "") or None
         if not self._held.runs:
@@ -199,14 +193,3 @@ def _changed_at(path: Path) -> int | None:
         return os.stat(path).st_mtime_ns // 1_000
     except FileNotFoundError:
         return None
-
-
-def _asked(url: str) -> dict[str, object] | None:
-    """What control says there; None if nobody answers in time, or not as control does."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=ASK_S_MAX) as answer:
-            said = json.loads(answer.read(_ANSWER_BYTES_MAX))
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
-    return said if isinstance(said, dict) else None

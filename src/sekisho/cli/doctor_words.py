@@ -55,6 +55,12 @@ WORDS: Final[Mapping[str, Words]] = {
         "Its log says why it ends; it is started again and again",
         "終了の理由はログにあります。再起動は自動で繰り返されます",
     ),
+    "lock.gateway_alone": Words(
+        "a gateway runs (process {process}), and control does not: nothing is published",
+        "ゲートウェイ（プロセス {process}）は起動中ですが、コントロールが動いておらず、公開が止まっています",
+        "Start it: sekisho control DIR",
+        "起動してください: sekisho control DIR",
+    ),
     "lock.unmerged": Words(
         "{count} write-ahead logs wait to be merged into the log",
         "先行書き込みログ {count} 個が台帳への統合待ちです",

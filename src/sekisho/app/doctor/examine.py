@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sekisho.app.console import GatewayState, ask_control
 from sekisho.app.doctor.clock import Seen, is_synchronised, judge_clock, judge_synchronised
-from sekisho.app.doctor.declared import judge_stops, look_at_declarations
+from sekisho.app.doctor.declared import judge_stops, look_at_declarations, look_at_git_lock
 from sekisho.app.doctor.disk import look_at_disk, newest_at
 from sekisho.app.doctor.findings import Finding, ok, problem, warning
 from sekisho.app.doctor.keys import judge_register, look_at_keys
@@ -48,8 +48,8 @@ def judge_answers(held: Held, running: Running) -> list[Finding]:
     if held.control_runs and running.control_answers is False:
         found.append(problem("process.control_silent"))
     if running.gateway == "not ready":
-        found += [problem("process.not_ready", reason=reason) for reason in running.reasons]
-    elif running.gateway == "unknown" and held.up is not None:
+        found += [problem("process.not_ready", reason=reason) for reason in running.reasons or ("-",)]
+    elif running.gateway == "unknown" and (held.up or held.gateway) is not None:
         found.append(problem("process.gateway_silent", reason="; ".join(running.reasons) or "-"))
     elif running.gateway == "ready":
         found.append(ok("process.ready"))
@@ -123,15 +123,21 @@ class Doctor:
         return Running(None if wants_certificate else gateway, reasons, control, version)
 
     def _declarations(self) -> list[Finding]:
-        stops: list[Finding] = []
+        # Apart: what is wrong with the declarations hides neither what is stopped nor what keeps them from being taken.
+        looks = (self._stops, lambda: look_at_git_lock(self._directory.declarations), self._declared)
+        return [finding for look in looks for finding in self._guarded("declarations", look)]
+
+    def _stops(self) -> list[Finding]:
         try:
             self._register = look_at_register(self._directory.state)
-            stops = judge_stops(self._register.stops)
         except SekishoError as error:
-            stops = [problem("register.unreadable", detail=error.message, remedy=error.remedy)]
+            return [problem("register.unreadable", detail=error.message, remedy=error.remedy)]
+        return judge_stops(self._register.stops)
+
+    def _declared(self) -> list[Finding]:
         looked = look_at_declarations(self._directory, self._clock.now_us(), control_runs=self._held.control_runs)
         self._catalogue, self._in_force = looked.declared or looked.in_force, looked.in_force
-        return looked.findings + stops
+        return looked.findings
 
     def _keys(self, settings: Settings) -> list[Finding]:
         # Of what is in force: a new organisation gets its key when it is taken over.
@@ -147,7 +153,7 @@ class Doctor:
     def _providers(self, settings: Settings, *, connect: bool) -> list[Finding]:
         if self._catalogue is None:
             return [warning("look.no_catalogue")]
-        holder = self._held.up or self._held.publisher
+        holder = self._held.up or self._held.gateway
         of_gateway = None if holder is None else environment_of(holder.process)
         deployments = self._catalogue.deployments
         environment = self._environment if of_gateway is None else of_gateway

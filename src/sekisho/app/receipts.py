@@ -19,7 +19,7 @@ _THREADS: Final = 2  # a proof takes about a millisecond; receipts must not crow
 
 
 class LogReceipts:
-    """Implements the gateway's Receipts."""
+    """Implements the gateway's Receipts, and the console's."""
 
     def __init__(self, directory: DataDirectory, keys: OrganisationKeys, clock: Clock) -> None:
         self._directory = directory
@@ -32,10 +32,13 @@ class LogReceipts:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._read, request_id, organisation)
 
-    def of_any(self, request_id: str) -> tuple[str, bytes]:
-        """Implements the console's Receipts: of every organisation. Blocking."""
-        answer = self._read(request_id, None)
-        return answer.state, answer.file
+    # The console's Receipts
+
+    def state(self, request_id: str) -> str:
+        return self._reader.state(request_id, self._clock.now_us()).state
+
+    def of_any(self, request_id: str) -> bytes:
+        return self._read(request_id, None).file
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)

@@ -55,8 +55,12 @@ class ExplainAsked(NamedTuple):
 
 
 class Receipts(Protocol):
-    def of_any(self, request_id: str) -> tuple[str, bytes]:
-        """("complete", the file), ("pending", b"") or ("unknown", b""). Blocking."""
+    def state(self, request_id: str) -> str:
+        """ "complete", "pending" or "unknown"; needs no organisation's key. Blocking."""
+        ...
+
+    def of_any(self, request_id: str) -> bytes:
+        """The file, of whichever organisation; empty while it is not complete. Blocking."""
         ...
 
 

@@ -6,11 +6,12 @@ from urllib.parse import urlencode
 
 from sekisho import __version__
 from sekisho.console.html import Html, document, join, tag
-from sekisho.console.interfaces import Panel, Status
+from sekisho.console.interfaces import FAILED, IN_FORCE, REFUSED, Panel, Status
 from sekisho.console.requests import DENIED, PERMITTED, Page, RequestView
 from sekisho.console.words import Words, iso_time, time_text
 
 MISTAKES_SHOWN_MAX: Final = 5  # `sekisho check` names the rest
+_DECLARED: Final = {IN_FORCE: "good", REFUSED: "bad", FAILED: "bad"}
 
 
 class Frame(NamedTuple):
@@ -104,14 +105,13 @@ def panel_section(words: Words, status: Status, panel: Panel) -> Html:
     """The state of the installation."""
     good = {"ready": "good", "not ready": "bad"}
     lag = words("never") if panel.lag_us is None else words("lag_ago", seconds=max(0, panel.lag_us) // 1_000_000)
-    mistakes = len(panel.mistakes)
-    declared = words("mistakes", count=mistakes) if mistakes else words("in_force")
+    declared = words.declarations(status.declarations, status.mistakes)
     facts = [
         (words("gateway"), tag("span", words(panel.gateway), class_=good.get(panel.gateway, "")), status.gateway),
         (words("log"), words("entries", count=f"{status.log_size:,}"), status.origin),
         (words("lag"), lag, ""),
         (words("snapshot"), tag("code", status.snapshot[:16]), ""),
-        (words("declarations"), tag("span", declared, class_="bad" if mistakes else "good"), ""),
+        (words("declarations"), tag("span", declared, class_=_DECLARED.get(status.declarations, "")), ""),
     ]
     cells = [
         tag("div", tag("dt", name), tag("dd", value, tag("small", note) if note else None))

@@ -1,7 +1,7 @@
 """The control server: health, the public part of the log, and the console's pages. It rules nothing itself.
 
 Checkpoint and hash tiles are public (C2SP tlog-tiles); entry bundles hold labels and ids of requests and are not
-served here. Any static file server can serve the same files. Everything else asks for a session.
+served here. Any static file server can serve the same files. The pages of requests and explanations ask for a session.
 """
 
 import logging
@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from sekisho import __version__
 from sekisho.console.interfaces import Ports, Served
 from sekisho.console.routes import add_pages
-from sekisho.console.security import App, Guard
+from sekisho.console.security import App, Guard, Receive, Scope, Send
 
 _TILE: Final = re.compile(r"[0-9]{1,2}(/x[0-9]{3})*/[0-9]{3}(\.p/[0-9]{1,3})?", re.ASCII)
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
@@ -70,7 +70,13 @@ def control_app(ledger: Path, ports: Ports, served: Served) -> App:
 
     @app.exception_handler(Exception)
     def fault(request: Request, error: Exception) -> Response:
-        log.error("%s %s: a fault of the console", request.method, request.url.path, exc_info=error)
         return PlainTextResponse("The console failed; control's log tells more.\n", 500)
 
-    return Guard(app, served)
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        """Starlette raises what `fault` has answered again: told here, it is not the server's to tell once more."""
+        try:
+            await app(scope, receive, send)
+        except Exception as error:
+            log.error("%s %s: a fault of the console", scope.get("method"), scope.get("path"), exc_info=error)
+
+    return Guard(logged, served)

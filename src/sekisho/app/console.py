@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final
 
-from sekisho.app.explanation import Asked, Explainer
+from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.receipts import LogReceipts
 from sekisho.console.errors import ExplainRefused
@@ -124,7 +124,7 @@ class ConsoleServices:
     def explain(self, asked: ExplainAsked) -> dict[str, Any]:
         """See `console.interfaces.Explain`."""
         try:
-            return self._explainer.explain(Asked(*asked[:-1]), declarations=asked.declarations)
+            return self._explainer.explain(asked)
         except GatewayError as error:
             raise ExplainRefused(error.status, error.message, remedy=error.remedy) from None
         except UsageError as error:

@@ -88,21 +88,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from sekisho.app.explanation import Asked, Explainer  # the server's dependencies, loaded when they are needed
+    from sekisho.app.explanation import Explainer  # the server's dependencies, loaded when they are needed
+    from sekisho.console.interfaces import ExplainAsked
     from sekisho.gateway.explanation import explanation_bytes
     from sekisho.kernel.clock import SystemClock
 
     load_settings(arguments.directory)
     explainer = Explainer(DataDirectory(arguments.directory.resolve()), SystemClock())
-    asked = Asked(
+    asked = ExplainAsked(
         _body(arguments),
         arguments.key_id,
         arguments.organisation,
         tuple(arguments.roles),
         arguments.data_class,
         arguments.residency,
+        arguments.declarations,
     )
-    explanation = explainer.explain(asked, declarations=arguments.declarations)
+    explanation = explainer.explain(asked)
     if arguments.json:
         print(explanation_bytes(explanation).decode(), end="")
     else:

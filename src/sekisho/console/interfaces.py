@@ -43,7 +43,9 @@ class Panel(NamedTuple):
 
 
 class ExplainAsked(NamedTuple):
-    """What is to be explained: the body's bytes and how the request would come; see `sekisho explain --help`."""
+    """What is to be explained: the body's bytes, and how the request would come. With `key_id` the key's own principal;
+    else `organisation` and `roles` (none: the only organisation declared, and the role `caller`). `declarations`: with
+    the tree on disk, and not what is in force."""
 
     body: bytes
     key_id: str | None = None

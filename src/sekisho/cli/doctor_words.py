@@ -1,13 +1,12 @@
 """What `sekisho doctor` says, by the code of a finding: message and remedy, in English and in Japanese."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from sekisho.app.doctor.findings import Finding
+from sekisho.kernel.clock import MINUTES, utc
 
 JAPANESE: Final = "ja"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Words(NamedTuple):
@@ -437,12 +436,6 @@ WORDS: Final[Mapping[str, Words]] = {
         "pip install '{package}{wanted}'",
         "pip install '{package}{wanted}'",
     ),
-    "version.python": Words(
-        "this is Python {version}; {wanted} or newer is needed",
-        "Python {version} です。{wanted} 以上が必要です",
-        "Make a new environment with a newer Python",
-        "新しい Python で環境を作り直してください",
-    ),
     "version.running": Words(
         "version {running} runs, and {installed} is installed",
         "起動中の版は {running}、導入済みの版は {installed} です",
@@ -495,7 +488,7 @@ def _shown(name: str, value: str | int, *, japanese: bool) -> str:
         if name.endswith("_us"):
             return f"{value / 1_000:.1f} ms"
         if name.endswith("_at"):
-            return (_EPOCH + timedelta(microseconds=value)).strftime("%Y-%m-%d %H:%M UTC")
+            return utc(value, MINUTES)
         if name.endswith("_s") and name not in ("drain_s", "idle_s"):
             return _span(value, japanese=japanese)
     return "".join(c if c.isprintable() else "?" for c in str(value))  # names of files may hold anything

@@ -8,7 +8,8 @@ from sekisho import __version__
 from sekisho.console.html import Html, document, join, tag
 from sekisho.console.interfaces import FAILED, IN_FORCE, REFUSED, Panel, Status
 from sekisho.console.requests import DENIED, PERMITTED, Page, RequestView
-from sekisho.console.words import Words, iso_time, time_text
+from sekisho.console.words import Words, time_text
+from sekisho.kernel.clock import RFC3339, utc
 
 MISTAKES_SHOWN_MAX: Final = 5  # `sekisho check` names the rest
 _DECLARED: Final = {IN_FORCE: "good", REFUSED: "bad", FAILED: "bad"}
@@ -186,7 +187,7 @@ def verdict_badge(words: Words, verdict: str) -> Html:
 
 def time_element(at_us: int) -> Html:
     """UTC; page.js shows it in the reader's own zone."""
-    return tag("time", time_text(at_us), datetime=iso_time(at_us) or None)
+    return tag("time", time_text(at_us), datetime=utc(at_us, RFC3339) or None)
 
 
 def _nothing(words: Words, only: str | None, status: Status) -> Html:

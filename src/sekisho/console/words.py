@@ -1,15 +1,14 @@
 """The console's words in English and Japanese. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sekisho.console.interfaces import BUILDING, CHANGED, FAILED, GIT, IN_FORCE, REFUSED
+from sekisho.kernel.clock import utc
 
 ENGLISH: Final = "en"
 JAPANESE: Final = "ja"
 LANGUAGES: Final = (ENGLISH, JAPANESE)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     # the frame
@@ -256,17 +255,7 @@ def choose_language(asked: str | None, kept: str | None, accepted: str) -> str:
 
 def time_text(at_us: int) -> str:
     """Whole seconds, UTC; beyond what a calendar holds, the number."""
-    try:
-        return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except OverflowError:
-        return f"{at_us} µs"
-
-
-def iso_time(at_us: int) -> str:
-    try:
-        return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except OverflowError:
-        return ""
+    return utc(at_us) or f"{at_us} µs"
 
 
 def listed(items: Sequence[str], empty: str) -> str:

@@ -24,7 +24,9 @@ def installation(tmp_path_factory):
     directory = DataDirectory(tmp_path_factory.mktemp("explain") / "site")
     create_installation(directory.root, Listen())
     register = SqlIdentity(directory.state, SystemClock())
-    made = [register.create_key("default", name, ("caller", "b"), "internal", ("JP",), "init")[0] for name in ("x", "y")]
+    made = [
+        register.create_key("default", name, ("caller", "b"), "internal", ("JP",), "init")[0] for name in ("x", "y")
+    ]
     register.revoke_key(made[1].id, "init")
     register.set_stop("provider", "local", "a test", "init")
     register.close()

@@ -104,7 +104,13 @@ def _announce_when_ready(directory: DataDirectory, settings: Settings) -> Callab
 
 
 def _invite(directory: DataDirectory, settings: Settings) -> None:
-    """Print how to sign in to the console, unless an operator is. Without it everything else still runs."""
+    """Print how to sign in to the console, unless an operator is. Without it everything else still runs.
+
+    The address lets in whoever reads it: it is for the person at a terminal and not for a service's log.
+    """
+    if not sys.stderr.isatty():
+        print(f"sign in  sekisho console token {directory.root}", file=sys.stderr)
+        return
     from sekisho.app.console import issue_token, sign_in_url
     from sekisho.identity.console_sign_in import OPERATOR
 

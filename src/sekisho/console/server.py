@@ -1,7 +1,7 @@
 """The control server: health, the public part of the log, and the console's pages. It rules nothing itself.
 
 Checkpoint and hash tiles are public (C2SP tlog-tiles); entry bundles hold labels and ids of requests and are not
-served here. Any static file server can serve the same files. The pages of requests and explanations ask for a session.
+served here. Any static file server can serve the same files. The pages ask for a session, but for the sign-in.
 """
 
 import logging

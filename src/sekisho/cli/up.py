@@ -3,6 +3,7 @@
 import argparse
 import http.client
 import json
+import shlex
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -109,7 +110,7 @@ def _invite(directory: DataDirectory, settings: Settings) -> None:
     The address lets in whoever reads it: it is for the person at a terminal and not for a service's log.
     """
     if not sys.stderr.isatty():
-        print(f"sign in  sekisho console token {directory.root}", file=sys.stderr)
+        print(f"sign in  sekisho console token {shlex.quote(str(directory.root))}", file=sys.stderr)
         return
     from sekisho.app.console import issue_token, sign_in_url
     from sekisho.identity.console_sign_in import OPERATOR

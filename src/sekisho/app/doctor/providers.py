@@ -7,7 +7,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,6 +18,7 @@ from sekisho.gateway.assertions import signing_key
 from sekisho.gateway.errors import CantSignIn
 from sekisho.gateway.http1.addresses import Network, require_inside, resolve
 from sekisho.gateway.http1.interfaces import ClientTls
+from sekisho.gateway.http1.origins import origin_of
 from sekisho.gateway.http1.tls import client_tls_context
 from sekisho.gateway.upstreams import proxy_of, upstream_of
 from sekisho.kernel.errors import SekishoError
@@ -144,7 +144,7 @@ def _look_at_files(root: Path, deployment: Deployment, credentials: Credentials)
     if proxy is not None:
         used.append((proxy_of(proxy, root, None).tls, (proxy.ca_file,)))
     if isinstance(sign_in, EntraSignIn):
-        used.append((_authority(root, sign_in).tls, (sign_in.ca_file,)))
+        used.append((origin_of(sign_in.authority, root, sign_in.ca_file).tls, (sign_in.ca_file,)))
     found = []
     for tls, names in used:
         try:
@@ -173,16 +173,9 @@ def _reaches(root: Path, deployment: Deployment) -> list[Reach]:
     endpoint = upstream_of(deployment, root).endpoint
     found = [Reach(endpoint.host, endpoint.port, endpoint.tls, endpoint.networks, False)]
     if isinstance(deployment.sign_in, EntraSignIn):
-        found.append(_authority(root, deployment.sign_in))
+        origin = origin_of(deployment.sign_in.authority, root, deployment.sign_in.ca_file)
+        found.append(Reach(origin.host, origin.port, origin.tls, (), False))
     return found
-
-
-def _authority(root: Path, sign_in: EntraSignIn) -> Reach:
-    """The token endpoint."""
-    url = urlsplit(sign_in.authority)
-    host, is_tls = url.hostname or "", url.scheme == "https"
-    tls = ClientTls(host, None if sign_in.ca_file is None else str(root / sign_in.ca_file))
-    return Reach(host, url.port or (443 if is_tls else 80), tls if is_tls else None, (), False)
 
 
 async def _reach_all(chosen: Sequence[tuple[Reach, list[str]]]) -> list[Reached]:

@@ -21,7 +21,7 @@ from sekisho.console.request_page import request_page, verify_page
 from sekisho.console.requests import DENIED, END, PERMITTED, page, request_view
 from sekisho.console.security import Brake
 from sekisho.console.words import Words, choose_language
-from sekisho.identity.interfaces import ConsoleSession, SignInRefused
+from sekisho.identity.interfaces import ConsoleSession, SessionsFull, SignInRefused
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import is_uuid7
 from sekisho.policy.interfaces import PolicyTitle
@@ -125,9 +125,9 @@ def _add_sign_in(app: FastAPI, ports: Ports, served: Served, pages: _Pages) -> N
             return response
         try:
             session, secret = await run_in_threadpool(ports.sign_in.sign_in, form.get("token", "").strip())
-        except SignInRefused as refused:
-            if refused.message != SignInRefused().message:  # it says more than the least: the token is a right one
-                return pages.answer(request, sign_in_page(frame, frame.words("sessions_full")), TooMany.status)
+        except SessionsFull:
+            return pages.answer(request, sign_in_page(frame, frame.words("sessions_full")), TooMany.status)
+        except SignInRefused:
             brake.failed()
             return pages.answer(request, sign_in_page(frame, frame.words("refused")), NotAllowed.status)
         response = RedirectResponse("/", 303, headers=_NO_STORE)

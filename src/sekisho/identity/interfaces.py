@@ -4,6 +4,7 @@ from typing import Final, NamedTuple, Protocol
 
 from sekisho.identity.errors import AuthenticationError as AuthenticationError
 from sekisho.identity.errors import IssuerKeysUnavailable as IssuerKeysUnavailable
+from sekisho.identity.errors import SessionsFull as SessionsFull
 from sekisho.identity.errors import SignInRefused as SignInRefused
 
 STOP_KINDS: Final = ("deployment", "organisation", "provider")
@@ -112,7 +113,7 @@ class ConsoleSignIn(Protocol):
     """One-time tokens and sessions. Every method blocks."""
 
     def sign_in(self, token: str) -> tuple[ConsoleSession, str]:
-        """Use a token up: the session, and the secret for its cookie. Raises SignInRefused."""
+        """Use a token up: the session, and the secret for its cookie. Raises SignInRefused, or SessionsFull."""
         ...
 
     def session(self, secret: str) -> ConsoleSession | None:

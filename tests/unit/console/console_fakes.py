@@ -28,7 +28,7 @@ class FakeSignIn:
         if token not in self.tokens:
             raise SignInRefused
         if self.is_full:
-            raise SignInRefused("too many are signed in", remedy="Sign out where it is not needed")
+            raise SessionsFull
         session = ConsoleSession("s1", self.tokens.pop(token), NOW_US + 3_600_000_000)
         secret = secrets.token_urlsafe(32)
         self.sessions[secret] = session

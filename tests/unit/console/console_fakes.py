@@ -4,7 +4,7 @@ import secrets
 
 from sekisho.console.errors import ExplainRefused
 from sekisho.console.interfaces import Panel, Ports, Served, Status
-from sekisho.identity.errors import SignInRefused
+from sekisho.identity.errors import SessionsFull, SignInRefused
 from sekisho.identity.interfaces import ConsoleSession
 from sekisho.policy.interfaces import PolicyTitle
 

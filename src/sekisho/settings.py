@@ -311,6 +311,11 @@ def _check(settings: Settings) -> None:
     for listen in (settings.gateway.listen, settings.control.listen):
         split_address(listen)
     _check_tls("gateway", settings.gateway)
+    if settings.gateway.tls_client_ca_file and not settings.gateway.tls_certificate_file:
+        raise SettingsError(
+            "[gateway] tls_client_ca_file is set without tls_certificate_file: callers could show no certificate",
+            remedy="Set tls_certificate_file and tls_key_file, or remove tls_client_ca_file",
+        )
     if settings.witness.listen:
         _check_tls("witness", settings.witness)
     if not is_loopback(split_address(settings.control.listen)[0]):

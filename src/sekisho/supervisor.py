@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,7 +42,7 @@ class Child:
     stop_order: int
     stop_bound_s: float
     pass_fds: tuple[int, ...] = ()
-    hears_hangup: bool = False  # SIGHUP is passed on to it; others would end by it
+    hears_hangup: bool = False  # SIGHUP is passed on to it
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     failures: int = 0
@@ -131,12 +131,13 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         try:
-            child.process = subprocess.Popen(
-                [sys.executable, *child.arguments],
-                stdin=subprocess.PIPE,
-                pass_fds=child.pass_fds,
-                start_new_session=True,
-            )
+            with _hangups_held_back():
+                child.process = subprocess.Popen(
+                    [sys.executable, *child.arguments],
+                    stdin=subprocess.PIPE,
+                    pass_fds=child.pass_fds,
+                    start_new_session=True,
+                )
         except OSError as error:  # no memory or no process to be had just now: the others go on
             child.start_at = time.monotonic() + _BACKOFF_S_MAX
             log.error("%s can't be started: %s; trying again in %.0f s", child.name, error, _BACKOFF_S_MAX)
@@ -157,6 +158,17 @@ class Supervisor:
             deadline = time.monotonic() + max((child.stop_bound_s for child in batch), default=0) + _STOP_MARGIN_S
             for child in batch:
                 _await_end(child, deadline)
+
+
+@contextlib.contextmanager
+def _hangups_held_back() -> Iterator[None]:
+    """Children inherit the mask: a SIGHUP waits until one is ready to hear it (`app.process.on_hangup`). It would end
+    one that is still being loaded."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _await_end(child: Child, deadline: float) -> None:

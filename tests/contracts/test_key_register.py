@@ -9,7 +9,7 @@ import json
 import pytest
 
 from sekisho.identity.api_keys import text_digest
-from sekisho.identity.errors import KeyNotRegistered, KeyRequestInvalid
+from sekisho.identity.errors import KeyNotRegistered, KeyRequestInvalid, StopNotSet
 from sekisho.identity.interfaces import Principal
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.ids import is_uuid7
@@ -165,3 +165,25 @@ def test_a_register_opened_again_goes_on_where_it_was(open_register):
     second = open_register()
     assert second.list_keys() == (key,)
     assert create(second)[0].sequence > key.sequence
+
+
+def test_a_stop_is_a_change_until_it_is_lifted_and_then_once_more(register):
+    first = register.set_stop("deployment", "tokyo", "wrong region", "operator")
+    assert register.set_stop("deployment", "tokyo", "again", "operator") == first  # what is stopped stays as it is
+    register.set_stop("provider", "tokyo", "", "operator")
+    changes = register.changes_since(0)
+    assert [(one.kind, one.name, one.lifted_at) for one in changes.stops] == [
+        ("deployment", "tokyo", None), ("provider", "tokyo", None)
+    ]  # fmt: skip
+    assert register.changes_since(changes.sequence).stops == ()
+    register.lift_stop("deployment", "tokyo", "operator")
+    (lifted,) = register.changes_since(changes.sequence).stops
+    assert (lifted.kind, lifted.name, lifted.lifted_at is not None) == ("deployment", "tokyo", True)
+    assert [(one.kind, one.name) for one in register.list_stops()] == [("provider", "tokyo")]
+    with pytest.raises(StopNotSet):
+        register.lift_stop("deployment", "tokyo", "operator")
+    assert [json.loads(entry.body) for entry in register.pending(10)] == [
+        {"act": "stop.set", "kind": "deployment", "name": "tokyo"},
+        {"act": "stop.set", "kind": "provider", "name": "tokyo"},
+        {"act": "stop.lift", "kind": "deployment", "name": "tokyo"},
+    ]

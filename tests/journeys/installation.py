@@ -124,9 +124,13 @@ class Installation:
         until(self.agree, READY_S, "the gateway's taking over of the declarations")
 
     def agree(self) -> bool:
-        """Whether the gateway serves with the snapshot that control has put in force."""
+        """Whether control has taken over what is declared, or refused it, and the gateway serves with its snapshot."""
         gateway, control = get(f"{self.base}/readyz")[1], get(f"{self.control}/api/status")[1]
-        return bool(gateway and control) and json.loads(gateway)["snapshot"] == json.loads(control)["snapshot"]
+        if not gateway or not control:
+            return False
+        told = json.loads(control)
+        dealt_with = told["declarations"].startswith(("in force", "refused"))
+        return dealt_with and json.loads(gateway)["snapshot"] == told["snapshot"]
 
     def stop(self) -> int:
         """Ask it to stop; its exit code."""

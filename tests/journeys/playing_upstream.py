@@ -11,6 +11,9 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from journeys.installation import until
 
 SOCKET_TIMEOUT_S = 60  # a script that waits for longer has failed
 
@@ -102,6 +105,16 @@ def read_request(connection: socket.socket) -> Seen | None:
         body += connection.recv(1 << 20)
     target = request_line.split(" ")[1]
     return Seen(target.split("/")[1], headers, body, target)
+
+
+def is_taken(connection: socket.socket) -> bool:
+    """Whether the other side, on this machine, has read all that was sent: its receive queue (proc_pid_net(5))."""
+    here, there = connection.getsockname()[1], connection.getpeername()[1]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, remote, _, queues = line.split()[1:5]
+        if (int(local.split(":")[1], 16), int(remote.split(":")[1], 16)) == (there, here):
+            return int(queues.split(":")[1], 16) == 0
+    return True  # it has left
 
 
 def await_leave(connection: socket.socket, seen: Seen) -> None:
@@ -211,7 +224,9 @@ def silent(upstream, connection, seen) -> bool:
 
 def half(upstream, connection, seen) -> bool:
     """Half of a whole answer, and silence."""
-    seen.sent = connection.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+    sent = connection.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+    until(lambda: is_taken(connection), what="the reading of half the answer")
+    seen.sent = sent
     await_leave(connection, seen)
     return False
 

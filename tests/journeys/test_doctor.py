@@ -12,14 +12,15 @@ import time
 import pytest
 import trustme
 
-from journeys.installation import Installation, free_port, get, sekisho, until
+from journeys.installation import ENVIRONMENT, Installation, free_port, get, sekisho, until
 from journeys.provider_upstream import PARTS, ProviderUpstream
+from sekisho.app.installation import put_declarations_in_force
 from sekisho.app.keys import create_signing_key
 from sekisho.cli import main as program
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
-from sekisho.settings import FORMAT
+from sekisho.settings import FORMAT, DataDirectory
 
 HOLD = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
 AHEAD_US = 3_600_000_000
@@ -77,6 +78,13 @@ def root(installation, tmp_path):
     return shutil.copytree(installation.root, tmp_path / "site")
 
 
+def copied(installation, root) -> Installation:
+    """The installation that `root` is a copy of, there."""
+    copy = Installation.__new__(Installation)
+    copy.__dict__ |= installation.__dict__ | {"root": root, "log": root.parent / "log", "process": None}
+    return copy
+
+
 def test_one_that_runs_has_no_problem(installation):
     assert of("warning", installation.found) == set()
     assert {"lock.held", "process.ready", "declared.in_force", "key.all", "connect.ok", "clock.ahead"} <= of(
@@ -94,8 +102,7 @@ def test_one_that_is_stopped_has_no_problem_and_is_left_as_it_is(root):
 
 def test_what_is_broken_is_found_and_nothing_else(installation, root):
     # A wrong clock, while it is published; then everything at once.
-    copy = Installation.__new__(Installation)
-    copy.__dict__ |= installation.__dict__ | {"root": root, "log": root.parent / "log", "process": None}
+    copy = copied(installation, root)
     with copy:
         copy.start()
         size = json.loads(get(f"{copy.control}/api/status")[1])["log_size"]
@@ -131,15 +138,21 @@ def test_what_is_broken_is_found_and_nothing_else(installation, root):
 
 def test_mistakes_stops_and_monitor_mode_are_told(root):
     declarations = root / "declarations"
-    (declarations / "organisations" / "watching.toml").write_text(
-        'title = "W"\nmode = "monitor"\nmonitor_until = 2199-01-01\n'
-    )
+    watching = declarations / "organisations" / "watching.toml"
+    watching.write_text('title = "W"\nmode = "monitor"\nmonitor_until = 2199-01-01\n')
+    put_declarations_in_force(DataDirectory(root))
+    watching.write_text('title = "W"\n')  # which is not in force yet: what policy denies is sent all the same
     sekisho("stop", "provider", "local", "--dir", root, "--reason", "a test")
     found = examined(root)
     assert of("warning", found) == {"declared.changed", "declared.monitor", "declared.stop"}
     (declarations / "models" / "odd.toml").write_text("titel = 1\n")
+    lock = declarations / ".git" / "index.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    os.utime(lock, (0, 0))
     found = examined(root, code=1)
-    assert "declared.mistake" in of("problem", found)
+    assert {"declared.mistake", "declared.git_lock"} <= of("problem", found)
+    assert {"declared.monitor", "declared.stop"} <= of("warning", found)
     said = sekisho("doctor", root, "--language", "ja", check=False)
     assert "問題  models/odd.toml" in said.stdout
 
@@ -151,9 +164,41 @@ def test_other_ways_to_be_broken(root):
     found = examined(root, code=1)
     failed = [one["values"]["theme"] for one in found if one["code"] == "look.failed"]
     assert failed == ["declarations"]
-    assert of("problem", found) == {"look.failed", "key.enrolment"}
+    assert of("problem", found) == {"look.failed", "key.enrolment", "register.unreadable"}
     (root / "sekisho.toml").write_text("[gateway]\nworkers = 0\n")
     assert of("problem", examined(root, code=1)) == {"settings.wrong"}
+
+
+def test_what_is_stopped_is_told_whatever_is_wrong_with_the_declarations(root):
+    sekisho("stop", "provider", "local", "--dir", root)
+    (root / "snapshots" / "current").write_text("nonsense\n")
+    found = examined(root, code=1)
+    assert of("warning", found) == {"declared.stop", "look.no_catalogue"}
+    assert of("problem", found) == {"look.failed"}
+
+
+def test_a_gateway_under_a_supervisor_of_its_own_is_seen_and_asked(installation, root, monkeypatch):
+    """First without control, then with one whose console has a public name."""
+    copy = copied(installation, root)
+    copy.deployment("secret", free_port(), extra='credential = { env = "SECRET_OF_THE_GATEWAY" }\n')
+    copy.apply()
+    copy.setting("control", "public_host", "console.example.jp")
+    monkeypatch.setitem(ENVIRONMENT, "SECRET_OF_THE_GATEWAY", "of the gateway")
+    with copy:
+        copy.start("gateway")
+        until(lambda: get(f"{copy.base}/readyz")[0] == 200, what="the gateway")
+        monkeypatch.delitem(ENVIRONMENT, "SECRET_OF_THE_GATEWAY")  # neither control nor the doctor has it
+        alone = examined(root, code=1)
+        assert of("problem", alone) == {"lock.gateway_alone"}
+        assert {"lock.held", "process.ready"} <= of("ok", alone)
+        assert of("warning", alone) == {"credential.environment"}
+        other = copied(installation, root)
+        with other:
+            other.start("control")
+            until(lambda: get(f"{copy.control}/healthz")[0] == 200, what="control")
+            both = examined(root)
+        assert "process.ready" in of("ok", both)
+        assert of("warning", both) == {"credential.environment"}
 
 
 def test_endpoints_are_connected_to_as_a_gateway_would_and_sent_nothing(root):

@@ -85,8 +85,6 @@ def client(running, request):
     with openai.AzureOpenAI(
         azure_endpoint=running.base, api_key=running.key, api_version=API_VERSION, max_retries=0, http_client=http
     ) as client:
-        if get(f"{running.base}/openai/models?api-version={API_VERSION}", running.key)[0] == 404:
-            pytest.skip("this gateway has no Azure paths")
         yield client
 
 
@@ -120,10 +118,7 @@ def test_its_receipt_tells_tokens_and_verifies(running, tmp_path):
 
 
 def test_completions_and_embeddings(client):
-    try:
-        answer = client.completions.create(model="tiny", prompt="ka", max_tokens=3)
-    except openai.NotFoundError:
-        pytest.skip("this gateway serves chat completions only")
+    answer = client.completions.create(model="tiny", prompt="ka", max_tokens=3)
     assert answer.usage.completion_tokens == 3
     answer = client.embeddings.create(model="tiny", input=["ka", "ki"])
     assert [len(item.embedding) for item in answer.data] == [32, 32]

@@ -190,8 +190,12 @@ def test_a_stopped_deployment_gets_nothing_more_and_its_streams_end(running, ups
     connection = open_request(running, "started", stream=True)
     read_until(connection, b"begun")
     stream = upstream.of("started")[-1]
-    waiting = open_request(running, "started", stream=False)  # no answer yet: it is ended, too
-    until(lambda: len(upstream.of("started")) > 1 and upstream.of("started")[-1] is not stream)
+    begun = open_request(running, "started", stream=False)  # half its answer is there: it is ended, too
+    until(lambda: len(upstream.of("started")) > 1 and upstream.of("started")[-1].sent, what="half an answer")
+    before = len(upstream.of("silent"))
+    waiting = open_request(running, "silent", stream=False)  # and one that was not answered at all
+    until(lambda: len(upstream.of("silent")) > before, what="the silent one's request")
+    sekisho("stop", "deployment", "silent", "--dir", running.root)
     done = sekisho("stop", "deployment", "started", "--dir", running.root, "--reason", "wrong region")
     assert "within a second" in done.stdout
     rest = read_until(connection, b"0\r\n\r\n")
@@ -199,11 +203,15 @@ def test_a_stopped_deployment_gets_nothing_more_and_its_streams_end(running, ups
     assert b"[DONE]" not in rest
     assert stream.left.wait(20)
     assert outcome(running, stream.headers["x-request-id"])["ended"] == "stopped"
-    answer = read_until(waiting, b"\r\n\r\n").lower()
-    assert answer.startswith(b"http/1.1 503")
-    assert b"x-sekisho-receipt" in answer  # it was decided, and its outcome says how it ended
+    silent = upstream.of("silent")[-1]
+    assert silent.left.wait(20)
+    assert outcome(running, silent.headers["x-request-id"])["ended"] == "stopped"
+    for stopped in (begun, waiting):
+        answer = read_until(stopped, b"\r\n\r\n").lower()
+        assert answer.startswith(b"http/1.1 503")
+        assert b"x-sekisho-receipt" in answer  # it was decided, and its outcome says how it ended
+        stopped.close()
     connection.close()
-    waiting.close()
     before = len(upstream.seen)
     refused = question(running, "started")
     assert (refused.status, refused.receipt) == (503, "")

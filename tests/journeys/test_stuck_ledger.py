@@ -69,6 +69,7 @@ class Gateway:
             router=Router(random.Random(1)),
             in_flight_max=100,
             explain=lambda _, __: [],
+            halts=world.halts,
         )
         surface = Surface(
             pipeline=pipeline,

@@ -46,6 +46,7 @@ def test_what_is_left_out_has_its_default(tmp_path):
         (MINIMAL + '[gateway]\nlisten = "8400"\n', "not an address"),
         (MINIMAL + '[gateway]\nlisten = "0.0.0.0:8400"\n', "no TLS"),
         (MINIMAL + '[gateway]\ntls_certificate_file = "c.pem"\n', "belong together"),
+        (MINIMAL + '[gateway]\ntls_client_ca_file = "ca.pem"\n', "without tls_certificate_file"),
         (MINIMAL + '[control]\nlisten = "192.0.2.1:8401"\n', "loopback"),
         (MINIMAL + '[witness]\nlisten = "0.0.0.0:8403"\n', "no TLS"),
         (MINIMAL + '[witness]\nlisten = "8403"\n', "not an address"),

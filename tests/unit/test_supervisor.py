@@ -1,8 +1,10 @@
 """Keeping child processes alive and stopping them in order. No network: the children are small programs."""
 
+import io
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +72,59 @@ def test_what_ends_is_started_again(notes):
 
     run([kept], each_poll)
     assert kept.process.pid not in killed
+
+
+# Not ready to hear a hangup until one waits: as while Python is loading what it runs.
+LOADING = PROGRAM.replace(
+    "sys.stdin.read()",
+    """
+import asyncio, time
+from sekisho.app.process import on_hangup
+while signal.SIGHUP not in signal.sigpending():
+    time.sleep(0.01)
+async def main():
+    heard = asyncio.Event()
+    on_hangup(heard.set)
+    await heard.wait()
+    note("heard")
+    await asyncio.Event().wait()
+asyncio.run(main())
+""",
+)
+
+
+def test_a_hangup_waits_for_a_child_that_is_still_being_loaded(notes, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # no terminal, whose hangup would be an end
+    monkeypatch.setenv("PYTHONPATH", str(Path(supervisor.__file__).parents[1]))
+    loading = child("loading", notes, program=LOADING)
+    loading.hears_hangup = True
+    starts = []
+
+    def each_poll():
+        said = notes.read_text()
+        if said.count("start") > len(starts):
+            starts.append(loading.process.pid)
+            os.kill(os.getpid(), signal.SIGHUP)
+        return "heard" in said or len(starts) > 1
+
+    run([loading], each_poll)
+    assert "heard" in notes.read_text()
+    assert len(starts) == 1
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_hangup_is_the_end_where_standard_error_is_a_terminal(notes, monkeypatch):
+    screen, terminal = os.openpty()
+    with open(screen, "rb"), open(terminal, "w") as shown:
+        monkeypatch.setattr(sys, "stderr", shown)
+        kept = child("kept", notes)
+
+        def each_poll():
+            if "start" in notes.read_text():
+                os.kill(os.getpid(), signal.SIGHUP)
+
+        Supervisor([kept]).run(each_poll)
+    assert "stop kept" in notes.read_text()
 
 
 def test_back_off_grows_with_each_failure_and_has_a_bound(notes, caplog):

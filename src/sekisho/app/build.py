@@ -17,7 +17,7 @@ from sekisho.catalog.interfaces import Mistake
 from sekisho.kernel.errors import SekishoError
 from sekisho.settings import DataDirectory
 
-_BUILD_S_MAX: Final = 600.0  # twenty times what ten thousand files take; then it hangs
+_BUILD_S_MAX: Final = 600.0  # hundreds of times what ten thousand files take (bench/RESULTS.md); then it hangs
 _SAID_MAX: Final = 2_000  # characters of a failed build's last words
 
 

@@ -1,5 +1,6 @@
 """Joins the console to a data directory: what its pages ask for, and who may sign in."""
 
+import http.client
 import json
 import ssl
 import threading
@@ -11,7 +12,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from sekisho.app.auditors import LogAuditors
-from sekisho.app.explanation import Asked, Explainer
+from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.receipts import LogReceipts
 from sekisho.console.errors import ExplainRefused
@@ -26,7 +27,7 @@ from sekisho.policy.interfaces import PolicyTitle
 from sekisho.settings import DataDirectory, Settings, split_address
 
 ACTOR: Final = "operator"  # whoever has the data directory
-GATEWAY_TIMEOUT_S: Final = 2.0
+ASK_S_MAX: Final = 2.0  # of what is on this machine
 GATEWAY_KEPT_S: Final = 2.0  # a page that is loaded again and again must not ask the gateway each time
 ANSWER_BYTES_MAX: Final = 64 * 1024
 TITLES_KEPT_MAX: Final = 8  # snapshots whose policies' titles are remembered
@@ -49,6 +50,20 @@ def sign_in_url(settings: Settings, token: str) -> str:
     public = settings.control.public_host
     base = f"https://{public}" if public else f"http://{settings.control.listen}"
     return f"{base}/sign-in#{token}"
+
+
+def ask_control(settings: Settings) -> dict[str, Any] | None:
+    """Control's own word (a `Status`); None if nobody answers in time, or not as control does."""
+    # The console answers to its own names only.
+    host = {"Host": settings.control.public_host} if settings.control.public_host else {}
+    request = urllib.request.Request(f"http://{settings.control.listen}/api/status", headers=host)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=ASK_S_MAX) as answer:
+            said = json.loads(answer.read(ANSWER_BYTES_MAX))
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def issue_token(directory: DataDirectory, role: str, *, unless_signed_in: bool = False) -> str | None:
@@ -112,7 +127,7 @@ class ConsoleServices:
     def explain(self, asked: ExplainAsked) -> dict[str, Any]:
         """See `console.interfaces.Explain`."""
         try:
-            return self._explainer.explain(Asked(*asked[:-1]), declarations=asked.declarations)
+            return self._explainer.explain(asked)
         except GatewayError as error:
             raise ExplainRefused(error.status, error.message, remedy=error.remedy) from None
         except UsageError as error:
@@ -153,18 +168,14 @@ class GatewayState:
 
     def _fresh(self) -> tuple[str, tuple[str, ...]]:
         try:
-            with self._opener.open(self._url, timeout=GATEWAY_TIMEOUT_S) as answer:
-                return self._read(answer.read(ANSWER_BYTES_MAX))
-        except urllib.error.HTTPError as error:
-            with error:
-                return self._read(error.read(ANSWER_BYTES_MAX)) if error.code == 503 else ("unknown", ())
+            try:
+                answer = self._opener.open(self._url, timeout=ASK_S_MAX)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                said = json.loads(answer.read(ANSWER_BYTES_MAX))
+            return ("ready" if said["status"] == "ready" else "not ready"), tuple(map(str, said["reasons"]))
         except OSError as error:
             return "unknown", (str(error),)
-
-    @staticmethod
-    def _read(body: bytes) -> tuple[str, tuple[str, ...]]:
-        try:
-            said = json.loads(body)
-            return ("ready" if said["status"] == "ready" else "not ready"), tuple(map(str, said["reasons"]))
-        except (ValueError, KeyError, TypeError):
-            return "not ready", ()
+        except (http.client.HTTPException, ValueError, KeyError, TypeError):
+            return "unknown", ("not a gateway's answer",)

@@ -32,6 +32,7 @@ from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
+from sekisho.kernel.retrying import Retrying
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter
 from sekisho.ledger.publisher import Publisher
 from sekisho.settings import DataDirectory, Settings
@@ -80,7 +81,6 @@ async def _run(
     register = SqlIdentity(directory.state, clock)
     writer = open_writer(directory, settings, clock, ids)
     reloader = Reloader(directory, _recorder(writer, clock, ids))
-    await reloader.start()
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     witnessing = Witnessing(directory, settings, clock)
@@ -128,14 +128,11 @@ def _recorder(writer: EntryWriter, clock: SystemClock, ids: IdSource) -> Record:
 async def _end_content(directory: DataDirectory, register: SqlIdentity, clock: SystemClock) -> None:
     """Until cancelled: delete content that has reached its end. Whatever fails is tried again."""
     acts = ContentActs(ContentFiles(directory.content, directory.content_keys), register, clock)
+    deleting = Retrying(log, "content that has reached its end can't be deleted")
     while True:
         ended = 0
-        try:
+        with deleting:
             ended = await asyncio.to_thread(acts.end_due)
-        except (OSError, SekishoError) as error:
-            log.error("content that has reached its end could not be deleted: %s", error)
-        except Exception:
-            log.exception("a fault while content that has reached its end was being deleted")  # control goes on
         if ended:
             log.info("deleted %d kept contents that have reached their end", ended)
         if ended < DUE_MAX:
@@ -144,18 +141,14 @@ async def _end_content(directory: DataDirectory, register: SqlIdentity, clock: S
 
 async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
     """Append what waits in the outbox. A crash in between appends it twice; the merge drops the second by its id."""
+    relaying = Retrying(log, "administrative acts wait in the outbox")
     while True:
-        try:
+        with relaying:
             pending = await asyncio.to_thread(outbox.pending, _RELAY_BATCH)
             durable = [writer.append(EntryDraft(e.kind, e.id, e.at, e.actor, e.body)) for e in pending]
             if durable:
                 await asyncio.gather(*durable)
                 await asyncio.to_thread(outbox.relayed, tuple(entry.id for entry in pending))
-        except SekishoError as error:
-            log.error("administrative acts wait in the outbox: %s", error)
-        except Exception:
-            # Whatever the database's driver raises: this must go on, or acts would never reach the log.
-            log.exception("administrative acts wait in the outbox")
         await asyncio.sleep(_RELAY_INTERVAL_S)
 
 

@@ -267,9 +267,10 @@ def _write(directory: DataDirectory, targets: list[Path], texts: list[str], sett
         write_durable(directory.settings, before + settings_text.encode())
         load_settings(directory.root)
     except BaseException:
-        write_durable(directory.settings, before)
-        for target in targets:
+        for target in targets:  # first: to remove needs no room on a full disk
             target.unlink(missing_ok=True)
+        if directory.settings.read_bytes() != before:
+            write_durable(directory.settings, before)
         raise
 
 

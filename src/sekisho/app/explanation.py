@@ -2,16 +2,16 @@
 
 import threading
 from collections.abc import Mapping
-from contextlib import closing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
 from sekisho.app.installation import build_declared, snapshot_store
+from sekisho.console.interfaces import ExplainAsked
 from sekisho.gateway.declared import CLASS_HEADER, RESIDENCY_HEADER
 from sekisho.gateway.explanation import Question, explain_request
 from sekisho.identity.interfaces import KeyChanges, Principal
-from sekisho.identity.sql import SqlIdentity
+from sekisho.identity.register_look import look_at_key, look_at_register
 from sekisho.identity.stops import Stops
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError, UsageError
@@ -23,18 +23,6 @@ from sekisho.snapshot.interfaces import Snapshot
 
 REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024  # of one that is explained: it is read and inspected while others wait
 NOBODY: Final = "explain"  # the principal's id where a role is asked about and no key
-
-
-class Asked(NamedTuple):
-    """What to explain: a body, and how it would come. With `key_id` the key's own principal; else `organisation` and
-    `roles` (None: the only organisation declared, and the role `caller`)."""
-
-    body: bytes
-    key_id: str | None = None
-    organisation: str | None = None
-    roles: tuple[str, ...] = ()
-    data_class: str | None = None
-    residency: str | None = None
 
 
 def chat_body(model: str, text: str) -> bytes:
@@ -64,14 +52,14 @@ class Explainer:
         self._lock = threading.Lock()  # a decider and an inspector belong to one thread at a time
         self._snapshot: Snapshot | None = None
 
-    def explain(self, asked: Asked, *, declarations: bool = False) -> dict[str, Any]:
+    def explain(self, asked: ExplainAsked) -> dict[str, Any]:
         """See `gateway.explanation`. Raises GatewayError for what a gateway would answer before deciding, UsageError
         for a key, organisation or role that can't be, DeclarationsRefused for declarations with mistakes."""
         if len(asked.body) > REQUEST_BYTES_MAX:
             raise UsageError(f"a request of more than {REQUEST_BYTES_MAX >> 20} MiB is not explained")
         with self._lock:
             now_us = self._clock.now_us()
-            snapshot = self._declared(now_us) if declarations else self._in_force(now_us)
+            snapshot = self._declared(now_us) if asked.declarations else self._in_force(now_us)
             principal = self._principal(asked, snapshot)
             return explain_request(Question(_headers(asked), asked.body, principal), snapshot, self._stops(), explain)
 
@@ -92,7 +80,7 @@ class Explainer:
             kept = self._snapshot = self._store.load(digest, now_us)
         return kept
 
-    def _principal(self, asked: Asked, snapshot: Snapshot) -> Principal:
+    def _principal(self, asked: ExplainAsked, snapshot: Snapshot) -> Principal:
         if asked.key_id is not None:
             if asked.organisation is not None or asked.roles:
                 raise UsageError("a key brings its organisation and roles", remedy="Name a key, or these two")
@@ -110,13 +98,11 @@ class Explainer:
 
     def _stops(self) -> Stops:
         stops = Stops()
-        with closing(SqlIdentity(self._directory.state, self._clock)) as register:
-            stops.apply(KeyChanges(0, (), register.list_stops()))
+        stops.apply(KeyChanges(0, (), look_at_register(self._directory.state).stops))
         return stops
 
     def _of_key(self, key_id: str) -> Principal:
-        with closing(SqlIdentity(self._directory.state, self._clock)) as register:
-            key = next((key for key in register.list_keys() if key.id == key_id), None)
+        key = look_at_key(self._directory.state, key_id)
         if key is None:
             raise UsageError(f"there is no key {key_id!r}", remedy="`sekisho keys list` shows the ids of all keys")
         if key.revoked_at is not None:
@@ -124,7 +110,7 @@ class Explainer:
         return key.principal
 
 
-def _headers(asked: Asked) -> Mapping[bytes, bytes]:
+def _headers(asked: ExplainAsked) -> Mapping[bytes, bytes]:
     headers = {b"content-type": b"application/json"}
     for name, value in ((CLASS_HEADER, asked.data_class), (RESIDENCY_HEADER, asked.residency)):
         if value is not None:

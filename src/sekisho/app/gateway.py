@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,7 @@ from sekisho.identity.keyring import Keyring
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
+from sekisho.kernel.retrying import Retrying
 from sekisho.ledger.room import BUDGET_ALARM
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
 from sekisho.policy.explain import explain
@@ -195,13 +197,10 @@ async def run_gateway(
 
 async def follow_callers(callers: Callers) -> None:
     """Until cancelled: take over what a new snapshot declares of callers, whether or not anybody calls."""
+    following = Retrying(log, "what the snapshot declares of callers can't be taken over")
     while True:
-        try:
+        with following, suppress(Unavailable):  # no snapshot in force just now: requests are told, nobody is let in
             callers.follow()
-        except Unavailable:
-            pass  # no snapshot is in force just now: requests are told, and nobody is let in
-        except Exception:
-            log.exception("watchers of dropped callers failed")  # the next snapshot must be followed all the same
         await asyncio.sleep(FOLLOW_INTERVAL_S)
 
 
@@ -217,13 +216,15 @@ def _notes(follower: Follower, halts: Halts, budget_used: float) -> list[str]:
     return notes + follower.monitor_notes()
 
 
-def open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:
+def open_writer(
+    directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource, *, segment_bytes: int | None = None
+) -> WriteAheadWriter:
+    """`segment_bytes`: where another size than the settings' is right."""
+    ledger = settings.ledger
     return WriteAheadWriter.open(
         directory.ledger,
         site=settings.installation.site,
-        settings=WriteAheadSettings(
-            segment_bytes=settings.ledger.segment_bytes, free_reserve_bytes=settings.ledger.free_reserve_bytes
-        ),
+        settings=WriteAheadSettings(segment_bytes or ledger.segment_bytes, ledger.free_reserve_bytes),
         clock=clock,
         ids=ids,
     )

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from sekisho import __version__
 from sekisho.catalog.interfaces import Catalogue, Mistake
 from sekisho.catalog.urls import url_problem
-from sekisho.gateway.http1.errors import UpstreamClosed
-from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Header, UpstreamClient
+from sekisho.gateway.http1.ask import ask_whole
+from sekisho.gateway.http1.interfaces import Endpoint, Header, UpstreamClient
+from sekisho.gateway.http1.origins import origin_of
 from sekisho.identity.errors import KeySetError
 from sekisho.identity.key_files import KeyFiles, KeySource, source_of
 from sekisho.identity.key_set import read_key_set
@@ -33,45 +34,24 @@ class IssuerFetches:
 
     async def get(self, url: str, ca_file: str | None, bytes_max: int) -> bytes:
         # A discovery document names the second URL: it is held to the rules of declared ones.
-        problem = url_problem(url.replace("?", "/", 1))
+        problem = url_problem(url, may_query=True)
         if problem is not None:
             raise KeySetError(f"the URL of an issuer's keys {problem[0]}", remedy=problem[1])
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        tls = None
-        if parts.scheme == "https":
-            tls = ClientTls(host, None if ca_file is None else str(self._root / ca_file))
         endpoint = Endpoint(
-            host=host,
-            port=parts.port or (443 if tls else 80),
-            tls=tls,
+            *origin_of(url, self._root, ca_file),
             connect_timeout_s=_CONNECT_S_MAX,
             first_byte_timeout_s=_SILENCE_S_MAX,
             idle_timeout_s=_SILENCE_S_MAX,
         )
+        parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         async with asyncio.timeout(FETCH_S_MAX):
-            try:
-                return await self._get(endpoint, target, bytes_max)
-            except _Stale:
-                return await self._get(endpoint, target, bytes_max)
-
-    async def _get(self, endpoint: Endpoint, target: str, bytes_max: int) -> bytes:
-        exchange = self._client.exchange(endpoint)
-        try:
-            head = await exchange.send("GET", target, _HEADERS, b"")
-        except UpstreamClosed:
-            if exchange.reused:
-                raise _Stale from None
-            raise
+            head, body = await ask_whole(
+                lambda: self._client.exchange(endpoint), "GET", target, _HEADERS, b"", bytes_max
+            )
         if head.status != 200:
-            exchange.abort()
             raise KeySetError(f"{endpoint.host} answered {head.status} where an issuer's keys should be")
-        return await exchange.read(bytes_max)
-
-
-class _Stale(Exception):
-    """A kept-alive connection turned out to be closed: asked again, over another."""
+        return body
 
 
 def key_sources(catalogue: Catalogue) -> list[KeySource]:

@@ -25,7 +25,7 @@ from sekisho.kernel.notes import NoteSigner, NoteVerifier, Signer
 from sekisho.kernel.words import alternatives
 from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.ledger.commitments import Commitment, Salts, commit
-from sekisho.ledger.interfaces import CommitmentKeyForgotten, StagedKey
+from sekisho.ledger.interfaces import CommitmentKeyForgotten, CommitmentKeyMissing, StagedKey
 from sekisho.settings import DataDirectory
 
 FOLLOW_INTERVAL_S: Final = 0.25  # as long as a revocation may go unseen: two looks at the directory cost 5 µs
@@ -136,7 +136,7 @@ class OrganisationKeys:
         return Commitment(self._of(organisation).salts.of(entry_id, field))
 
     def key(self, organisation: str) -> bytes:
-        """Raises CommitmentKeyForgotten, or SekishoError if the organisation has no key here."""
+        """Raises CommitmentKeyForgotten, CommitmentKeyMissing, or SekishoError for a file that holds no key."""
         return self._of(organisation).key
 
     def _of(self, organisation: str) -> _Held:
@@ -158,7 +158,7 @@ class OrganisationKeys:
         try:
             status = path.stat()
         except FileNotFoundError:
-            raise SekishoError(f"{path} is missing", remedy="Restore it from your backup of keys/") from None
+            raise CommitmentKeyMissing(f"{path} is missing", remedy="Restore it from your backup of keys/") from None
         file = (status.st_ino, status.st_mtime_ns)
         if held is not None and held.file == file:
             return held._replace(fresh_until_s=until)
@@ -245,4 +245,4 @@ def _read_secret(path: Path) -> bytes:
                 raise SekishoError(f"{path} can be read by others", remedy=f"chmod 600 {path}")
             return file.read(_FILE_BYTES_MAX)
     except FileNotFoundError:
-        raise SekishoError(f"{path} is missing", remedy="Restore it from your backup of keys/") from None
+        raise CommitmentKeyMissing(f"{path} is missing", remedy="Restore it from your backup of keys/") from None

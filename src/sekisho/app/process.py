@@ -50,8 +50,10 @@ def stop_event(*, with_parent: bool) -> asyncio.Event:
 
 
 def on_hangup(act: Callable[[], None]) -> None:
-    """Do `act` on SIGHUP, whose default would be to end the process in mid-request."""
+    """Do `act` on SIGHUP, whose default would be to end the process in mid-request. A supervisor may have it held back
+    until now (`supervisor`)."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, act)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -18,7 +18,7 @@ from sekisho.catalog.provider_templates import (
     rendered,
     templates,
 )
-from sekisho.gateway.discovery import Found, ServerKind, discover, usual_ports
+from sekisho.gateway.discovery import Found, discover, usual_ports
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import sync_directory, write_durable
@@ -89,11 +89,7 @@ def _make_credential_directory(directory: DataDirectory, request: ProviderReques
 def find_servers(ports: tuple[int, ...] | None) -> list[Found]:
     """Servers on loopback, on the usual ports or on `ports`. Takes a few seconds at most."""
     described = {name: template.file.discovery for name, template in templates().items()}
-    kinds = {
-        name: ServerKind(one.ports, one.path, one.key, one.owned_by)
-        for name, one in described.items()
-        if one is not None
-    }
+    kinds = {name: kind for name, kind in described.items() if kind is not None}
 
     async def look() -> list[Found]:
         client = HttpClient()

@@ -12,7 +12,7 @@ from sekisho.gateway.interfaces import ReceiptAnswer
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger.errors import LogUnreadable, ReceiptInvalid
-from sekisho.ledger.interfaces import CommitmentKeyForgotten
+from sekisho.ledger.interfaces import CommitmentKeyForgotten, CommitmentKeyMissing
 from sekisho.ledger.reader import LogReader
 from sekisho.ledger.receipts import build_receipt
 from sekisho.settings import DataDirectory
@@ -22,7 +22,7 @@ _THREADS: Final = 2  # a proof takes about a millisecond; receipts must not crow
 
 
 class LogReceipts:
-    """Implements the gateway's Receipts."""
+    """Implements the gateway's Receipts, and the console's."""
 
     def __init__(self, directory: DataDirectory, keys: OrganisationKeys, clock: Clock) -> None:
         self._directory = directory
@@ -37,10 +37,16 @@ class LogReceipts:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._read, request_id, organisation)
 
-    def of_any(self, request_id: str) -> tuple[str, bytes]:
-        """Implements the console's Receipts: of every organisation. Blocking."""
-        answer = self._read(request_id, None)
-        return answer.state, answer.file
+    # The console's Receipts
+
+    def state(self, request_id: str) -> str:
+        try:
+            return self._read(request_id, None).state
+        except CommitmentKeyMissing:
+            return "complete"  # nothing more is known to be wrong; whoever asks for the file is told
+
+    def of_any(self, request_id: str) -> bytes:
+        return self._read(request_id, None).file
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)

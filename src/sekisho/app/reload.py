@@ -16,12 +16,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from sekisho.app.build import Built, build, build_apart
+from sekisho.app.build import Built, build_apart
 from sekisho.app.installation import snapshot_store
 from sekisho.catalog.interfaces import Mistake
 from sekisho.catalog.watch import fingerprint, git_lock
+from sekisho.console.interfaces import BUILDING, CHANGED, FAILED, GIT, IN_FORCE, REFUSED
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.files import write_durable
+from sekisho.kernel.retrying import Retrying
 from sekisho.settings import DataDirectory
 
 WATCH_S: Final = 1.0  # between two looks
@@ -29,13 +31,6 @@ WATCH_SHARE_MAX: Final = 0.05  # of one core: a large tree is looked at less oft
 SETTLE_S: Final = 1.0  # longer than any pause in the middle of a save or a checkout on a disk that works
 RETRY_S: Final = 5.0  # after a failure that is not the declarations' own (a full disk, say)
 MISTAKES_SHOWN_MAX: Final = 20  # in the log and in the status; `sekisho check` shows all
-
-IN_FORCE: Final = "in force"
-CHANGED: Final = "changed, waiting for it to settle"
-GIT: Final = "changed, waiting for git to finish"
-BUILDING: Final = "being checked and built"
-REFUSED: Final = "refused, the snapshot in force stays"
-FAILED: Final = "could not be taken over, tried again"
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +52,12 @@ class Reloader:
         directory: DataDirectory,
         record: Record,
         *,
-        build_here: Callable[[DataDirectory], Built] = build,
-        build_apart: Callable[[DataDirectory], Awaitable[Built]] = build_apart,
+        build: Callable[[DataDirectory], Awaitable[Built]] = build_apart,
     ) -> None:
         self._directory = directory
         self._store = snapshot_store(directory)
         self._record = record
-        self._build_here = build_here
-        self._build_apart = build_apart
+        self._build = build
         self._state = CHANGED
         self._mistakes: tuple[Mistake, ...] = ()
         self._said: frozenset[Mistake] = frozenset()
@@ -99,26 +92,18 @@ class Reloader:
         self._retry_at = 0.0
         self._hurry.set()
 
-    async def start(self) -> None:
-        """Take over what is there, without waiting for it to settle; never raises for what is wrong with it."""
-        look, _ = await asyncio.to_thread(self._look)
-        if look.git:
-            self._state = GIT
-            return
-        await self._take(look.fingerprint, apart=False)
-
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. What is there at the start must settle like every change: somebody may be writing it."""
+        looking = Retrying(log, "the declarations can't be looked at, the snapshot in force stays")
         while True:
             seconds = WATCH_S
-            try:
+            with looking:
                 look, cost_s = await asyncio.to_thread(self._look)
                 seconds = max(WATCH_S, cost_s / WATCH_SHARE_MAX)
                 await self._consider(look)
-            except Exception as error:
-                # Whatever it was: were this to end, declarations would silently be taken over no more.
-                log.exception("looking at the declarations failed; trying again in %.0f s", RETRY_S)
-                self._trouble, self._state = f"a fault of the program: {error!r}", FAILED
+            if looking.trouble:
+                # Nothing is settled while it can't be seen: what is there afterwards is built, and the state told anew.
+                self._trouble, self._state, self._settled = looking.trouble, FAILED, None
                 self._retry_at = time.monotonic() + RETRY_S
             try:
                 async with asyncio.timeout(seconds):
@@ -147,15 +132,12 @@ class Reloader:
             self._state = GIT
             return
         if now_s - self._seen_at >= SETTLE_S and now_s >= self._retry_at:
-            await self._take(look.fingerprint, apart=True)
+            await self._take(look.fingerprint)
 
-    async def _take(self, looked: bytes, *, apart: bool) -> None:
+    async def _take(self, looked: bytes) -> None:
         self._state, asked = BUILDING, self._asked
         try:
-            if apart:
-                built = await self._build_apart(self._directory)
-            else:
-                built = await asyncio.to_thread(self._build_here, self._directory)
+            built = await self._build(self._directory)
             after, _ = await asyncio.to_thread(self._look)
             if after.fingerprint != looked:
                 self._state = CHANGED

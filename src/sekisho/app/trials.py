@@ -2,10 +2,11 @@
 
 import datetime
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from sekisho.app.gateway import open_writer
 from sekisho.app.providers import declared_catalogue
 from sekisho.catalog.credentials import Credentials
 from sekisho.catalog.interfaces import Catalogue, Deployment
@@ -18,15 +19,16 @@ from sekisho.gateway.sign_in import SignIns
 from sekisho.gateway.sign_in_keeper import SignInKeeper
 from sekisho.gateway.trials import FAILURE, Learned, Plan, try_deployment
 from sekisho.gateway.upstreams import upstreams_of
-from sekisho.identity.interfaces import Stop
+from sekisho.identity.interfaces import KeyChanges
 from sekisho.identity.register_look import look_at_register
+from sekisho.identity.stops import Stops
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.words import alternatives
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter
-from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
+from sekisho.ledger.writer import WriteAheadWriter
 from sekisho.settings import DataDirectory, Settings
 
 ACTOR: Final = "operator"  # who has the data directory; a user's name must not get into the ledger (G6)
@@ -71,14 +73,14 @@ async def try_provider(
         await keeper.fetch_first_in_loop(options.timeout_s)
         for deployment in chosen:
             # Asked anew before each: a stop may be set meanwhile.
-            if deployment not in open_now or is_stopped(look_at_register(directory.state).stops, deployment):
+            if deployment not in open_now or _stops(directory).deployment(deployment.name, deployment.provider):
                 tried.append(_stopped(deployment))
                 continue
             upstream = upstreams[deployment.name]
             if isinstance(upstream, SekishoError):
                 tried.append(_unsent(deployment, upstream))
                 continue
-            writer = writer or _open_writer(directory, settings, clock, ids)
+            writer = writer or open_writer(directory, settings, clock, ids, segment_bytes=_SEGMENT_BYTES)
             entry = await _record(writer, clock, ids, deployment)
             plan = _plan(deployment, upstream, entry, options)
             learned = await try_deployment(client, plan, datetime.datetime.now(datetime.UTC))
@@ -91,16 +93,6 @@ async def try_provider(
     return tried
 
 
-def _open_writer(directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource) -> WriteAheadWriter:
-    return WriteAheadWriter.open(
-        directory.ledger,
-        site=settings.installation.site,
-        settings=WriteAheadSettings(_SEGMENT_BYTES, settings.ledger.free_reserve_bytes),
-        clock=clock,
-        ids=ids,
-    )
-
-
 def _unsent(deployment: Deployment, error: SekishoError) -> Tried:
     learned = Learned()
     told = f"{error.message}: {error.detail}" if isinstance(error, CantSignIn) else error.message
@@ -108,16 +100,17 @@ def _unsent(deployment: Deployment, error: SekishoError) -> Tried:
     return Tried(deployment, None, learned)
 
 
-def is_stopped(stops: Iterable[Stop], deployment: Deployment) -> bool:
-    """Whether nothing may be sent there: a stop of the deployment or of its provider is set."""
-    there = {("deployment", deployment.name), ("provider", deployment.provider)}
-    return any((stop.kind, stop.name) in there for stop in stops)
+def _stops(directory: DataDirectory) -> Stops:
+    """Those set now."""
+    stops = Stops()
+    stops.apply(KeyChanges(0, (), look_at_register(directory.state).stops))
+    return stops
 
 
 def _not_stopped(directory: DataDirectory, chosen: list[Deployment]) -> list[Deployment]:
     """Those that may be tried. Raises SekishoError if there are none."""
-    stops = look_at_register(directory.state).stops
-    left = [deployment for deployment in chosen if not is_stopped(stops, deployment)]
+    stops = _stops(directory)
+    left = [deployment for deployment in chosen if not stops.deployment(deployment.name, deployment.provider)]
     if not left:
         names = ", ".join(deployment.name for deployment in chosen)
         raise SekishoError(f"stopped by an operator: {names}; nothing was sent", remedy=_LIFT)

@@ -17,7 +17,7 @@ from sekisho.catalog.interfaces import (
     RoleMapping,
 )
 from sekisho.catalog.table import NAME, NAME_REMEDY, TEXT_MAX, Table, nearest, shown
-from sekisho.catalog.urls import take_path, url_problem
+from sekisho.catalog.urls import take_path, take_url
 from sekisho.kernel.patterns import STAR, patterns_overlap
 
 ISSUERS_MAX: Final = 16  # of one organisation: each is fetched and refreshed by every worker
@@ -126,13 +126,14 @@ def _read_all(table: Table, key: str, count_max: int, read: Callable[[Table], Va
 
 def _issuer(table: Table, boundary: Boundary) -> Issuer | None:
     before = len(table.mistakes)
-    issuer = _url(table, "issuer", remedy="Give the issuer's URL exactly as it stands in the claim iss")
+    # To the letter: issuers are compared as they stand.
+    issuer = take_url(table, "issuer", remedy="Give the issuer's URL exactly as it stands in the claim iss")
     audience = table.take_list(
         "audience", remedy="Name what the claim aud must hold, so that no other API's token fits"
     )
     algorithms = _algorithms(table)
     jwks_file = take_path(table, "jwks_file")
-    jwks_url = _url(table, "jwks_url", may_query=True)
+    jwks_url = take_url(table, "jwks_url", may_query=True)
     if jwks_file is not None and jwks_url is not None:
         table.mistake("jwks_url", "stands beside jwks_file", "Keep one of them")
     ca_file = take_path(table, "ca_file")
@@ -188,18 +189,6 @@ def _certificate(table: Table, boundary: Boundary) -> ClientCertificate | None:
         residency=_residency(table, boundary),
     )
     return read if len(table.mistakes) == before else None
-
-
-def _url(table: Table, key: str, *, remedy: str | None = None, may_query: bool = False) -> str | None:
-    """An https URL, or http to a loopback address, to the letter: issuers are compared as they stand."""
-    text = table.take_text(key, remedy=remedy)
-    if text is None:
-        return None
-    problem = url_problem(text.replace("?", "/", 1) if may_query else text)
-    if problem is not None:
-        table.mistake(key, *problem)
-        return None
-    return text
 
 
 def _algorithms(table: Table) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Credentials:
-    """Reads secrets by reference, again whenever a file changes. Blocking for one small file.
+    """Reads secrets by reference, each time anew, and keeps none. Blocking for one small file.
 
     A file that its group may read is used, with a warning in the log: that is how orchestrators mount secrets for a
     user who is not root. One that everybody may read, or others may write, is refused.
@@ -28,7 +28,7 @@ class Credentials:
     def __init__(self, data_directory: Path, environment: Mapping[str, str]) -> None:
         self._directory = data_directory
         self._environment = environment
-        self._read: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        self._looked_at: dict[str, tuple[int, ...]] = {}  # files as they were when their modes were looked at
 
     def secret(self, reference: CredentialReference) -> str:
         """The secret's text, as it goes into a header; raises CredentialError (never naming the secret)."""
@@ -62,10 +62,9 @@ class Credentials:
             if not stat.S_ISREG(status.st_mode):
                 self._unreadable(name, "it is not a regular file")
             version = (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)
-            known = self._read.get(name)
-            if known is not None and known[0] == version:
-                return known[1]
-            self._look_at_mode(name, status.st_mode)
+            if self._looked_at.get(name) != version:
+                self._look_at_mode(name, status.st_mode)
+                self._looked_at[name] = version
             data = os.read(descriptor, bytes_max + 1)
         except OSError as error:
             self._unreadable(name, error.strerror)
@@ -73,7 +72,6 @@ class Credentials:
             os.close(descriptor)
         if len(data) > bytes_max:
             self._unreadable(name, f"it is larger than {bytes_max} bytes")
-        self._read[name] = (version, data)
         return data
 
     def _look_at_mode(self, name: str, mode: int) -> None:

@@ -32,6 +32,9 @@ _STORE_BY_DEFAULT: Final = frozenset({"api.openai.com", "eu.api.openai.com"})
 _SECRET_KEYS: Final = ("api_key", "apikey", "api-key", "key", "password", "secret", "token", "authorization", "bearer")
 
 
+_URL_REMEDY: Final = "Give the base URL that the dialect's paths are appended to, for example https://api.example.jp/v1"
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """The names that a deployment may refer to; a site's jurisdiction is None where its own file is wrong."""
@@ -47,14 +50,15 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
     model = table.take_choice("model", known.models, "a declared model")
     provider = table.take_choice("provider", known.providers, "a declared provider")
     site = table.take_choice("site", known.sites, "a declared site", required=False)
-    url = take_url(table, "url")
+    url = take_url(table, "url", remedy=_URL_REMEDY)
+    url = None if url is None else url.rstrip("/")
     dialect = table.take_choice("dialect", DIALECTS, "a dialect", required=False) or DIALECTS[0]
     api_version = _api_version(table, dialect, url)
     deployment_type = table.take_choice("type", DEPLOYMENT_TYPES, "a deployment type")
     upstream_model = table.take_text("upstream_model", default=model)
     credential = _credential(table)
     sign_in = read_sign_in(table)
-    egress_proxy = read_egress_proxy(table, url)
+    egress_proxy = read_egress_proxy(table, url, sign_in)
     networks = take_networks(table, "networks")
     tls = _tls(table, url)
     timeouts = {

@@ -43,16 +43,16 @@ def deployment_facts(table: Table, jurisdictions: tuple[str, ...]) -> dict[str, 
 def without_addresses(facts: dict[str, Fact]) -> dict[str, Fact]:
     """The facts of a deployment behind an egress proxy: which address answers can't be seen from here.
 
-    An *observed* place rests on an address (DNS, networks, round trips), so it counts one grade less. A fact doesn't
-    tell its method in a form that could be trusted, so none of them is spared.
+    An *observed* place rests on an address (DNS, networks, round trips), so it counts as *declared*: nobody has it in
+    a contract either. A fact doesn't tell its method in a form that could be trusted, so none of them is spared.
     """
-    return {key: _one_grade_less(fact) if key in JURISDICTION_FACTS else fact for key, fact in facts.items()}
+    return {key: _unobserved(fact) if key in JURISDICTION_FACTS else fact for key, fact in facts.items()}
 
 
-def _one_grade_less(fact: Fact) -> Fact:
+def _unobserved(fact: Fact) -> Fact:
     if fact.grade is not Grade.OBSERVED:
         return fact
-    return msgspec.structs.replace(fact, grade=Grade(fact.grade - 1), source=f"{fact.source}{BEHIND_PROXY}")
+    return msgspec.structs.replace(fact, grade=Grade.DECLARED, source=f"{fact.source}{BEHIND_PROXY}")
 
 
 def provider_facts(table: Table, jurisdictions: tuple[str, ...]) -> dict[str, Fact]:

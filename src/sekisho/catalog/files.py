@@ -137,3 +137,8 @@ class _Tree:
 def is_passed_over(name: str) -> bool:
     """Whether a name in the tree means nothing to us: hidden files and notes."""
     return name.startswith(".") or name.endswith(_NOTES)
+
+
+def declared_names(tree: Path, kind: str) -> frozenset[str]:
+    """The names that files give to objects of a kind (`deployments`, …), whether or not the tree holds mistakes."""
+    return frozenset(path.stem for path in (tree / kind).glob("*.toml"))

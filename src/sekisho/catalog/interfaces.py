@@ -379,3 +379,16 @@ class Mistake(msgspec.Struct, frozen=True, order=True):
     key: str
     problem: str
     remedy: str
+
+
+class ServerKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How servers of a kind are found on loopback.
+
+    They listen on one of `ports`; `GET path` (not under /v1) answers a JSON object that has `key`, or /v1/models says
+    `owned_by`. A kind without either is what answers /v1/models and is of no other.
+    """
+
+    ports: tuple[int, ...]
+    path: str = ""
+    key: str = ""
+    owned_by: str = ""

@@ -26,6 +26,11 @@ def anywhere(jurisdictions: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({*jurisdictions, ANYWHERE}))
 
 
+def shortened(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A set of jurisdictions for people: anywhere is every one there is, and the word says it better than the list."""
+    return (ANYWHERE,) if ANYWHERE in names else names
+
+
 def expanded(values: tuple[str, ...], jurisdictions: tuple[str, ...]) -> tuple[str, ...]:
     """A set of jurisdictions as it stands in a fact: sorted, `anywhere` written out, `unknown` alone."""
     if UNKNOWN in values:

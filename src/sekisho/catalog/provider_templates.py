@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from sekisho.catalog.deployment_types import REGIONS, rule_of
-from sekisho.catalog.interfaces import CredentialReference
+from sekisho.catalog.interfaces import CredentialReference, ServerKind
 from sekisho.catalog.table import NAME, NAME_REMEDY, shown
 from sekisho.kernel.errors import UsageError
 
@@ -31,15 +31,6 @@ MODEL_TEXT: Final = """\
 
 title = @TITLE@
 """
-
-
-class Discovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a server of this kind is found on loopback; as `gateway.discovery.ServerKind` says."""
-
-    ports: tuple[int, ...]
-    path: str = ""
-    key: str = ""
-    owned_by: str = ""
 
 
 class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,7 +67,7 @@ class TemplateFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refused_because: str = ""
     multi_country_regions: tuple[str, ...] = ()
     storage_of_region: str = ""
-    discovery: Discovery | None = None
+    discovery: ServerKind | None = None
 
 
 class ProviderTemplate(NamedTuple):
@@ -194,7 +185,7 @@ def _type(template: ProviderTemplate, request: ProviderRequest) -> str:
             raise UsageError(f"A deployment of type {chosen} processes in its {option}", remedy=remedy)
     if request.zone is not None and needs != "zone":
         raise UsageError(f"A deployment of type {chosen} has no zone", remedy="Leave --zone out")
-    if request.region is not None and "Standard" not in known:
+    if request.region is not None and all(rule_of(one).needs != "region" for one in known):
         raise UsageError(f"The template {template.name} has no regions", remedy="Leave --region out")
     return chosen
 

@@ -16,7 +16,7 @@ from sekisho.catalog.interfaces import (
     SignIn,
 )
 from sekisho.catalog.table import Table, looks_like_credential, shown
-from sekisho.catalog.urls import is_link_local, is_loopback, take_path, url_problem
+from sekisho.catalog.urls import is_link_local, is_loopback, take_path, take_url
 
 API_KEY_HEADERS: Final = ("api-key", "ocp-apim-subscription-key", "x-api-key")
 # Microsoft recommends PS256 for assertions; RS256 is for keys that can't pad with PSS.
@@ -99,7 +99,7 @@ def _entra(table: Table) -> SignIn | None:
     if not scope.endswith("/.default"):
         remedy = "Client credentials ask for all that was granted to the application: end it with /.default"
         table.mistake("scope", f"{shown(scope)} is no scope for client credentials", remedy)
-    authority = _take_url(table, "authority", is_loopback) or ENTRA_AUTHORITY
+    authority = (take_url(table, "authority") or ENTRA_AUTHORITY).rstrip("/")
     secret = take_reference(table, "secret")
     certificate_file, key_file = take_path(table, "certificate_file"), take_path(table, "key_file")
     algorithm = table.take_choice("algorithm", ALGORITHMS, "an algorithm for assertions", required=False)
@@ -121,9 +121,9 @@ def _entra(table: Table) -> SignIn | None:
 
 def _managed_identity(table: Table) -> SignIn | None:
     resource = _take_matching(table, "resource", _URI, "the URI of a resource") or METADATA_RESOURCE
-    url = _take_url(table, "url", lambda host: is_loopback(host) or is_link_local(host)) or METADATA_URL
+    url = take_url(table, "url", may_be_plain=lambda host: is_loopback(host) or is_link_local(host)) or METADATA_URL
     client_id = _take_matching(table, "client_id", _CLIENT_ID, "the client id of a user-assigned identity")
-    return ManagedIdentitySignIn(resource, url, client_id)
+    return ManagedIdentitySignIn(resource, url.rstrip("/"), client_id)
 
 
 KINDS: Final[dict[str, Callable[[Table], SignIn | None]]] = {
@@ -135,12 +135,14 @@ KINDS: Final[dict[str, Callable[[Table], SignIn | None]]] = {
 }
 
 
-def read_egress_proxy(table: Table, url: str | None) -> EgressProxy | None:
+def read_egress_proxy(table: Table, url: str | None, sign_in: SignIn | None) -> EgressProxy | None:
     """The `[egress_proxy]` table of the deployment at `url`, or None with mistakes noted."""
     inner = table.take_table("egress_proxy")
     if inner is None:
         return None
-    proxy_url = _take_url(inner, "url", lambda host: True, required=True)
+    proxy_url = take_url(
+        inner, "url", remedy="Give a URL, like https://proxy.example.jp:3128", may_be_plain=lambda host: True
+    )
     ca_file = take_path(inner, "ca_file")
     user = _take_matching(inner, "user", _USER, "a user name in visible ASCII without a colon")
     password = take_reference(inner, "password")
@@ -152,26 +154,24 @@ def read_egress_proxy(table: Table, url: str | None) -> EgressProxy | None:
         table.mistake("networks", "can't be checked through an egress proxy", remedy)
     if proxy_url is None:
         return None
+    proxy_url = proxy_url.rstrip("/")
     parts = urllib.parse.urlsplit(proxy_url)
     if parts.path:
         inner.mistake("url", "holds a path", "Give scheme, host and port only, like http://proxy.example.jp:3128")
     if ca_file is not None and parts.scheme == "http":
         inner.mistake("ca_file", "is declared for an http proxy", "Use an https proxy, or remove the key")
-    if parts.scheme == "http" and not is_loopback(parts.hostname or "") and url is not None and url[:5] == "http:":
-        remedy = "Use https to the deployment or to the proxy: between here and the proxy the request would be readable"
-        inner.mistake("url", "is http on another machine, and the deployment is http too", remedy)
+    if not is_loopback(parts.hostname or ""):
+        authority = sign_in.authority if isinstance(sign_in, EntraSignIn) else None
+        for what, reached, shown_there in (
+            ("deployment", url, "the request"),
+            ("authority of [sign_in]", authority, "the secret"),
+        ):
+            if reached is not None and reached.startswith("http:"):
+                problem = (
+                    f"is another machine, and the {what} is plain http: to a loopback address, which is that one's"
+                )
+                inner.mistake("url", problem, f"Use https, or no proxy: {shown_there} would be readable there")
     return EgressProxy(proxy_url, ca_file, user, password)
-
-
-def _take_url(table: Table, key: str, may_be_plain: Callable[[str], bool], *, required: bool = False) -> str | None:
-    text = table.take_text(key, remedy="Give a URL, like https://host.example.jp" if required else None)
-    if text is None:
-        return None
-    problem = url_problem(text, may_be_plain)
-    if problem is not None:
-        table.mistake(key, *problem)
-        return None
-    return text.rstrip("/")
 
 
 def _take_matching(

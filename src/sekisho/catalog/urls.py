@@ -31,23 +31,31 @@ def is_link_local(host: str) -> bool:
         return False
 
 
-def take_url(table: Table, key: str) -> str | None:
-    """A base URL without a trailing slash: https, or http to a loopback address; no userinfo, query, fragment."""
-    remedy = "Give the base URL that the dialect's paths are appended to, for example https://api.example.jp/v1"
+def take_url(
+    table: Table,
+    key: str,
+    *,
+    remedy: str | None = None,
+    may_be_plain: Callable[[str], bool] = is_loopback,
+    may_query: bool = False,
+) -> str | None:
+    """A URL to the letter, as `url_problem` allows it; with a `remedy` it is required."""
     text = table.take_text(key, remedy=remedy)
     if text is None:
         return None
-    problem = url_problem(text)
+    problem = url_problem(text, may_be_plain, may_query=may_query)
     if problem is not None:
         table.mistake(key, *problem)
         return None
-    return text.rstrip("/")
+    return text
 
 
-def url_problem(text: str, may_be_plain: Callable[[str], bool] = is_loopback) -> tuple[str, str] | None:
-    """What is wrong with a base URL, and what would be right; None if nothing is.
+def url_problem(
+    text: str, may_be_plain: Callable[[str], bool] = is_loopback, *, may_query: bool = False
+) -> tuple[str, str] | None:
+    """What is wrong with a URL, and what would be right; None if nothing is. No userinfo, no fragment.
 
-    `may_be_plain` says to which hosts plain http is good enough.
+    `may_be_plain` says to which hosts plain http is good enough, `may_query` whether a query may follow the path.
     """
     if len(text) > URL_MAX or not _URL_TEXT.fullmatch(text) or "\\" in text:
         return "holds characters that a URL can't hold", "Use ASCII without spaces; percent-encode the rest"
@@ -60,7 +68,7 @@ def url_problem(text: str, may_be_plain: Callable[[str], bool] = is_loopback) ->
         return f"{shown(text)} is not an http or https URL", "Write https://host[:port]/path"
     if "@" in parts.netloc:
         return "holds a user or password", "Remove it and refer to the secret: { file = … } or { env = … }"
-    if "?" in text or "#" in text:
+    if "#" in text or ("?" in text and not may_query):
         return "holds a query or fragment", "End the URL at its path"
     if parts.scheme == "http" and not may_be_plain(host):
         return "is http to another machine", "Use https; plain http is for loopback addresses only"

@@ -53,8 +53,3 @@ def _looks(entry: "os.DirEntry[str]") -> bytes:
         return f"{entry.name}\0{status.st_ino}\0".encode()  # its times change with every file that an editor saves
     looks = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
     return f"{entry.name}\0{looks}\0".encode("utf-8", "surrogateescape")
-
-
-def declared_names(tree: Path, kind: str) -> frozenset[str]:
-    """The names that files give to objects of a kind (`deployments`, …), whether or not the tree holds mistakes."""
-    return frozenset(path.stem for path in (tree / kind).glob("*.toml"))

@@ -19,6 +19,7 @@ def read_witness(name: str, table: Table) -> Witness | None:
     title = table.take_text("title", default=name) or name
     key = _vkey(table, "key", "Give the witness's vkey, as `sekisho witness key` prints it there")
     url = take_url(table, "url") if "url" in table.values else None
+    url = None if url is None else url.rstrip("/")
     ca_file = take_path(table, "ca_file")
     if ca_file is not None and not (url or "").startswith("https:"):
         table.mistake("ca_file", "stands without an https URL", "Remove it, or give a url that begins with https")

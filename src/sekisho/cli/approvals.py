@@ -6,13 +6,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from sekisho.cli.keys import EXIT_DONE, EXIT_FAILED, STATE_FILE, installation, rfc3339
+from sekisho.cli.keys import EXIT_DONE, EXIT_FAILED, STATE_FILE, installation
 from sekisho.cli.person_keys import add_key, add_language, language, private_key
 from sekisho.identity.acts import ENGLISH, KINDS, Act, describe_act, read_act, require_parameters
 from sekisho.identity.approval_files import read_approval_file, read_approvals, write_approval_file
 from sekisho.identity.approvals import ASKER, Approval, Wanted, combined, require_approval, signed, with_signature
 from sekisho.identity.errors import ApprovalError, ApprovalUsed
-from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.clock import RFC3339, SystemClock, utc
 from sekisho.kernel.errors import UsageError
 from sekisho.kernel.ids import IdSource
 from sekisho.settings import DataDirectory, load_settings
@@ -117,7 +117,7 @@ def _check(arguments: argparse.Namespace) -> int:
         person = by_key.get(signature.key)
         who = "?" if person is None else f"{person.person} {names.get(person.person, '')}".rstrip()
         if person is not None and person.retired_at is not None:
-            who += f", retired {rfc3339(person.retired_at)}"
+            who += f", retired {utc(person.retired_at, RFC3339)}"
         print(f"  {_capacity(signature.capacity, spoken)} {signature.key[:16]}… {who}")
     wanted = Wanted(approval.act.act, approval.act.parameters, rules.origin)
     try:

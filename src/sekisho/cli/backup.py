@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sekisho.cli.keys import installation, rfc3339
+from sekisho.cli.keys import installation
+from sekisho.kernel.clock import RFC3339, utc
 from sekisho.kernel.errors import UsageError
 
 PASSPHRASE_BYTES_MAX = 64 * 1024
@@ -34,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--with-keys and --passphrase-file belong together", remedy="Give both, or neither")
     passphrase = passphrase_of(arguments.passphrase_file)
     made = back_up(directory, arguments.target, passphrase).manifest
-    print(f"{arguments.target}: {made['size']} entries of {made['origin']}, {rfc3339(made['made_at_us'])}, verified.")
+    print(
+        f"{arguments.target}: {made['size']} entries of {made['origin']}, {utc(made['made_at_us'], RFC3339)}, verified."
+    )
     print("The keys are in it, sealed." if made["with_keys"] else "No keys are in it: keep those apart (--with-keys).")
     for name in made["left_out"]:
         print(f"Not in it, keep it apart: {name}", file=sys.stderr)

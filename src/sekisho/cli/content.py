@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_approval, add_directory, installation, rfc3339
+from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_approval, add_directory, installation
 from sekisho.content.interfaces import FIELDS, READER_ROLE
-from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.clock import RFC3339, SystemClock, utc
 from sekisho.kernel.errors import UsageError
 from sekisho.settings import DataDirectory
 
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             _show(arguments, acts, register)
         elif arguments.do == "reads":
             for entry, at, reader, reason in acts.reasons():
-                print(f"{rfc3339(at)}  {entry}  {reader}  {reason}")
+                print(f"{utc(at, RFC3339)}  {entry}  {reader}  {reason}")
         else:
             _forget(arguments, acts, register)
     return EXIT_DONE
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace, held: "list[Held]") -> None:
     if arguments.json:
         rows = [
-            {"id": one.entry, "organisation": one.organisation, "until": rfc3339(one.until), "bytes": one.bytes}
+            {"id": one.entry, "organisation": one.organisation, "until": utc(one.until, RFC3339), "bytes": one.bytes}
             for one in held
         ]
         print(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -95,7 +95,7 @@ def _list(arguments: argparse.Namespace, held: "list[Held]") -> None:
     if not held:
         print("Nothing is kept.")
     for one in held:
-        print(f"{one.entry}  {one.organisation:<16}  until {rfc3339(one.until)}  {one.bytes} bytes")
+        print(f"{one.entry}  {one.organisation:<16}  until {utc(one.until, RFC3339)}  {one.bytes} bytes")
 
 
 def _show(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlIdentity") -> None:

@@ -1,13 +1,12 @@
 """What `sekisho doctor` says, by the code of a finding: message and remedy, in English and in Japanese."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from sekisho.app.doctor.findings import Finding
+from sekisho.kernel.clock import MINUTES, utc
 
 JAPANESE: Final = "ja"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Words(NamedTuple):
@@ -54,6 +53,12 @@ WORDS: Final[Mapping[str, Words]] = {
         "`sekisho up`（プロセス {process}）は起動中ですが、コントロールが動いておらず、公開が止まっています",
         "Its log says why it ends; it is started again and again",
         "終了の理由はログにあります。再起動は自動で繰り返されます",
+    ),
+    "lock.gateway_alone": Words(
+        "a gateway runs (process {process}), and control does not: nothing is published",
+        "ゲートウェイ（プロセス {process}）は起動中ですが、コントロールが動いておらず、公開が止まっています",
+        "Start it: sekisho control DIR",
+        "起動してください: sekisho control DIR",
     ),
     "lock.unmerged": Words(
         "{count} write-ahead logs wait to be merged into the log",
@@ -468,12 +473,6 @@ WORDS: Final[Mapping[str, Words]] = {
         "pip install '{package}{wanted}'",
         "pip install '{package}{wanted}'",
     ),
-    "version.python": Words(
-        "this is Python {version}; {wanted} or newer is needed",
-        "Python {version} です。{wanted} 以上が必要です",
-        "Make a new environment with a newer Python",
-        "新しい Python で環境を作り直してください",
-    ),
     "version.running": Words(
         "version {running} runs, and {installed} is installed",
         "起動中の版は {running}、導入済みの版は {installed} です",
@@ -526,7 +525,7 @@ def _shown(name: str, value: str | int, *, japanese: bool) -> str:
         if name.endswith("_us"):
             return f"{value / 1_000:.1f} ms"
         if name.endswith("_at"):
-            return (_EPOCH + timedelta(microseconds=value)).strftime("%Y-%m-%d %H:%M UTC")
+            return utc(value, MINUTES)
         if name.endswith("_s") and name not in ("drain_s", "idle_s"):
             return _span(value, japanese=japanese)
     return "".join(c if c.isprintable() else "?" for c in str(value))  # names of files may hold anything

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -68,13 +69,13 @@ def _add_dimensions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embeddings", action="store_true", help="serve /v1/embeddings as well")
 
 
-def _number(most: int) -> "type[int]":
+def _number(most: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not text.isascii() or not text.isdigit() or not 0 < int(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
         return int(text)
 
-    return number  # type: ignore[return-value]
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,16 +4,15 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from sekisho.kernel.clock import MINUTES, utc
 from sekisho.kernel.errors import UsageError
 from sekisho.settings import DataDirectory, load_settings
 
 ENGLISH: Final = "en"
 JAPANESE: Final = "ja"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "monitored": (
         "though policy denies it: the organisation is in monitor mode",
@@ -89,21 +88,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from sekisho.app.explanation import Asked, Explainer  # the server's dependencies, loaded when they are needed
+    from sekisho.app.explanation import Explainer  # the server's dependencies, loaded when they are needed
+    from sekisho.console.interfaces import ExplainAsked
     from sekisho.gateway.explanation import explanation_bytes
     from sekisho.kernel.clock import SystemClock
 
     load_settings(arguments.directory)
     explainer = Explainer(DataDirectory(arguments.directory.resolve()), SystemClock())
-    asked = Asked(
+    asked = ExplainAsked(
         _body(arguments),
         arguments.key_id,
         arguments.organisation,
         tuple(arguments.roles),
         arguments.data_class,
         arguments.residency,
+        arguments.declarations,
     )
-    explanation = explainer.explain(asked, declarations=arguments.declarations)
+    explanation = explainer.explain(asked)
     if arguments.json:
         print(explanation_bytes(explanation).decode(), end="")
     else:
@@ -206,8 +207,7 @@ def _verdict_lines(form: str, verdict: Mapping[str, Any], words: Mapping[str, st
 def _fact(fact: Mapping[str, Any], words: Mapping[str, str]) -> str:
     notes = [note for note in (fact["grade"], fact["source"]) if note]
     if fact["expires"] is not None:
-        ends = (_EPOCH + timedelta(microseconds=fact["expires"])).strftime("%Y-%m-%d %H:%M UTC")
-        notes.append(f"{words['expires']} {ends}")
+        notes.append(f"{words['expires']} {utc(fact['expires'], MINUTES)}")
     return f"{fact['name']} = {', '.join(fact['value'])}" + (f"  ({', '.join(notes)})" if notes else "")
 
 

@@ -6,13 +6,12 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sekisho.identity.errors import KeyRequestInvalid
 from sekisho.identity.interfaces import ApiKey
-from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.clock import RFC3339, SystemClock, utc
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.words import alternatives
 from sekisho.settings import require_known_format
@@ -29,7 +28,6 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
 _COLUMNS: Final = ("id", "organisation", "name", "roles", "class", "residency", "created", "revoked")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeclaredNames(NamedTuple):
@@ -172,7 +170,9 @@ def _list(arguments: argparse.Namespace, directory: Path) -> None:
 def _revoke(arguments: argparse.Namespace, directory: Path) -> None:
     with closing(_open(directory)) as register:
         key = register.revoke_key(arguments.id, ACTOR)
-    print(f"Key {key.id} is revoked since {rfc3339(key.revoked_at)}; running gateways follow within a second.")
+    print(
+        f"Key {key.id} is revoked since {utc(key.revoked_at or 0, RFC3339)}; running gateways follow within a second."
+    )
 
 
 def _forget(arguments: argparse.Namespace, directory: Path) -> None:
@@ -256,19 +256,14 @@ def _as_object(key: ApiKey) -> dict[str, object]:
         "roles": key.principal.roles,
         "class": key.principal.data_class,
         "residency": key.principal.residency,
-        "created": rfc3339(key.created_at),
-        "revoked": None if key.revoked_at is None else rfc3339(key.revoked_at),
+        "created": utc(key.created_at, RFC3339),
+        "revoked": None if key.revoked_at is None else utc(key.revoked_at, RFC3339),
     }
 
 
 def _as_row(key: ApiKey) -> tuple[str, ...]:
     values = _as_object(key).values()
     return tuple("-" if v is None else ",".join(v) if isinstance(v, tuple) else str(v) for v in values)
-
-
-def rfc3339(at_us: int | None) -> str:
-    """RFC 3339, whole seconds. Not by way of a float, which would round."""
-    return (_EPOCH + timedelta(microseconds=at_us or 0)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _width(text: str) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sekisho.cli.keys import EXIT_DONE, EXIT_FAILED, add_directory, installation, rfc3339
+from sekisho.cli.keys import EXIT_DONE, EXIT_FAILED, add_directory, installation
+from sekisho.kernel.clock import RFC3339, utc
 from sekisho.kernel.errors import UsageError
 
 if TYPE_CHECKING:  # the ledger's composition is loaded only when a command does something
@@ -112,9 +113,10 @@ def _described(status: "LedgerStatus") -> Iterable[str]:
         f"unmerged; {_bytes(disk.free_bytes)} free"
     )
     if status.clock is not None:
-        yield f"clock          floor {rfc3339(status.clock.floor_us)}, trusted {rfc3339(status.clock.trusted_us)}"
+        floor, trusted = (utc(one, RFC3339) for one in (status.clock.floor_us, status.clock.trusted_us))
+        yield f"clock          floor {floor}, trusted {trusted}"
         for jump in status.clock.jumps:
-            yield f"  jumped by {jump.by_us / 1e6:+.1f} s, {rfc3339(jump.at_us)}"
+            yield f"  jumped by {jump.by_us / 1e6:+.1f} s, {utc(jump.at_us, RFC3339)}"
     if status.archive is not None:
         yield f"archive        {status.archive}"
     yield f"writers        {len(status.writers)}"
@@ -253,7 +255,7 @@ def _some(words: list[str]) -> str:
 
 
 def _since(at_us: int | None, before: str = "") -> str:
-    return "" if at_us is None else f", {before}{rfc3339(at_us)}"
+    return "" if at_us is None else f", {before}{utc(at_us, RFC3339)}"
 
 
 def _bytes(count: int) -> str:

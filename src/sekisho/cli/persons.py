@@ -7,11 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_approval, add_directory, installation, rfc3339
+from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_approval, add_directory, installation
 from sekisho.cli.person_keys import add_passphrase_file, passphrase
 from sekisho.identity.approval_files import read_approvals, read_key_file, write_key_files
 from sekisho.identity.persons import new_private_key, read_public_key
-from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.clock import RFC3339, SystemClock, utc
 from sekisho.kernel.errors import UsageError
 from sekisho.settings import DataDirectory
 
@@ -87,7 +87,7 @@ def _enrol(arguments: argparse.Namespace, directory: DataDirectory, register: "S
     enrolled = SqlPersons(register, SystemClock()).enrol(
         arguments.person, arguments.name, key, ACTOR, rules_in_force(directory), read_approvals(arguments.approval)
     )
-    print(f"{enrolled.person} signs with {enrolled.key} since {rfc3339(enrolled.enrolled_at)}.")
+    print(f"{enrolled.person} signs with {enrolled.key} since {utc(enrolled.enrolled_at, RFC3339)}.")
     print("Compare it with what the person's `new-key` printed, by voice or on paper.", file=sys.stderr)
 
 
@@ -102,8 +102,8 @@ def _list(arguments: argparse.Namespace, directory: DataDirectory, register: "Sq
                 "person": one.person,
                 "name": names.get(one.person),
                 "key": one.key,
-                "enrolled": rfc3339(one.enrolled_at),
-                "retired": None if one.retired_at is None else rfc3339(one.retired_at),
+                "enrolled": utc(one.enrolled_at, RFC3339),
+                "retired": None if one.retired_at is None else utc(one.retired_at, RFC3339),
             }
             for one in keys
         ]
@@ -112,15 +112,17 @@ def _list(arguments: argparse.Namespace, directory: DataDirectory, register: "Sq
     if not keys:
         print("Nobody is enrolled.")
     for one in keys:
-        retired = "" if one.retired_at is None else f"  retired {rfc3339(one.retired_at)}"
-        print(f"{one.person:<16}  {one.key}  {rfc3339(one.enrolled_at)}{retired}  {names.get(one.person, '')}".rstrip())
+        times = utc(one.enrolled_at, RFC3339)
+        if one.retired_at is not None:
+            times += f"  retired {utc(one.retired_at, RFC3339)}"
+        print(f"{one.person:<16}  {one.key}  {times}  {names.get(one.person, '')}".rstrip())
 
 
 def _retire(arguments: argparse.Namespace, directory: DataDirectory, register: "SqlIdentity") -> None:
     from sekisho.identity.persons_sql import SqlPersons
 
     for one in SqlPersons(register, SystemClock()).retire(arguments.person, arguments.key, ACTOR):
-        print(f"{one.person}'s key {one.key} is retired since {rfc3339(one.retired_at)}.")
+        print(f"{one.person}'s key {one.key} is retired since {utc(one.retired_at or 0, RFC3339)}.")
 
 
 def _erase_name(arguments: argparse.Namespace, directory: DataDirectory, register: "SqlIdentity") -> None:

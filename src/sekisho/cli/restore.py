@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from sekisho.cli.backup import passphrase_of
-from sekisho.cli.keys import rfc3339
+from sekisho.kernel.clock import RFC3339, utc
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     passphrase = passphrase_of(arguments.passphrase_file)
     done = restore(arguments.target, arguments.directory, passphrase=passphrase, site_key=arguments.site_key)
-    print(f"{arguments.directory} is restored as of {rfc3339(done.made_at_us)}.")
+    print(f"{arguments.directory} is restored as of {utc(done.made_at_us, RFC3339)}.")
     print(f"Its log is {done.origin}, a new one; that of {done.origin_before} can be read, and is never signed again.")
     if done.new_organisation_keys:
         print(

@@ -2,26 +2,15 @@
 
 import argparse
 import json
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.cli.keys import (
-    ACTOR,
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_USAGE,
-    STATE_FILE,
-    add_approval,
-    add_directory,
-    installation,
-    rfc3339,
-)
+from sekisho.cli.keys import ACTOR, STATE_FILE, add_approval, add_directory, installation
 from sekisho.identity.errors import StopRequestInvalid
 from sekisho.identity.interfaces import STOP_KINDS
-from sekisho.kernel.clock import SystemClock
-from sekisho.kernel.errors import SekishoError, UsageError
+from sekisho.kernel.clock import RFC3339, SystemClock, utc
+from sekisho.kernel.errors import UsageError
 from sekisho.kernel.words import alternatives
 from sekisho.settings import DataDirectory
 
@@ -55,24 +44,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what `arguments` say. Returns 0 when done, 1 when it couldn't be done, 2 when the words are off."""
+    directory = installation(arguments)
     try:
-        directory = installation(arguments)
         if arguments.act == "list":
             _list(arguments, directory)
         elif arguments.act == "lift":
             _lift(arguments, directory)
         else:
             _stop(arguments, directory)
-    except SekishoError as error:
-        print(f"sekisho stop: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, UsageError | StopRequestInvalid) else EXIT_FAILED
-    return EXIT_DONE
+    except StopRequestInvalid as error:
+        raise UsageError(error.message, remedy=error.remedy) from None
+    return 0
 
 
 def _stop(arguments: argparse.Namespace, directory: Path) -> None:
     kind, name = arguments.act, arguments.name
-    from sekisho.catalog.watch import declared_names  # in an emergency mistakes in the tree don't matter: names count
+    from sekisho.catalog.files import declared_names  # in an emergency mistakes in the tree don't matter: names count
 
     known = declared_names(directory / "declarations", f"{kind}s")
     if name not in known and not arguments.force:
@@ -83,7 +70,7 @@ def _stop(arguments: argparse.Namespace, directory: Path) -> None:
     with closing(_open(directory)) as register:
         stop = register.set_stop(kind, name, arguments.reason, ACTOR)
     print(
-        f"The {kind} {name} is stopped since {rfc3339(stop.set_at)}; running gateways follow within a second.\n"
+        f"The {kind} {name} is stopped since {utc(stop.set_at, RFC3339)}; running gateways follow within a second.\n"
         f"To lift it: sekisho stop lift {kind} {name} --dir {directory}"
     )
 
@@ -104,13 +91,13 @@ def _list(arguments: argparse.Namespace, directory: Path) -> None:
     with closing(_open(directory)) as register:
         stops = register.list_stops()
     if arguments.json:
-        rows = [{"kind": s.kind, "name": s.name, "reason": s.reason, "set": rfc3339(s.set_at)} for s in stops]
+        rows = [{"kind": s.kind, "name": s.name, "reason": s.reason, "set": utc(s.set_at, RFC3339)} for s in stops]
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     if not stops:
         print("Nothing is stopped.")
     for stop in stops:
-        print(f"{stop.kind:<12}  {stop.name:<24}  {rfc3339(stop.set_at)}  {stop.reason}".rstrip())
+        print(f"{stop.kind:<12}  {stop.name:<24}  {utc(stop.set_at, RFC3339)}  {stop.reason}".rstrip())
 
 
 def _open(directory: Path) -> "SqlIdentity":

@@ -1,18 +1,23 @@
 """`sekisho up`: the whole installation."""
 
 import argparse
+import http.client
+import json
+import shlex
 import socket
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from sekisho.app.process import configure_log
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.files import FileLock, LockHeld
 from sekisho.settings import DataDirectory, EngineSettings, Settings, load_settings, split_address
 from sekisho.supervisor import Child, Supervisor, bind
+
+_ANSWER_BYTES_MAX: Final = 64 * 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,11 +106,7 @@ def _announce_when_ready(directory: DataDirectory, settings: Settings) -> Callab
 
     def announce() -> None:
         nonlocal said
-        if (
-            not said
-            and _is_ready(f"http://{settings.control.listen}/healthz")
-            and (scheme == "https" or _is_ready(f"{url}/readyz"))
-        ):
+        if not said and _is_ready(settings, None if scheme == "https" else f"{url}/readyz"):
             said = True
             print(f"gateway  {url}/v1\ncontrol  http://{settings.control.listen}/", file=sys.stderr)
             _invite(directory, settings)
@@ -115,7 +116,13 @@ def _announce_when_ready(directory: DataDirectory, settings: Settings) -> Callab
 
 
 def _invite(directory: DataDirectory, settings: Settings) -> None:
-    """Print how to sign in to the console, unless an operator is. Without it everything else still runs."""
+    """Print how to sign in to the console, unless an operator is. Without it everything else still runs.
+
+    The address lets in whoever reads it: it is for the person at a terminal and not for a service's log.
+    """
+    if not sys.stderr.isatty():
+        print(f"sign in  sekisho console token {shlex.quote(str(directory.root))}", file=sys.stderr)
+        return
     from sekisho.app.console import issue_token, sign_in_url
     from sekisho.identity.console_sign_in import OPERATOR
 
@@ -128,10 +135,19 @@ def _invite(directory: DataDirectory, settings: Settings) -> None:
         print(f"sign in  {sign_in_url(settings, token)}  (once, within 15 minutes)", file=sys.stderr)
 
 
-def _is_ready(url: str) -> bool:
+def _is_ready(settings: Settings, gateway: str | None) -> bool:
+    """Whether control has dealt with what is declared, and the gateway serves with it. `gateway` None: not asked."""
+    from sekisho.app.console import ask_control
+    from sekisho.console.interfaces import BUILDING, CHANGED
+
+    control = ask_control(settings)
+    if control is None or control.get("declarations") in (CHANGED, BUILDING):
+        return False
+    if gateway is None:
+        return True
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        with opener.open(gateway, timeout=1) as answer:
+            return bool(json.loads(answer.read(_ANSWER_BYTES_MAX))["snapshot"] == control["snapshot"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return False

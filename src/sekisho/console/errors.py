@@ -5,7 +5,7 @@ ConsoleError
 ├── NotAllowed         403  a role that may not, a foreign origin, a host that is not ours
 ├── NotThere           404
 ├── TooLarge           413
-├── TooMany            429  tokens were guessed at
+├── TooMany            429  tokens were guessed at, or too many are signed in
 └── ExplainRefused     400… what is asked can't be explained: the answer that the request itself would get
 """
 

@@ -1,11 +1,19 @@
 """What the console needs of the world, as ports; `app` joins them to the adapters. It rules nothing itself."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sekisho.identity.interfaces import ConsoleSignIn
 from sekisho.ledger.interfaces import PublishedLog
 from sekisho.policy.interfaces import PolicyTitle
+
+# What became of the declarations on disk.
+IN_FORCE: Final = "in force"
+CHANGED: Final = "changed, waiting for it to settle"
+GIT: Final = "changed, waiting for git to finish"
+BUILDING: Final = "being checked and built"
+REFUSED: Final = "refused, the snapshot in force stays"
+FAILED: Final = "could not be taken over, tried again"
 
 
 class Status(NamedTuple):
@@ -15,7 +23,7 @@ class Status(NamedTuple):
     log_size: int
     snapshot: str
     gateway: str
-    declarations: str  # what became of the tree on disk, as `app.reload` names it
+    declarations: str  # IN_FORCE, CHANGED, GIT, BUILDING, REFUSED or FAILED
     mistakes: int  # how many keep it from being in force; which ones is for who is signed in
     version: str  # of the program that runs
 
@@ -24,9 +32,9 @@ class Panel(NamedTuple):
     """The state of the installation, for who is signed in.
 
     `gateway` is "ready", "not ready" or "unknown" (it could not be asked), with its own reasons. `lag_us`: how long
-    ago everything written was merged; None: nothing was yet. `mistakes`: what is wrong in the declarations, one line
-    each; empty when they are in force as they stand. `cosigning` of the `witnesses` declared did what was last asked;
-    `alarms`: what one has seen that can't be this log, one line each.
+    ago everything written was merged; None: nothing was yet. `mistakes`: a line for each of the first that keep the
+    declarations from being in force, or one for what else does; how many there are is in `Status`. `cosigning` of the
+    `witnesses` declared did what was last asked; `alarms`: what one has seen that can't be this log, one line each.
     """
 
     gateway: str
@@ -39,7 +47,9 @@ class Panel(NamedTuple):
 
 
 class ExplainAsked(NamedTuple):
-    """What is to be explained: the body's bytes and how the request would come; see `sekisho explain --help`."""
+    """What is to be explained: the body's bytes, and how the request would come. With `key_id` the key's own principal;
+    else `organisation` and `roles` (none: the only organisation declared, and the role `caller`). `declarations`: with
+    the tree on disk, and not what is in force."""
 
     body: bytes
     key_id: str | None = None
@@ -51,8 +61,12 @@ class ExplainAsked(NamedTuple):
 
 
 class Receipts(Protocol):
-    def of_any(self, request_id: str) -> tuple[str, bytes]:
-        """("complete", the file), or no bytes and "pending", "unknown" or "unlinked" (its key is no more). Blocking."""
+    def state(self, request_id: str) -> str:
+        """ "complete", "pending", "unknown", or "unlinked": the key it was committed with is no more. Blocking."""
+        ...
+
+    def of_any(self, request_id: str) -> bytes:
+        """The file, of whichever organisation; empty unless it is complete. Blocking."""
         ...
 
 

@@ -6,11 +6,13 @@ from urllib.parse import urlencode
 
 from sekisho import __version__
 from sekisho.console.html import Html, document, join, tag
-from sekisho.console.interfaces import Panel, Status
+from sekisho.console.interfaces import FAILED, IN_FORCE, REFUSED, Panel, Status
 from sekisho.console.requests import DENIED, PERMITTED, Page, RequestView
-from sekisho.console.words import Words, iso_time, time_text
+from sekisho.console.words import Words, time_text
+from sekisho.kernel.clock import RFC3339, utc
 
 MISTAKES_SHOWN_MAX: Final = 5  # `sekisho check` names the rest
+_DECLARED: Final = {IN_FORCE: "good", REFUSED: "bad", FAILED: "bad"}
 
 
 class Frame(NamedTuple):
@@ -104,14 +106,13 @@ def panel_section(words: Words, status: Status, panel: Panel) -> Html:
     """The state of the installation."""
     good = {"ready": "good", "not ready": "bad"}
     lag = words("never") if panel.lag_us is None else words("lag_ago", seconds=max(0, panel.lag_us) // 1_000_000)
-    mistakes = len(panel.mistakes)
-    declared = words("mistakes", count=mistakes) if mistakes else words("in_force")
+    declared = words.declarations(status.declarations, status.mistakes)
     facts = [
         (words("gateway"), tag("span", words(panel.gateway), class_=good.get(panel.gateway, "")), status.gateway),
         (words("log"), words("entries", count=f"{status.log_size:,}"), status.origin),
         (words("lag"), lag, ""),
         (words("snapshot"), tag("code", status.snapshot[:16]), ""),
-        (words("declarations"), tag("span", declared, class_="bad" if mistakes else "good"), ""),
+        (words("declarations"), tag("span", declared, class_=_DECLARED.get(status.declarations, "")), ""),
     ]
     if panel.witnesses:
         cosigned = words("cosigned_by", count=panel.cosigning, of=panel.witnesses)
@@ -190,7 +191,7 @@ def verdict_badge(words: Words, verdict: str) -> Html:
 
 def time_element(at_us: int) -> Html:
     """UTC; page.js shows it in the reader's own zone."""
-    return tag("time", time_text(at_us), datetime=iso_time(at_us) or None)
+    return tag("time", time_text(at_us), datetime=utc(at_us, RFC3339) or None)
 
 
 def _nothing(words: Words, only: str | None, status: Status) -> Html:

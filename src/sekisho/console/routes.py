@@ -11,6 +11,7 @@ import msgspec
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from sekisho.console.errors import ConsoleError, ExplainRefused, NotAllowed, NotSignedIn, NotThere, TooLarge, TooMany
 from sekisho.console.explain_page import asked_of_form, explain_page
@@ -20,7 +21,7 @@ from sekisho.console.request_page import request_page, verify_page
 from sekisho.console.requests import DENIED, END, PERMITTED, page, request_view
 from sekisho.console.security import Brake
 from sekisho.console.words import Words, choose_language
-from sekisho.identity.interfaces import ConsoleSession, SignInRefused
+from sekisho.identity.interfaces import ConsoleSession, SessionsFull, SignInRefused
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import is_uuid7
 from sekisho.policy.interfaces import PolicyTitle
@@ -29,6 +30,7 @@ OPERATOR: Final = "operator"
 LANGUAGE_COOKIE: Final = "sekisho_language"
 LANGUAGE_SECONDS: Final = 365 * 24 * 3600  # a preference, nothing else
 FORM_BYTES_MAX: Final = 256 * 1024  # of a form: a long text to explain; tokens are 43 bytes
+FORM_FIELDS_MAX: Final = 32  # the largest of ours has seven
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024  # of a request to explain
 _NO_STORE: Final = {"cache-control": "no-store"}
 
@@ -99,6 +101,10 @@ def add_pages(app: FastAPI, ports: Ports, served: Served) -> None:
             return RedirectResponse("/sign-in", 303, headers=_NO_STORE)
         return pages.answer(request, message_page(pages.frame(request), str(error)), status)
 
+    @app.exception_handler(ClientDisconnect)
+    def left(request: Request, error: Exception) -> Response:
+        return Response(status_code=400)  # to nobody: whoever sent half a body has gone
+
 
 def _add_sign_in(app: FastAPI, ports: Ports, served: Served, pages: _Pages) -> None:
     brake = Brake(ports.now_us)
@@ -119,6 +125,8 @@ def _add_sign_in(app: FastAPI, ports: Ports, served: Served, pages: _Pages) -> N
             return response
         try:
             session, secret = await run_in_threadpool(ports.sign_in.sign_in, form.get("token", "").strip())
+        except SessionsFull:
+            return pages.answer(request, sign_in_page(frame, frame.words("sessions_full")), TooMany.status)
         except SignInRefused:
             brake.failed()
             return pages.answer(request, sign_in_page(frame, frame.words("refused")), NotAllowed.status)
@@ -154,14 +162,12 @@ def _add_reading(app: FastAPI, ports: Ports, pages: _Pages) -> None:
         frame = pages.frame(request, session.role)
         view = _require(request_id, frame.words, lambda identifier: request_view(ports.log, identifier))
         titles = _titles(ports, str(view.asked.get("snapshot", "")))
-        state, _ = ports.receipts.of_any(request_id)
+        state = ports.receipts.state(request_id)
         return pages.answer(request, request_page(frame, view, titles, state, ports.site_key()))
 
     @app.get("/requests/{request_id}/receipt.json")
     def receipt(request: Request, request_id: str, session: Session) -> Response:
-        file = _require(
-            request_id, pages.words(request), lambda identifier: ports.receipts.of_any(identifier)[1] or None
-        )
+        file = _require(request_id, pages.words(request), lambda identifier: ports.receipts.of_any(identifier) or None)
         disposition = f'attachment; filename="receipt-{request_id}.json"'
         return Response(file, media_type="application/json", headers={**_NO_STORE, "content-disposition": disposition})
 
@@ -230,9 +236,12 @@ def _leaf(text: str) -> int:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form, the last of each name."""
-    data = await _body(request, FORM_BYTES_MAX)
-    return dict(urllib.parse.parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=32))
+    """The fields of a form, the last of each name. Raises TooLarge, ConsoleError for more than FORM_FIELDS_MAX."""
+    text = (await _body(request, FORM_BYTES_MAX)).decode("utf-8", "replace")
+    try:
+        return dict(urllib.parse.parse_qsl(text, keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX))
+    except ValueError:
+        raise ConsoleError(f"a form of more than {FORM_FIELDS_MAX} fields is not read here") from None
 
 
 async def _body(request: Request, bytes_max: int) -> bytes:

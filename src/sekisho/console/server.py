@@ -2,7 +2,7 @@
 
 Checkpoint, hash tiles and enrolment are public (C2SP tlog-tiles). Entry bundles hold labels and ids of requests, and
 snapshots the rules; both ask for a key with the role `auditor`. Any static file server can serve the same files.
-Everything else asks for a session.
+The pages ask for a session, but for the sign-in.
 """
 
 import logging
@@ -18,7 +18,7 @@ from sekisho import __version__
 from sekisho.console.errors import NotAllowed
 from sekisho.console.interfaces import Ports, Served
 from sekisho.console.routes import add_pages
-from sekisho.console.security import App, Guard
+from sekisho.console.security import App, Guard, Receive, Scope, Send
 from sekisho.identity.interfaces import AuthenticationError
 from sekisho.ledger.log_files import LogFiles
 
@@ -110,10 +110,16 @@ def control_app(ledger: Path, ports: Ports, served: Served, *, snapshots: Path |
 
     @app.exception_handler(Exception)
     def fault(request: Request, error: Exception) -> Response:
-        log.error("%s %s: a fault of the console", request.method, request.url.path, exc_info=error)
         return PlainTextResponse("The console failed; control's log tells more.\n", 500)
 
-    return Guard(app, served)
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        """Starlette raises what `fault` has answered again: told here, it is not the server's to tell once more."""
+        try:
+            await app(scope, receive, send)
+        except Exception as error:
+            log.error("%s %s: a fault of the console", scope.get("method"), scope.get("path"), exc_info=error)
+
+    return Guard(logged, served)
 
 
 def _refused(ports: Ports, request: Request) -> Response | None:

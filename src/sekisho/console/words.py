@@ -1,13 +1,14 @@
 """The console's words in English and Japanese. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from sekisho.console.interfaces import BUILDING, CHANGED, FAILED, GIT, IN_FORCE, REFUSED
+from sekisho.kernel.clock import utc
 
 ENGLISH: Final = "en"
 JAPANESE: Final = "ja"
 LANGUAGES: Final = (ENGLISH, JAPANESE)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     # the frame
@@ -27,12 +28,16 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     # signing in
     "token": ("One-time token", "使い捨てトークン"),
     "token_help": (
-        "sekisho up prints one when it starts, sekisho console token DIR at any time. Good once, for 15 minutes.",
-        "sekisho up の起動時か、sekisho console token DIR で発行されます。有効期間は15分、一度だけ使えます。",
+        "sekisho console token DIR prints one, and on a terminal sekisho up does. Good once, for 15 minutes.",
+        "sekisho console token DIR で発行されます（端末では sekisho up も表示）。有効期間は15分、一度だけ使えます。",
     ),
     "refused": (
         "This token does not open the console: it is wrong, used or too old.",
         "このトークンではサインインできません。誤っているか、使用済みか、期限切れです。",
+    ),
+    "sessions_full": (
+        "As many are signed in as may be. Sign out where it is not needed; this token can still be used.",
+        "サインイン数が上限に達しています。不要なところでサインアウトしてください。このトークンは引き続き使えます。",
     ),
     "too_many": (
         "Too many wrong tokens. Try again in {seconds} s.",
@@ -51,8 +56,6 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "lag_ago": ("{seconds} s ago", "{seconds}秒"),
     "never": ("nothing yet", "まだありません"),
     "declarations": ("Declarations", "宣言"),
-    "in_force": ("in force", "適用済み"),
-    "mistakes": ("{count} mistakes: the snapshot in force stays", "誤り{count}件：適用中の構成を維持しています"),
     "witnesses": ("Witnesses", "証人"),
     "cosigned_by": ("{count} of {of} cosign", "{of}者のうち{count}者が連署"),
     # the list
@@ -191,12 +194,21 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "boundary": ("boundary", "境界"),
     "key": ("key", "キー"),
     # errors
-    "not_there": ("There is nothing here.", "ページがありません。"),
     "no_such_request": (
         "The log has no request of this id. It may not be published yet, which takes about a second.",
         "このIDのリクエストは台帳にありません。公開までに約1秒かかります。",
     ),
     "auditors_read": ("Auditors read; this is for operators.", "監査人は閲覧のみです。この操作は運用者に限られます。"),
+}
+
+# What became of the declarations on disk; `count` is of the mistakes in them.
+_DECLARATIONS: Final[Mapping[str, tuple[str, str]]] = {
+    IN_FORCE: ("in force", "適用済み"),
+    CHANGED: ("changed, waiting for it to settle", "変更を検出。落ち着くのを待っています"),
+    GIT: ("changed, waiting for git to finish", "変更を検出。gitの完了を待っています"),
+    BUILDING: ("being checked and built", "確認と構築の途中です"),
+    REFUSED: ("mistakes: {count}; the snapshot in force stays", "誤り{count}件：適用中の構成を維持しています"),
+    FAILED: ("could not be taken over, tried again", "適用できません。再試行します"),
 }
 
 # How an attempt ended, as outcomes say it.
@@ -206,6 +218,8 @@ _ENDED: Final[Mapping[str, tuple[str, str]]] = {
     "upstream_failed": ("the deployment failed", "配備先の障害"),
     "upstream_refused": ("the deployment refused", "配備先が拒否"),
     "revoked": ("the key was revoked", "キーの失効"),
+    "stopped": ("stopped by the operator", "運用者が停止"),
+    "superseded": ("it outlived its rules", "規則の更新により終了"),
     "not_sent": ("not sent", "未送信"),
     "interrupted": ("interrupted", "中断"),
 }
@@ -225,6 +239,9 @@ class Words:
 
     def __call__(self, key: str, **values: object) -> str:
         return _WORDS[key][self._column].format(**values) if values else _WORDS[key][self._column]
+
+    def declarations(self, state: str, mistakes: int) -> str:
+        return self._of(_DECLARATIONS, state).format(count=mistakes)
 
     def ended(self, ended: object) -> str:
         return self._of(_ENDED, ended)
@@ -252,17 +269,7 @@ def choose_language(asked: str | None, kept: str | None, accepted: str) -> str:
 
 def time_text(at_us: int) -> str:
     """Whole seconds, UTC; beyond what a calendar holds, the number."""
-    try:
-        return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except OverflowError:
-        return f"{at_us} µs"
-
-
-def iso_time(at_us: int) -> str:
-    try:
-        return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except OverflowError:
-        return ""
+    return utc(at_us) or f"{at_us} µs"
 
 
 def listed(items: Sequence[str], empty: str) -> str:

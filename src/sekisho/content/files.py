@@ -16,18 +16,17 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentUnreadable
 from sekisho.content.interfaces import CONTENT_BYTES_MAX, Content, Held
 from sekisho.content.sealing import HEADER_BYTES_MAX, KEY_BYTES, seal, unseal
+from sekisho.kernel.clock import utc
 from sekisho.kernel.files import sync_directory, write_durable
 from sekisho.kernel.ids import is_uuid7
 
 FILE_BYTES_MAX: Final = CONTENT_BYTES_MAX + HEADER_BYTES_MAX + 1_024
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ORGANISATION: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NAME: Final = re.compile(r"(\d{1,18})-([0-9a-f-]{36})", re.ASCII)
@@ -234,4 +233,4 @@ def _make_private(directory: Path, above: Path) -> None:
 
 
 def _day(at_us: int) -> str:
-    return (_EPOCH + timedelta(microseconds=at_us)).date().isoformat()
+    return utc(at_us, "%Y-%m-%d")

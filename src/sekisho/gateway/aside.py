@@ -7,7 +7,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from sekisho.gateway.errors import Busy
 
-WAITING_MAX: Final = 16  # each holds its body; at 32 MiB that is half a gigabyte
+WAITING_MAX: Final = 16  # requests, each of which holds its body; at 32 MiB that is half a gigabyte
 _RETRY_AFTER_S: Final = 2
 
 _Arguments = ParamSpec("_Arguments")
@@ -21,17 +21,23 @@ class Aside:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
         self._waiting = 0
 
-    async def run(
+    async def admit(
         self, work: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
     ) -> _Result:
-        """The result of `work`, or what it raised. Raises Busy when too many wait already."""
+        """As `run`, for a request that can still be refused. Raises Busy when too many of them wait already."""
         if self._waiting >= WAITING_MAX:
             raise Busy("too many large requests at once", remedy="Try again shortly", retry_after_s=_RETRY_AFTER_S)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments, **named))
+            return await self.run(work, *arguments, **named)
         finally:
             self._waiting -= 1
+
+    async def run(
+        self, work: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
+        """The result of `work`, or what it raised. It waits its turn, however many wait: the caller bounds them."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments, **named))
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

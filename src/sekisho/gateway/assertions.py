@@ -3,7 +3,6 @@
 RFC 7523 section 3 (claims), RFC 7515 section 4.1.8 (x5t#S256).
 """
 
-import base64
 import hashlib
 from typing import Final
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sekisho.gateway.errors import CantSignIn
+from sekisho.kernel.base64url import unpadded
 
 LIFE_S: Final = 600  # Microsoft asks for five to ten minutes
 KEY_BITS_MIN: Final = 2048  # RFC 7518 sections 3.3 and 3.5
@@ -45,15 +45,16 @@ def signing_key(certificate_pem: bytes, key_pem: bytes) -> SigningKey:
     """From PEM files. Raises CantSignIn, which says what is wrong with them, and holds nothing of them."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-    except (ValueError, UnsupportedAlgorithm):
-        raise CantSignIn(_SIGN_IN, detail="certificate_file holds no PEM certificate") from None
+        public = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+        raise CantSignIn(_SIGN_IN, detail="certificate_file holds no PEM certificate with a key known here") from None
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
         raise CantSignIn(_SIGN_IN, detail="key_file holds no unencrypted PEM private key") from None
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < KEY_BITS_MIN:
         raise CantSignIn(_SIGN_IN, detail=f"key_file holds no RSA key of at least {KEY_BITS_MIN} bits")
-    if key.public_key() != certificate.public_key():
+    if key.public_key() != public:
         raise CantSignIn(_SIGN_IN, detail="key_file is not the key of the certificate in certificate_file")
     return SigningKey(key, certificate)
 
@@ -67,5 +68,4 @@ def client_assertion(key: SigningKey, algorithm: str, client_id: str, audience: 
         "aud": audience, "iss": client_id, "sub": client_id, "jti": jti,
         "iat": now_s, "nbf": now_s, "exp": now_s + LIFE_S,
     }  # fmt: skip
-    thumbprint = base64.urlsafe_b64encode(key.thumbprint).rstrip(b"=").decode()  # RFC 7515 section 2: unpadded
-    return jwt.encode(claims, key.private, algorithm, headers={"x5t#S256": thumbprint})
+    return jwt.encode(claims, key.private, algorithm, headers={"x5t#S256": unpadded(key.thumbprint)})

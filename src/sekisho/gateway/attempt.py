@@ -2,7 +2,7 @@
 
 from sekisho.gateway.dialects.answers import Usage, estimate_tokens
 from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
-from sekisho.gateway.halts import Halt
+from sekisho.gateway.halts import Halt, Passage
 from sekisho.gateway.http1.interfaces import Exchange
 from sekisho.gateway.keeping import Keeping
 from sekisho.gateway.metrics import Metrics
@@ -45,6 +45,7 @@ class Attempt:
         "keeping",
         "number",
         "outcome_id",
+        "passage",
         "request_id",
         "started_us",
         "status",
@@ -69,6 +70,13 @@ class Attempt:
         self.status: int | None = None
         self.halt: Halt | None = None  # why it was ended from outside
         self.keeping: Keeping | None = None  # where a policy lets content be kept
+        self.passage: Passage  # from when it may be sending on
+
+    def cut(self, halt: Halt) -> None:
+        """End it from outside: what it waits for fails, and whoever waits finds the reason in `halt`."""
+        self.halt = halt
+        if self.exchange is not None:
+            self.exchange.abort()
 
     @property
     def metrics(self) -> Metrics:

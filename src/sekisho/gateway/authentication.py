@@ -6,9 +6,16 @@ from sekisho.gateway.errors import Unauthenticated, Unavailable
 from sekisho.gateway.http1.interfaces import InboundRequest
 from sekisho.gateway.interfaces import Keys
 from sekisho.gateway.metrics import Metrics
-from sekisho.identity.interfaces import AuthenticationError, IssuerKeysUnavailable, Principal
+from sekisho.identity.interfaces import (
+    HOLDER_PREFIX,
+    KEY_PREFIX,
+    SUBJECT_PREFIX,
+    AuthenticationError,
+    IssuerKeysUnavailable,
+    Principal,
+)
 
-_KINDS: Final = {"key": "key", "oidc": "token", "cert": "certificate"}  # by the principal id's prefix
+_KINDS: Final = {KEY_PREFIX: "key", SUBJECT_PREFIX: "token", HOLDER_PREFIX: "certificate"}
 _RETRY_AFTER_S: Final = 5  # issuers are asked for their keys no more often
 
 
@@ -23,5 +30,5 @@ def authenticated(keys: Keys, request: InboundRequest, metrics: Metrics) -> Prin
         raise Unavailable(
             error.message, remedy=error.remedy, code="issuer_keys_unavailable", retry_after_s=_RETRY_AFTER_S
         ) from None
-    metrics.authentications[_KINDS[principal.id.partition("-")[0]]] += 1
+    metrics.authentications[next(kind for prefix, kind in _KINDS.items() if principal.id.startswith(prefix))] += 1
     return principal

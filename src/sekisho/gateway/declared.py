@@ -4,7 +4,7 @@ The stricter wins: the highest class, the intersection of the residencies (an em
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Boundary, Organisation
 from sekisho.gateway.errors import BadRequest
@@ -20,6 +20,10 @@ ORGANISATION: Final = "organisation"
 KEY: Final = "key"
 REQUEST: Final = "request"
 _KNOWN_MAX = 4096  # a caller that varies its headers must not fill the memory
+
+
+Said = TypeVar("Said")
+Statements = list[tuple[str, Said]]  # who says it, and what
 
 
 class Declared(NamedTuple):
@@ -61,7 +65,16 @@ def declared(
     class_ranks: Mapping[str, int],
 ) -> Declared:
     """Pure. Raises BadRequest for a class or a jurisdiction that the boundary does not know."""
-    classes, residencies = statements(headers, principal, organisation, boundary, class_ranks)
+    return weighed(*statements(headers, principal, organisation, boundary, class_ranks), boundary, class_ranks)
+
+
+def weighed(
+    classes: Statements[str],
+    residencies: Statements[tuple[str, ...]],
+    boundary: Boundary,
+    class_ranks: Mapping[str, int],
+) -> Declared:
+    """What all `statements` come to. Pure."""
     # A key may name a class that a later boundary dropped: what is unknown ranks above everything.
     highest = max((name for _, name in classes), key=lambda name: class_ranks.get(name, len(class_ranks)))
     return Declared(highest, _intersection([residency for _, residency in residencies], boundary))
@@ -73,7 +86,7 @@ def statements(
     organisation: Organisation | None,
     boundary: Boundary,
     class_ranks: Mapping[str, int],
-) -> tuple[list[tuple[str, str]], list[tuple[str, tuple[str, ...]]]]:
+) -> tuple[Statements[str], Statements[tuple[str, ...]]]:
     """Who says which class, and who says which residency: ("boundary", "organisation", "key" or "request", what).
 
     The organisation's word stands in the place of the boundary's; the others come beside it.

@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from sekisho.catalog.interfaces import ServerKind
+from sekisho.gateway.dialects.answers import json_object
+from sekisho.gateway.http1.ask import ask_whole
 from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import Endpoint, UpstreamClient
 
@@ -17,19 +18,6 @@ PORTS_MAX: Final = 64
 ASK_TIMEOUT_S: Final = 0.5  # a loopback server that can serve models has a list of them ready
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 MODELS_PATH: Final = "/v1/models"
-
-
-class ServerKind(NamedTuple):
-    """How servers of a kind are known.
-
-    `GET path` (not under /v1) answers a JSON object that has `key`; or /v1/models says `owned_by`. A kind without
-    either is what answers /v1/models and is of no other.
-    """
-
-    ports: tuple[int, ...]
-    path: str = ""
-    key: str = ""
-    owned_by: str = ""
 
 
 class Found(NamedTuple):
@@ -60,14 +48,14 @@ async def _look(client: UpstreamClient, kinds: Mapping[str, ServerKind], port: i
     is_locked = status in (401, 403)
     if not is_locked and (status != 200 or not isinstance(data, list)):
         return None
-    template = await _kind(client, kinds, port, {item.get("owned_by") for item in listed})
+    template = await _kind(client, kinds, port, [item.get("owned_by") for item in listed])  # may be anything
     if template is None:
         return None
     names = tuple(item["id"] for item in listed if isinstance(item.get("id"), str))
     return Found(template, f"http://{HOST}:{port}/v1", None if is_locked else names)
 
 
-async def _kind(client: UpstreamClient, kinds: Mapping[str, ServerKind], port: int, owners: set[Any]) -> str | None:
+async def _kind(client: UpstreamClient, kinds: Mapping[str, ServerKind], port: int, owners: list[Any]) -> str | None:
     """What the server says of itself counts; only where it says nothing, the port does. None: it may be anything."""
     for name, kind in kinds.items():
         if kind.owned_by and kind.owned_by in owners:
@@ -82,16 +70,12 @@ async def _kind(client: UpstreamClient, kinds: Mapping[str, ServerKind], port: i
 
 async def _get(client: UpstreamClient, port: int, path: str) -> tuple[int, dict[str, Any]]:
     """(status, JSON object); (0, {}) where no HTTP server answers in time."""
-    exchange = client.exchange(Endpoint(HOST, port, tls=None))
+    endpoint, accept = Endpoint(HOST, port, tls=None), (b"accept", b"application/json")
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):
-            head = await exchange.send("GET", path, ((b"accept", b"application/json"),), b"")
-            body = await exchange.read(ANSWER_BYTES_MAX)
+            head, body = await ask_whole(
+                lambda: client.exchange(endpoint), "GET", path, (accept,), b"", ANSWER_BYTES_MAX
+            )
     except (UpstreamError, TimeoutError):
-        exchange.abort()
         return 0, {}
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    return head.status, document if isinstance(document, dict) else {}
+    return head.status, json_object(body) or {}

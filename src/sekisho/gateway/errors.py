@@ -17,7 +17,7 @@ GatewayError
 │   ├── UpstreamTimedOut    504  … by silence
 │   └── NotServed           404  none of them has the operation
 ├── UpstreamRefused         4xx  a deployment's own status, where its error can't be read
-├── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing was sent
+├── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing is sent
 │   ├── Stopped                  the operator has stopped every deployment that could answer
 │   └── Superseded               the rules it was decided under were replaced too long ago
 └── TransportRefused        400, 408, 413, 415, 417, 431, 500, 503: it never became a request
@@ -95,7 +95,12 @@ class Unauthenticated(GatewayError):
 
 
 def key_revoked() -> Unauthenticated:
-    return Unauthenticated("the API key was revoked", remedy="Ask for a new key", code="key_revoked")
+    """Of API keys, and of what declares the callers with tokens and certificates."""
+    return Unauthenticated(
+        "the key was revoked, or the caller's declaration is gone",
+        remedy="Ask the operator of this gateway for a new one",
+        code="key_revoked",
+    )
 
 
 class NotPermitted(GatewayError):
@@ -105,7 +110,7 @@ class NotPermitted(GatewayError):
 
 
 def entry_too_large(reason: str) -> NotPermitted:
-    return NotPermitted(f"the decision does not fit an entry, so nothing was sent: {reason}", code="entry_too_large")
+    return NotPermitted(f"the decision does not fit an entry, so nothing is sent: {reason}", code="entry_too_large")
 
 
 class ContentNotKept(GatewayError):
@@ -118,6 +123,13 @@ class OrganisationStopped(GatewayError):
     status = 403
     type = "permission_error"
     code = "organisation_stopped"
+
+
+def organisation_stopped(name: str) -> OrganisationStopped:
+    return OrganisationStopped(
+        f"the operator has stopped everything of the organisation {name!r}",
+        remedy="Ask the operator of this gateway; nothing is sent until the stop is lifted",
+    )
 
 
 class OrganisationForgotten(GatewayError):
@@ -192,8 +204,9 @@ class UpstreamAnswered(UpstreamFailed):
     """The deployment answered with `upstream_status`, which says nothing that its caller could act on."""
 
     def __init__(self, upstream_status: int) -> None:
-        said = "refused our credentials" if upstream_status in (401, 403) else f"answered with status {upstream_status}"
-        remedy = "The operator of this gateway must mend them" if upstream_status in (401, 403) else _SEE_LOG
+        said, remedy = f"answered with status {upstream_status}", _SEE_LOG
+        if upstream_status in (401, 403):
+            said, remedy = "refused our credentials", "The operator of this gateway must mend them"
         super().__init__(f"the deployment {said}", code=upstream_status_code(upstream_status), remedy=remedy)
 
 
@@ -226,7 +239,7 @@ class Unavailable(GatewayError):
 
 def ledger_full(reason: str) -> Unavailable:
     return Unavailable(
-        f"the ledger can't record, so nothing was sent: {reason}",
+        f"the ledger can't record, so nothing is sent: {reason}",
         code="ledger_full",
         remedy="The operator must free disk space; the gateway recovers by itself",
         retry_after_s=1,  # a full disk is tried again each second
@@ -237,8 +250,19 @@ class Stopped(Unavailable):
     code = "stopped"
 
 
+def stopped() -> Stopped:
+    return Stopped(
+        "the operator has stopped every deployment that could answer",
+        remedy="Ask the operator of this gateway, or use another model; nothing is sent there until the stop is lifted",
+    )
+
+
 class Superseded(Unavailable):
     code = "snapshot_superseded"
+
+
+def superseded() -> Superseded:
+    return Superseded("the rules that this answer was decided under were replaced too long ago", remedy="Ask again")
 
 
 class CantSignIn(SekishoError):
@@ -332,7 +356,7 @@ CODES: Final = {
     "token_unknown_key": "the token's issuer publishes no such key",
     "token_bad_signature": "the key that the token names did not sign it",
     "token_claims_refused": "the token's claims are not those that were declared",
-    "key_revoked": "the key was revoked while its request was being served",
+    "key_revoked": "the key was revoked, or the caller's declaration dropped, while the request was being served",
     "not_permitted": "the policies permit no deployment to receive this request",
     "content_not_kept": "it lives in content that a provider keeps (files, batches, stored answers); none is kept here",
     "entry_too_large": "the decision does not fit a ledger entry, so nothing may be sent",

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from sekisho.catalog.interfaces import ANYWHERE, Deployment, Fact, Provider
-from sekisho.gateway.declared import declared, statements
+from sekisho.catalog.interfaces import Deployment, Fact, Provider
+from sekisho.catalog.jurisdictions import shortened
+from sekisho.gateway.declared import statements, weighed
 from sekisho.gateway.dialects.operations import operation_of, parse_request
+from sekisho.gateway.errors import organisation_stopped
 from sekisho.gateway.governing import decision_input, inspected, lifted, require_model
-from sekisho.gateway.halts import organisation_stopped
 from sekisho.identity.interfaces import Principal
 from sekisho.identity.stops import Stops
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decider, Decision, PolicyTitle, Verdict
@@ -38,7 +39,7 @@ def explain_request(question: Question, snapshot: Snapshot, stops: Stops, words:
     """The explanation as JSON values (docs/explain.md lists the fields). No text of the request is in it but
     excerpts around labelled values, with these replaced by their marks.
 
-    Raises the GatewayError that the request would be answered with before anything is decided (400, 404, 415, 503).
+    Raises the GatewayError that the request would be answered with before anything is decided (400, 403, 404, 415).
     """
     principal = question.principal
     if stops.organisation(principal.organisation):
@@ -47,9 +48,9 @@ def explain_request(question: Question, snapshot: Snapshot, stops: Stops, words:
     asked = parse_request(operation, dict(question.headers), question.body)
     require_model(snapshot, asked.model)
     boundary, organisation = snapshot.catalogue.boundary, snapshot.organisations.get(principal.organisation)
-    said = (question.headers, principal, organisation, boundary, snapshot.class_ranks)
-    classes, residencies = statements(*said)
-    stated = declared(*said)
+    ranks = snapshot.class_ranks
+    classes, residencies = statements(question.headers, principal, organisation, boundary, ranks)
+    stated = weighed(classes, residencies, boundary, ranks)
     inspection, redaction = inspected(snapshot.inspector, asked.document)
     decision = snapshot.decider.decide(decision_input(snapshot, principal, asked.model, stated, inspection, redaction))
     watched = lifted(decision, snapshot, question.headers, principal)
@@ -72,8 +73,8 @@ def explain_request(question: Question, snapshot: Snapshot, stops: Stops, words:
         ),
         "principal": {"id": principal.id, "organisation": principal.organisation, "roles": principal.roles},
         "residency": {
-            "from": [{"by": by, "value": _places(names)} for by, names in residencies],
-            "value": _places(stated.residency),
+            "from": [{"by": by, "value": shortened(names)} for by, names in residencies],
+            "value": shortened(stated.residency),
         },
         "snapshot": snapshot.digest,
         "words": {language: words(decision, snapshot.decider, language) for language in ("en", "ja")},
@@ -177,10 +178,5 @@ def _fact(name: str, deployment: Deployment, provider: Provider | None) -> dict[
         "grade": fact.grade.name.lower(),
         "name": name,
         "source": fact.source,
-        "value": _places(fact.value),
+        "value": shortened(fact.value),
     }
-
-
-def _places(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Anywhere is every jurisdiction there is; the word says it better than the list."""
-    return (ANYWHERE,) if ANYWHERE in names else names

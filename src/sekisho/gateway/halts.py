@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from sekisho.gateway.entries import Ended
-from sekisho.gateway.errors import GatewayError, OrganisationStopped, Stopped, Superseded
+from sekisho.gateway.errors import GatewayError, organisation_stopped, stopped, superseded
 from sekisho.gateway.interfaces import InForce
 from sekisho.identity.interfaces import KeyChanges
 from sekisho.identity.stops import Stops
@@ -42,8 +42,8 @@ class Passage:
         self.end = end
         self._superseded_at: float | None = None
 
-    def outlives(self, current: InForce, now_s: float, bound_s: float) -> bool:
-        """Whether it has run for longer than `bound_s` since its rules were seen to be replaced."""
+    def outlives(self, current: InForce | None, now_s: float, bound_s: float) -> bool:
+        """Whether it has run for longer than `bound_s` since its rules were seen to be replaced, or to be over."""
         if self.in_force is current:
             return False
         if self._superseded_at is None:
@@ -71,14 +71,17 @@ class Halts:
         if new:
             self._end((passage, halt) for passage in self._passages if (halt := self.why(passage)) is not None)
 
-    def end_outliving(self, current: InForce, now_s: float) -> None:
-        """End what has run under replaced rules for too long. Asked again and again; `now_s` is monotonic."""
+    def end_outliving(self, current: InForce | None, now_s: float) -> None:
+        """End what has run for too long under other rules than the `current` ones (None: there are none just now).
+
+        Asked again and again; `now_s` is monotonic.
+        """
         bound_s = self._outlives_s
-        halt = Halt(
-            Superseded("the rules that this answer was decided under were replaced too long ago", remedy="Ask again"),
-            Ended.SUPERSEDED,
+        self._end(
+            (passage, Halt(superseded(), Ended.SUPERSEDED))  # one each: an error is raised by one task
+            for passage in self._passages
+            if passage.outlives(current, now_s, bound_s)
         )
-        self._end((passage, halt) for passage in self._passages if passage.outlives(current, now_s, bound_s))
 
     def require_organisation(self, name: str) -> None:
         """Raises OrganisationStopped."""
@@ -115,17 +118,3 @@ class Halts:
                 failures.append(error)
         if failures:
             raise ExceptionGroup("passages that were to end failed", failures)
-
-
-def organisation_stopped(name: str) -> OrganisationStopped:
-    return OrganisationStopped(
-        f"the operator has stopped everything of the organisation {name!r}",
-        remedy="Ask the operator of this gateway; nothing is sent until the stop is lifted",
-    )
-
-
-def stopped() -> Stopped:
-    return Stopped(
-        "the operator has stopped every deployment that could answer",
-        remedy="Ask the operator of this gateway, or use another model; nothing is sent there until the stop is lifted",
-    )

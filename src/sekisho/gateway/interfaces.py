@@ -46,11 +46,16 @@ class Keys(Protocol):
     def authenticate(self, authorization: bytes | None, api_key: bytes | None, certificate: bytes | None) -> Principal:
         """Whom the headers and the client certificate (DER) stand for.
 
-        Raises AuthenticationError, or IssuerKeysUnavailable.
+        Raises AuthenticationError, IssuerKeysUnavailable, or Unavailable while nothing is in force.
         """
         ...
 
-    def is_live(self, principal: Principal) -> bool: ...
+    def is_live(self, principal: Principal) -> bool:
+        """Whether the principal may still be sent for, as far as is known: an end shows up within FOLLOW_INTERVAL_S.
+
+        Only looks, and raises nothing.
+        """
+        ...
 
     def watch(self, principal: Principal, ended: Callable[[str], None]) -> Any:
         """Call `ended` when `is_live` ends, until `unwatch`. Raises AuthenticationError if it has already."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from sekisho.catalog.interfaces import ANYWHERE
+from sekisho.catalog.jurisdictions import shortened
 from sekisho.content.interfaces import Content, Keeper
 from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
@@ -27,21 +27,22 @@ from sekisho.gateway.errors import (
     NotPermitted,
     NotServed,
     Stopped,
-    Unauthenticated,
     UpstreamAnswered,
     UpstreamFailed,
     UpstreamRefused,
     deployment_unusable,
     deployment_without_token,
     entry_too_large,
+    gateway_failed,
     key_revoked,
     ledger_full,
+    stopped,
     upstream_fault,
     upstream_invalid,
     upstream_status_code,
 )
 from sekisho.gateway.governing import decision_input, inspected, lifted, require_model
-from sekisho.gateway.halts import Halt, Halts, Passage, stopped
+from sekisho.gateway.halts import Halt, Halts, Passage
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError
 from sekisho.gateway.http1.interfaces import (
     Exchange,
@@ -55,9 +56,8 @@ from sekisho.gateway.interfaces import InForce, Keys, Upstream
 from sekisho.gateway.keeping import DAY_US, Keeping
 from sekisho.gateway.relay import StreamRelay
 from sekisho.gateway.routing import Routable, Route, Router
-from sekisho.identity.interfaces import Principal
+from sekisho.identity.interfaces import AuthenticationError, Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
-from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import is_uuid7
 from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
 from sekisho.policy.interfaces import SEND_RAW, Decision, Retention
@@ -93,11 +93,11 @@ class Governed:
         "in_force",
         "inspection",
         "monitored",
-        "passage",
         "principal",
         "received",
         "redaction",
         "request_id",
+        "untold",
     )
 
     def __init__(
@@ -115,7 +115,7 @@ class Governed:
         self.decision: Decision
         self.choice: Routable  # where it may go: what the decision permits, or what monitor mode lifts
         self.monitored = False
-        self.passage: Passage  # of the last attempt
+        self.untold: Monitored | None = None  # what monitor mode lifts, until something is sent
         self.attempt: Attempt | None = None  # the last one
         self.redaction: BodyRedaction | None = None  # the body without its labelled spans, where that is possible
 
@@ -134,7 +134,7 @@ class Pipeline:
         router: Router,
         in_flight_max: int,
         explain: Callable[[InForce, Decision], list[str]],
-        halts: Halts | None = None,  # None: nobody can stop anything
+        halts: Halts,
         keeper: Keeper | None = None,  # None: nothing is kept, whatever policy says
     ) -> None:
         self._keys = keys
@@ -149,7 +149,7 @@ class Pipeline:
         self._router = router
         self._in_flight_max = in_flight_max
         self._explain = explain
-        self._halts = halts or Halts()
+        self._halts = halts
         self._keeper = keeper
         self._aside = Aside()
 
@@ -180,7 +180,7 @@ class Pipeline:
         self._halts.require_organisation(principal.organisation)
         is_large = len(request.body) > LARGE_BODY_BYTES
         asked = (
-            await self._aside.run(parse_request, call.operation, request.headers, request.body, call.model)
+            await self._aside.admit(parse_request, call.operation, request.headers, request.body, call.model)
             if is_large
             else parse_request(call.operation, request.headers, request.body, call.model)
         )
@@ -191,7 +191,7 @@ class Pipeline:
         governed = Governed(request_id, request.body, in_force, principal, call, asked)
         governed.caller_request = _caller_request(request)
         inspection, redaction = (
-            await self._aside.run(inspected, snapshot.inspector_aside, asked.document)
+            await self._aside.admit(inspected, snapshot.inspector_aside, asked.document)
             if is_large
             else inspected(snapshot.inspector, asked.document)
         )
@@ -202,26 +202,22 @@ class Pipeline:
         governed.choice = governed.decision
         watched = lifted(governed.decision, snapshot, request.headers, principal)
         if watched is not None:
-            self._let_pass(governed, watched)
+            governed.choice, governed.monitored, governed.untold = watched, True, watched
         return governed
-
-    def _let_pass(self, governed: Governed, watched: Monitored) -> None:
-        """Monitor mode lifts the denial: say so."""
-        governed.choice, governed.monitored = watched, True
-        self._metrics.monitored += 1
-        rules = ", ".join(watched.broken) or "no policy permits it"
-        log.warning(
-            "request %s: monitor mode of %s: sent though policy denies it (%s)",
-            governed.request_id,
-            governed.principal.organisation,
-            rules,
-        )
 
     # -- 6 to 11: admit, route, record, send, relay, record
 
     async def _serve(self, governed: Governed, responder: Responder) -> int:
         try:
             return await self._serve_by_attempts(governed, responder)
+        except GatewayError as error:
+            error.has_receipt = error.has_receipt or governed.attempt is not None
+            raise
+        except Exception:
+            log.exception("request %s: a fault of the gateway", governed.request_id)
+            failed = gateway_failed()
+            failed.has_receipt = governed.attempt is not None
+            raise failed from None
         finally:
             if governed.attempt is not None:
                 governed.attempt.write_held()
@@ -238,21 +234,20 @@ class Pipeline:
                 error = stale  # the deployment may well be there: it stays in the choice
             except Stopped as stop:
                 error = stop  # and is no longer in the choice
+            except NotServed as lack:
+                # It may do well in what it serves; and what failed elsewhere may go well the next time, which a 404
+                # would keep the caller from trying.
+                error = error or lack
+                self._leave_out(governed, route, lack.code)  # what it says may quote the caller
             except UpstreamFailed as failure:
                 error = failure
-                governed.failed.add(route.deployment)
-                if isinstance(
-                    failure, NotServed
-                ):  # it may do well in what it serves; what it says may quote the caller
-                    said = failure.code
-                else:
-                    said = str(failure)
-                    self._router.failed(route.deployment, self._clock.now_us())
-                log.warning("request %s: %s failed: %s", governed.request_id, route.deployment, said)
-        if error is None:
-            error = await self._deny(governed)
-        error.has_receipt = True
-        raise error
+                self._router.failed(route.deployment, self._clock.now_us())
+                self._leave_out(governed, route, str(failure))
+        raise error or await self._deny(governed)
+
+    def _leave_out(self, governed: Governed, route: Route, why: str | None) -> None:
+        governed.failed.add(route.deployment)
+        log.warning("request %s: %s failed: %s", governed.request_id, route.deployment, why)
 
     def _route(self, governed: Governed) -> Route | None:
         """The next deployment to try. Raises Stopped if only those are left that the operator has stopped."""
@@ -285,7 +280,9 @@ class Pipeline:
             raise entry_too_large(large.message) from None
         self._metrics.denied += 1
         reasons = " ".join(self._explain(governed.in_force, governed.decision))
-        return NotPermitted(f"No deployment is permitted to receive this request. {reasons}")
+        denied = NotPermitted(f"No deployment is permitted to receive this request. {reasons}")
+        denied.has_receipt = True
+        return denied
 
     async def _attempt(self, governed: Governed, number: int, route: Route, responder: Responder) -> int:
         """One attempt. Raises UpstreamFailed if another may be made; nothing was given to the caller then."""
@@ -300,16 +297,10 @@ class Pipeline:
         body = upstream_body(document, deployment.upstream_model, say_store=say_store)
         attempt, durable = self._record(governed, number, route, body)
         exchange: Exchange | None = None
-
-        def cut(halt: Halt) -> None:
-            attempt.halt = halt
-            if attempt.exchange is not None:
-                attempt.exchange.abort()
-
-        passage = Passage(
-            governed.principal.organisation, route.deployment, deployment.provider, governed.in_force, cut
+        passage = attempt.passage = Passage(
+            governed.principal.organisation, route.deployment, deployment.provider, governed.in_force, attempt.cut
         )
-        governed.passage = self._halts.enter(passage)
+        self._halts.enter(passage)
         self._router.started(route.deployment)
         try:
             await durable  # G1: not a byte, not even a connection, before this
@@ -329,11 +320,13 @@ class Pipeline:
                 raise unusable
             exchange = attempt.exchange = self._client.exchange(upstream.endpoint)
             headers = (*upstream.headers, (b"x-request-id", governed.request_id.encode()))
+            if governed.untold is not None:
+                self._tell_monitored(governed, governed.untold)
             head = await exchange.send("POST", upstream.targets[governed.call.operation.name], headers, body)
             attempt.status = head.status
             if head.status == 401:
                 upstream.refused()
-            return await self._answer(governed, attempt, route, head, responder)
+            return await self._answer(governed, attempt, exchange, route, head, responder)
         except UpstreamError as error:
             if attempt.halt is not None:
                 raise _halted(attempt, attempt.halt) from None
@@ -346,13 +339,25 @@ class Pipeline:
                 attempt.settle(Ended.CALLER_LEFT)
             else:
                 written = exchange is not None and exchange.written
-                attempt.settle(Ended.UPSTREAM_FAILED if written else Ended.NOT_SENT, error="internal")
+                code = error.code if isinstance(error, GatewayError) else None
+                attempt.settle(Ended.UPSTREAM_FAILED if written else Ended.NOT_SENT, error=code or "internal")
             raise
         finally:
             if attempt.keeping is not None:
                 attempt.keeping.done(written=exchange is not None and exchange.written)
             self._halts.leave(passage)
             self._router.ended(route.deployment)
+
+    def _tell_monitored(self, governed: Governed, watched: Monitored) -> None:
+        """Something is about to be sent that policy denies: once for a request, say so."""
+        governed.untold = None
+        self._metrics.monitored += 1
+        log.warning(
+            "request %s: monitor mode of %s: sent though policy denies it (%s)",
+            governed.request_id,
+            governed.principal.organisation,
+            ", ".join(watched.broken) or "no policy permits it",
+        )
 
     def _record(
         self, governed: Governed, number: int, route: Route, sent: bytes
@@ -416,11 +421,14 @@ class Pipeline:
     # -- 10: the answer
 
     async def _answer(
-        self, governed: Governed, attempt: Attempt, route: Route, head: ResponseHead, responder: Responder
+        self,
+        governed: Governed,
+        attempt: Attempt,
+        exchange: Exchange,
+        route: Route,
+        head: ResponseHead,
+        responder: Responder,
     ) -> int:
-        exchange = attempt.exchange
-        if exchange is None:
-            raise AssertionError("an answer without an exchange")
         if head.status == 200:
             streams = _media_type(head) == _EVENT_STREAM
             asked = governed.asked.stream
@@ -432,24 +440,29 @@ class Pipeline:
                 raise upstream_invalid(unasked)
             headers = self._answer_headers(governed, route, head)
             answer = self._relay if streams else self._whole
-            await answer(governed, attempt, route, headers, responder)
+            await answer(governed, attempt, exchange, route, headers, responder)
             return head.status
         if head.status in _CALLERS_TO_FIX:
-            await self._pass_error(governed, attempt, route, head, responder)
+            await self._pass_error(governed, attempt, exchange, route, head, responder)
             return head.status
         if head.status in _NOT_SERVED:
-            raise await self._not_served(governed, attempt, head, exchange)
+            raise await self._not_served(governed, attempt, exchange, head)
         exchange.abort()
         answered = UpstreamAnswered(head.status)
         attempt.settle(Ended.UPSTREAM_REFUSED, error=answered.code, hold=True)
         raise answered
 
     async def _relay(
-        self, governed: Governed, attempt: Attempt, route: Route, headers: list[Header], responder: Responder
+        self,
+        governed: Governed,
+        attempt: Attempt,
+        exchange: Exchange,
+        route: Route,
+        headers: list[Header],
+        responder: Responder,
     ) -> None:
-        exchange = attempt.exchange
-        if exchange is None:
-            raise AssertionError("a relay without an exchange")
+        if attempt.halt is not None:
+            raise _halted(attempt, attempt.halt)
         organisation = governed.principal.organisation
         commitment = self._commitments.stream(organisation, attempt.outcome_id, "answer")
         headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
@@ -458,15 +471,13 @@ class Pipeline:
         def answered() -> None:
             self._router.answered(route.deployment, attempt.first_byte())
 
-        relay = StreamRelay(responder, attempt, commitment, governed.call, headers, answered)
+        relay = StreamRelay(responder, exchange, attempt, commitment, governed.call, headers, answered)
         try:
             watch = self._keys.watch(governed.principal, relay.revoke)
-        except SekishoError as error:
+        except AuthenticationError:
             attempt.settle(Ended.REVOKED, error="key_revoked")
-            raise Unauthenticated(error.message, remedy=error.remedy, code="key_revoked") from None
-        if attempt.halt is not None:
-            raise _halted(attempt, attempt.halt)
-        governed.passage.end = relay.halt
+            raise key_revoked() from None
+        attempt.passage.end = relay.halt
         try:
             exchange.relay_to(relay)
             await relay.done
@@ -477,11 +488,14 @@ class Pipeline:
             self._keys.unwatch(watch)
 
     async def _whole(
-        self, governed: Governed, attempt: Attempt, route: Route, headers: list[Header], responder: Responder
+        self,
+        governed: Governed,
+        attempt: Attempt,
+        exchange: Exchange,
+        route: Route,
+        headers: list[Header],
+        responder: Responder,
     ) -> None:
-        exchange = attempt.exchange
-        if exchange is None:
-            raise AssertionError("an answer without an exchange")
         self._router.answered(route.deployment, attempt.first_byte())
         answer = await exchange.read(ANSWER_BYTES_MAX)
         text_bytes = governed.call.operation.text_bytes
@@ -503,12 +517,15 @@ class Pipeline:
         responder.respond(200, headers, answer)
 
     async def _pass_error(
-        self, governed: Governed, attempt: Attempt, route: Route, head: ResponseHead, responder: Responder
+        self,
+        governed: Governed,
+        attempt: Attempt,
+        exchange: Exchange,
+        route: Route,
+        head: ResponseHead,
+        responder: Responder,
     ) -> None:
         """An error that concerns the caller goes on as it says; a 429 first looks for another deployment."""
-        exchange = attempt.exchange
-        if exchange is None:
-            raise AssertionError("an answer without an exchange")
         if head.status == 429 and self._has_alternative(governed, attempt, route):
             exchange.abort()
             code = upstream_status_code(head.status)
@@ -530,7 +547,7 @@ class Pipeline:
         return bool(left) and attempt.number < ATTEMPTS_MAX
 
     async def _not_served(
-        self, governed: Governed, attempt: Attempt, head: ResponseHead, exchange: Exchange
+        self, governed: Governed, attempt: Attempt, exchange: Exchange, head: ResponseHead
     ) -> NotServed:
         read = read_error(await exchange.read(ERROR_BYTES_MAX))
         attempt.settle(Ended.UPSTREAM_REFUSED, error=upstream_status_code(head.status), hold=True)
@@ -555,7 +572,7 @@ class Pipeline:
             (b"x-request-id", request_id),
             (b"x-sekisho-receipt", request_id),
             (b"x-sekisho-deployment", deployment.name.encode()),
-            (b"x-sekisho-jurisdiction", _jurisdiction(deployment.facts["processing"].value)),
+            (b"x-sekisho-jurisdiction", ", ".join(shortened(deployment.facts["processing"].value)).encode()),
             (b"x-sekisho-labels", ", ".join(governed.inspection.labels).encode()),
             *monitored_header,
             *[header for header in head.headers.items() if _passes(header[0])],
@@ -564,10 +581,8 @@ class Pipeline:
 
 def _halted(attempt: Attempt, halt: Halt) -> GatewayError:
     """Settle an attempt that was ended from outside before anything was given to the caller."""
-    error = halt.error
-    attempt.settle(halt.ended, error=error.code, hold=isinstance(error, Stopped))
-    error.has_receipt = True
-    return error
+    attempt.settle(halt.ended, error=halt.error.code, hold=isinstance(halt.error, Stopped))
+    return halt.error
 
 
 class StalePooledConnection(UpstreamFailed):
@@ -578,11 +593,6 @@ def _caller_request(request: InboundRequest) -> str | None:
     """Its `x-request-id` where it is a UUIDv7, as another Sekisho sends: nothing that could hold a text (G6)."""
     given = request.headers.get(b"x-request-id", b"").decode("latin-1")
     return given if is_uuid7(given) else None
-
-
-def _jurisdiction(processing: tuple[str, ...]) -> bytes:
-    """Anywhere is every jurisdiction there is; the word says it better than the list."""
-    return b"anywhere" if ANYWHERE in processing else ", ".join(processing).encode()
 
 
 def _names(choice: Routable) -> set[str]:

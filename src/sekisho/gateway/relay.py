@@ -27,7 +27,7 @@ from sekisho.gateway.errors import (
 )
 from sekisho.gateway.halts import Halt
 from sekisho.gateway.http1.errors import UpstreamError
-from sekisho.gateway.http1.interfaces import Header, Responder
+from sekisho.gateway.http1.interfaces import Exchange, Header, Responder
 from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
 
@@ -48,6 +48,7 @@ class StreamRelay:
     def __init__(
         self,
         responder: Responder,
+        exchange: Exchange,
         attempt: Attempt,
         commitment: StreamCommitment,
         call: Call,
@@ -56,9 +57,7 @@ class StreamRelay:
     ) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._responder = responder
-        if attempt.exchange is None:
-            raise AssertionError("a relay without an exchange")
-        self._exchange = attempt.exchange
+        self._exchange = exchange
         self._attempt = attempt
         self._keeping = attempt.keeping
         self._commitment = commitment
@@ -119,7 +118,6 @@ class StreamRelay:
     def halt(self, halt: Halt) -> None:
         """It was stopped, or outlived its rules: end the stream at once."""
         if not self._closed:
-            halt.error.has_receipt = True
             self._break(halt.error, halt.ended)
             self._exchange.abort()
 

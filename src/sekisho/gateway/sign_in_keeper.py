@@ -7,18 +7,20 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from sekisho.catalog.interfaces import EntraSignIn
 from sekisho.gateway.errors import CantSignIn
+from sekisho.gateway.http1.ask import ask_whole
 from sekisho.gateway.http1.errors import UpstreamError
-from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, UpstreamClient
+from sekisho.gateway.http1.interfaces import Endpoint, UpstreamClient
+from sekisho.gateway.http1.origins import origin_of
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.sign_in import SignIns, TokenCredential
 from sekisho.gateway.tokens import Token, read_token, token_request
 from sekisho.gateway.upstreams import proxy_of
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
+from sekisho.kernel.retrying import Retrying
 
 LOOK_INTERVAL_S: Final = 0.5  # a changed file counts within a second: one look, and time to read it
 # A new snapshot waits so long for tokens that were never asked for, then counts without those that are missing: it may
@@ -80,16 +82,16 @@ class SignInKeeper:
         return [fetch for fetch, credential in self._fetches.items() if credential.untried]
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Were it to end, tokens would run out and rotated secrets never be taken over."""
+        looking = Retrying(log, "credential files can't be looked at")
+        fetching = Retrying(log, "tokens can't be fetched")
         try:
             while True:
                 await asyncio.sleep(self._interval_s)
-                try:
+                with looking:
                     await self._look_at_files()
-                except Exception:
-                    # Were this task to end, tokens would run out and rotated secrets never be taken over.
-                    log.exception("credential files can't be looked at; trying again")
-                self._fetch_what_is_due()
+                with fetching:
+                    self._fetch_what_is_due()
         finally:
             await self.close()
 
@@ -157,27 +159,24 @@ class SignInKeeper:
     async def _ask(self, credential: TokenCredential, now_us: int) -> Token:
         material = credential.material.value()
         request = token_request(credential.sign_in, material, now_us, self._ids.new(now_us))
-        exchange = self._client.exchange(self._endpoint(credential, request.url))
-        try:
-            head = await exchange.send(request.method, request.target, request.headers, request.body)
-            return read_token(head.status, head.headers, await exchange.read(ANSWER_BYTES_MAX))
-        finally:
-            exchange.abort()  # after a whole answer a no-op
+        endpoint = self._endpoint(credential, request.url)
+        head, body = await ask_whole(
+            lambda: self._client.exchange(endpoint),
+            request.method,
+            request.target,
+            request.headers,
+            request.body,
+            ANSWER_BYTES_MAX,
+        )
+        return read_token(head.status, head.headers, body)
 
-    def _endpoint(self, credential: TokenCredential, url_text: str) -> Endpoint:
-        url = urlsplit(url_text)
-        host = url.hostname
-        if host is None:
-            raise SekishoError("the URL of a token endpoint names no host")
+    def _endpoint(self, credential: TokenCredential, url: str) -> Endpoint:
         ca_file = credential.sign_in.ca_file if isinstance(credential.sign_in, EntraSignIn) else None
-        tls = ClientTls(host, None if ca_file is None else str(self._root / ca_file))
         proxy = None
         if credential.proxy is not None:
             proxy = proxy_of(credential.proxy, self._root, credential.proxy_credential)
         return Endpoint(
-            host=host,
-            port=url.port or (443 if url.scheme == "https" else 80),
-            tls=tls if url.scheme == "https" else None,
+            *origin_of(url, self._root, ca_file),
             first_byte_timeout_s=FETCH_S_MAX,
             idle_timeout_s=FETCH_S_MAX,
             body_bytes_max=ANSWER_BYTES_MAX,

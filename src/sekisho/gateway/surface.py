@@ -17,6 +17,7 @@ from sekisho.gateway.errors import (
     NotFound,
     OrganisationForgotten,
     Unauthenticated,
+    Unavailable,
     gateway_failed,
     model_not_found,
 )
@@ -196,11 +197,15 @@ class Surface:
 
     async def _readyz(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
         reasons = self._readiness()
+        try:
+            digest = self._in_force().snapshot.digest
+        except Unavailable:
+            digest = None  # `reasons` say why
         state = {
             "status": "not ready" if reasons else "ready",
             "reasons": reasons,
             "notes": self._notes(),
-            "snapshot": self._in_force().snapshot.digest,
+            "snapshot": digest,
         }
         body = orjson.dumps(state)
         status = 503 if reasons else 200

@@ -5,10 +5,9 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 from sekisho.catalog.interfaces import EntraSignIn, ManagedIdentitySignIn
 from sekisho.gateway.assertions import SigningKey, client_assertion
+from sekisho.gateway.dialects.answers import json_object
 from sekisho.gateway.errors import CantSignIn
 from sekisho.gateway.http1.interfaces import Header
 
@@ -78,7 +77,7 @@ def token_request(
 
 def read_token(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Token:
     """RFC 6749 section 5. Raises CantSignIn; of an error it tells the code only, whatever else the answer holds."""
-    document = _object(body)
+    document = json_object(body) or {}
     if status != 200:
         # RFC 9110 section 10.2.3; a date there is passed over.
         wait_s = _seconds(headers.get(b"retry-after", b"").decode("latin-1")) or 0
@@ -93,14 +92,6 @@ def read_token(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Toke
     if not life_s:
         raise CantSignIn(_NO_TOKEN, detail="the token endpoint's answer says not for how long the token is good")
     return Token(text, min(life_s, LIFE_S_MAX), _seconds(document.get("refresh_in")) or None)
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _told(document: Mapping[str, Any]) -> str:

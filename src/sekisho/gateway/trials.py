@@ -14,9 +14,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 from cryptography import x509
 
+from sekisho.gateway.dialects.answers import json_object
 from sekisho.gateway.http1.addresses import resolve
+from sekisho.gateway.http1.ask import ask_whole
 from sekisho.gateway.http1.errors import (
-    UpstreamClosed,
     UpstreamError,
     UpstreamForbiddenAddress,
     UpstreamProxyError,
@@ -24,7 +25,7 @@ from sekisho.gateway.http1.errors import (
     UpstreamTlsError,
     UpstreamUnreachable,
 )
-from sekisho.gateway.http1.interfaces import Endpoint, Header, Peer, UpstreamClient
+from sekisho.gateway.http1.interfaces import Endpoint, Exchange, Header, Peer, UpstreamClient
 from sekisho.gateway.sse import EventSplitter
 
 TEXT: Final = "ping"
@@ -101,11 +102,7 @@ class Answer(NamedTuple):
     @property
     def document(self) -> dict[str, Any]:
         """The body as a JSON object, empty where it is none."""
-        try:
-            document = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return {}
-        return document if isinstance(document, dict) else {}
+        return json_object(self.body) or {}
 
 
 async def try_deployment(client: UpstreamClient, plan: Plan, now: datetime.datetime) -> Learned:
@@ -131,7 +128,6 @@ class _Caller:
         self._client = client
         self._plan = plan
         self._learned = learned
-        self._reused = False
         self._endpoint = replace(
             plan.endpoint,
             connect_timeout_s=min(limit, plan.endpoint.connect_timeout_s),
@@ -153,28 +149,23 @@ class _Caller:
 
     async def call(self, name: str, method: str, target: str, document: dict[str, Any] | None = None) -> Answer:
         """One exchange, whole. Raises UpstreamError."""
-        try:
-            return await self._call(name, method, target, document)
-        except UpstreamClosed:
-            if not self._reused:
-                raise
-        return await self._call(name, method, target, document)  # the server had closed what it kept open
+        exchanges: list[Exchange] = []
 
-    async def _call(self, name: str, method: str, target: str, document: dict[str, Any] | None) -> Answer:
-        exchange = self._client.exchange(self._endpoint)
+        def new_exchange() -> Exchange:
+            self._learned.calls.append(name)
+            exchanges.append(self._client.exchange(self._endpoint))
+            return exchanges[-1]
+
         began = time.monotonic()
-        self._learned.calls.append(name)
+        body = b"" if document is None else orjson.dumps(document)
         try:
             async with asyncio.timeout(self._plan.timeout_s):
-                body = b"" if document is None else orjson.dumps(document)
-                head = await exchange.send(method, target, self._plan.headers, body)
-                answer = await exchange.read(ANSWER_BYTES_MAX)
+                head, answer = await ask_whole(new_exchange, method, target, self._plan.headers, body, ANSWER_BYTES_MAX)
         except TimeoutError:
             problem = f"the answer to {name} did not end within {self._plan.timeout_s:g} s"
             raise UpstreamTimeout(problem, phase="body") from None
         finally:
-            self._learned.peer = exchange.peer or self._learned.peer
-            self._reused = exchange.reused
+            self._learned.peer = exchanges[-1].peer or self._learned.peer
         return Answer(head.status, head.headers, answer, round((time.monotonic() - began) * 1000))
 
 
@@ -230,7 +221,7 @@ def _read_answer(learned: Learned, plan: Plan, answer: Answer, expected: str) ->
         return
     usage = document.get("usage")
     learned.usage = tuple(sorted(usage)) if isinstance(usage, dict) else ()
-    if not {"prompt_tokens"} <= set(learned.usage):
+    if "prompt_tokens" not in learned.usage:
         learned.note(WARNING, "no_usage", "it reports no usage", "Tokens will be counted by estimate")
     named = document.get("model")
     if isinstance(named, str) and not named.startswith(plan.upstream_model):
@@ -245,19 +236,11 @@ def _read_stream(learned: Learned, answer: Answer) -> None:
     payloads = [line[5:].strip() for event in events for line in event.splitlines() if line.startswith(b"data:")]
     done = b"[DONE]" in payloads[-1:]
     learned.streams = answer.status == 200 and kind == b"text/event-stream" and done and len(payloads) > 1
-    learned.stream_usage = any(isinstance(_json_object(payload).get("usage"), dict) for payload in payloads)
+    learned.stream_usage = any(isinstance((json_object(payload) or {}).get("usage"), dict) for payload in payloads)
     if not learned.streams:
         problem = f"streaming does not work: {answer.status}, {kind.decode('latin-1') or 'no content type'}, "
         problem += f"{len(payloads)} events, {'with' if done else 'without'} [DONE]"
         learned.note(WARNING, "no_stream", problem, "Callers that stream will get errors from this deployment")
-
-
-def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 # -- saying what went wrong
@@ -322,7 +305,11 @@ def _look_at_peer(learned: Learned, endpoint: Endpoint, now: datetime.datetime) 
     peer = learned.peer
     if peer is None or peer.certificate is None:
         return
-    parsed = x509.load_der_x509_certificate(peer.certificate)
+    try:
+        parsed = x509.load_der_x509_certificate(peer.certificate)
+    except (ValueError, x509.InvalidVersion) as error:  # TLS takes more than can be told of
+        learned.note(NOTE, "certificate_unreadable", f"the certificate of {endpoint.host} can't be told of: {error}")
+        return
     expires = parsed.not_valid_after_utc
     learned.certificate = Certificate(
         _plain(parsed.subject.rfc4514_string(), ()),

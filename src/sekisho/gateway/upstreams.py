@@ -1,17 +1,18 @@
 """From declared deployments to endpoints that can be called."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from sekisho import __version__
-from sekisho.catalog.interfaces import Deployment, EgressProxy
+from sekisho.catalog.interfaces import Deployment, EgressProxy, UpstreamTls
 from sekisho.gateway.declared import Declarations
 from sekisho.gateway.dialects.upstreams import UPSTREAM_DIALECTS
 from sekisho.gateway.entries import DecisionEncoder
 from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Header, Proxy
+from sekisho.gateway.http1.origins import origin_of
 from sekisho.gateway.interfaces import InForce, Upstream
 from sekisho.gateway.sign_in import Credential, ProxyCredential, SignIns, identity_of
 from sekisho.kernel.errors import SekishoError
@@ -87,26 +88,13 @@ def _prepared(deployment: Deployment, root: Path, sign_ins: SignIns) -> _Prepare
 
 def proxy_of(declared: EgressProxy, root: Path, credential: ProxyCredential | None) -> Proxy:
     """A declared egress proxy, as the client uses it."""
-    url = urlsplit(declared.url)
-    host = url.hostname
-    if host is None:
-        raise SekishoError("the URL of an egress proxy names no host")
-    ca_file = None if declared.ca_file is None else str(root / declared.ca_file)
-    is_tls = url.scheme == "https"
-    return Proxy(
-        host=host,
-        port=url.port or (443 if is_tls else 80),
-        tls=ClientTls(host, ca_file) if is_tls else None,
-        authorization=None if credential is None else credential.value,
-    )
+    origin = origin_of(declared.url, root, declared.ca_file)
+    return Proxy(*origin, authorization=None if credential is None else credential.value)
 
 
 def upstream_of(deployment: Deployment, root: Path, proxy: Proxy | None = None) -> Upstream:
     """How one deployment is reached, by `proxy` if one is declared; what it is shown to sign in is not yet among it."""
-    url = urlsplit(deployment.url)
-    host = url.hostname
-    if host is None:
-        raise SekishoError(f"the URL of {deployment.name} names no host")
+    host, port, tls = origin_of(deployment.url, root, deployment.tls.ca_file)
     headers: list[Header] = [
         (b"content-type", b"application/json"),
         (b"accept", b"application/json, text/event-stream"),
@@ -115,8 +103,8 @@ def upstream_of(deployment: Deployment, root: Path, proxy: Proxy | None = None) 
     dialect = UPSTREAM_DIALECTS[deployment.dialect]
     endpoint = Endpoint(
         host=host,
-        port=url.port or (443 if url.scheme == "https" else 80),
-        tls=_tls(deployment, host, root) if url.scheme == "https" else None,
+        port=port,
+        tls=None if tls is None else _as_declared(tls, deployment.tls, root),
         networks=tuple(ip_network(network) for network in deployment.networks),
         connect_timeout_s=deployment.connect_timeout_ms / 1000,
         first_byte_timeout_s=deployment.first_byte_timeout_ms / 1000,
@@ -128,15 +116,13 @@ def upstream_of(deployment: Deployment, root: Path, proxy: Proxy | None = None) 
     return Upstream(endpoint, dialect.targets(deployment), tuple(headers))
 
 
-def _tls(deployment: Deployment, host: str, root: Path) -> ClientTls:
-    tls = deployment.tls
-
+def _as_declared(tls: ClientTls, declared: UpstreamTls, root: Path) -> ClientTls:
     def absolute(name: str | None) -> str | None:
         return None if name is None else str(root / name)
 
-    return ClientTls(
-        server_name=tls.server_name or host,
-        ca_file=absolute(tls.ca_file),
-        client_certificate_file=absolute(tls.client_certificate_file),
-        client_key_file=absolute(tls.client_key_file),
+    return replace(
+        tls,
+        server_name=declared.server_name or tls.server_name,
+        client_certificate_file=absolute(declared.client_certificate_file),
+        client_key_file=absolute(declared.client_key_file),
     )

@@ -14,11 +14,12 @@ from sekisho.gateway.interfaces import InForce
 from sekisho.identity.interfaces import KeyChanges, KeyRegister
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.retrying import Retrying
 from sekisho.snapshot.interfaces import Snapshot
 
 FOLLOW_INTERVAL_S: Final = 0.25  # revocation takes effect within a second: a quarter to see it, the rest to spare
 EPOCH_AHEAD_US: Final = 10_000_000  # the next epoch is prepared so long before this one ends
-_RETRY_AFTER_S: Final = 5.0  # a snapshot that could not be loaded is tried (and complained of) again so soon
+_RETRY_AFTER_S: Final = 5.0  # a snapshot that could not be loaded is tried again so soon: it costs seconds
 STALE_AFTER_S: Final = 5.0  # register not read for so long: serve on (G4), alarm, and say "not ready"
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,9 @@ class Follower:
         keyring: AppliesChanges,
         snapshots: SnapshotSource,
         clock: Clock,
-        halts: Halts | None = None,
+        halts: Halts,
     ) -> None:
-        self._halts = halts or Halts()
+        self._halts = halts
         self._register = register
         self._keyring = keyring
         self._snapshots = snapshots
@@ -63,8 +64,8 @@ class Follower:
         self._read_at = 0.0
         self._refused: str | None = None
         self.mistakes = 0  # of the declarations on disk, which are not in force then
-        self._said = ""
         self._retry_at = 0.0
+        self._retry_epoch_at = 0.0
 
     async def start(self) -> None:
         """Read both once; raises what stands in the way (a gateway can't begin without a snapshot)."""
@@ -101,7 +102,7 @@ class Follower:
 
     def monitor_notes(self) -> list[str]:
         """The organisations in monitor mode just now, each in a sentence."""
-        organisations = self.in_force().snapshot.organisations.values()
+        organisations = () if self._in_force is None else self._in_force.snapshot.organisations.values()
         names = sorted(one.name for one in organisations if one.mode == MODE_MONITOR)
         return [f"organisation {name} is in monitor mode: what policy denies is sent" for name in names]
 
@@ -111,44 +112,43 @@ class Follower:
 
     async def run(self) -> None:
         """Until cancelled. The two are followed apart: a large snapshot takes seconds to load, a revocation may not."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._run_register())
-            both.create_task(self._run_snapshot())
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._run_register())
+                both.create_task(self._run_snapshot())
+        finally:
+            self._loading.shutdown(wait=False)
 
     async def _run_register(self) -> None:
+        # Whatever happens here, the keys known stay in force; `age_s` raises the alarm.
+        following = Retrying(log, "the key register can't be followed, the keys known stay in force")
+        ending = Retrying(log, "answers that outlive their rules could not all be ended")
         while True:
             await asyncio.sleep(FOLLOW_INTERVAL_S)
-            try:
+            with following:
                 await self._follow_keys()
-                if self._in_force is not None:
-                    self._halts.end_outliving(self._in_force, asyncio.get_running_loop().time())
-            except Exception:
-                # Whatever the register's driver raises, the keys we know stay in force; `age_s` raises the alarm.
-                log.exception("the key register can't be read; serving with the keys known %.0f s ago", self.age_s())
+            with ending:
+                try:
+                    current = self.in_force()
+                except Unavailable:
+                    current = None  # their rules are over, whether or not the next ones can be read
+                self._halts.end_outliving(current, asyncio.get_running_loop().time())
 
     async def _run_snapshot(self) -> None:
+        following = Retrying(log, "the snapshot can't be followed, the one in force stays")
         while True:
             await asyncio.sleep(FOLLOW_INTERVAL_S)
-            try:
+            with following:
                 await self._follow_snapshot()
-            except (SekishoError, OSError) as error:
-                if str(error) != self._said:  # tried again and again, said once
-                    log.error("the snapshot can't be followed, the one in force stays: %s", error)
-                self._said = str(error)
-            except Exception:
-                # Were this task to end, revocations would no longer be seen.
-                log.exception("the snapshot can't be followed, the one in force stays")
-            else:
-                self._said = ""
 
     async def _follow_keys(self) -> None:
         changes = await asyncio.to_thread(self._register.changes_since, self._sequence)
-        self._read_at = asyncio.get_running_loop().time()
         if changes.stops:
             self._halts.apply(changes)
         if changes.keys:
             self._keyring.apply(changes)
         self._sequence = changes.sequence
+        self._read_at = asyncio.get_running_loop().time()  # last: what was read and not taken over is not followed
 
     async def _follow_snapshot(self) -> None:
         digest, self.mistakes = await asyncio.to_thread(self._look)
@@ -162,12 +162,9 @@ class Follower:
         if digest == self._refused and loop.time() < self._retry_at:
             await self._prepare_epoch(snapshot)
             return
-        try:
-            in_force = await self._load(digest, self._clock.now_us())
-        except Exception:
-            self._refused, self._retry_at = digest, loop.time() + _RETRY_AFTER_S  # a newer one is tried at once
-            raise
-        self._in_force, self._next, self._refused = in_force, None, None
+        self._refused, self._retry_at = digest, loop.time() + _RETRY_AFTER_S  # unless it loads; a newer one, at once
+        self._in_force, self._next = await self._load(digest, self._clock.now_us()), None
+        self._refused = None
         log.info("snapshot %s is in force", digest[:16])
         for note in self.monitor_notes():
             log.warning(note)
@@ -180,7 +177,12 @@ class Follower:
         until, now_us = snapshot.epoch_until, self._clock.now_us()
         if until is None or self._next is not None or now_us < until - EPOCH_AHEAD_US:
             return
+        loop = asyncio.get_running_loop()
+        if now_us < until and loop.time() < self._retry_epoch_at:  # once it is over, nothing is served that could wait
+            return
+        self._retry_epoch_at = loop.time() + _RETRY_AFTER_S  # unless it loads
         self._next = await self._load(snapshot.digest, max(until, now_us))
+        self._retry_epoch_at = 0.0
 
 
 class Serves(Protocol):

@@ -6,14 +6,13 @@ import secrets
 from typing import Final, NamedTuple
 
 from sekisho.identity.errors import KeyRequestInvalid
-from sekisho.identity.interfaces import ApiKey
+from sekisho.identity.interfaces import KEY_PREFIX, ApiKey
 from sekisho.kernel import canonical
 
 TEXT_PREFIX: Final = "sk-"  # what OpenAI's SDKs and secret scanners expect a key to begin with
 TEXT_RANDOM_BYTES: Final = 32  # 256 bits, written as 43 characters of URL-safe base64
 ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 section 6, in lower case
 ID_LENGTH: Final = 10  # 50 bits: short enough to type; the register refuses the rare collision
-PRINCIPAL_PREFIX: Final = "key-"
 NAME_LENGTH_MAX: Final = 100  # a label for people, shown in one line of a table
 ROLES_MAX: Final = 16  # every role is a parent in each decision's entities, so their number is on the hot path
 RESIDENCY_MAX: Final = 64
@@ -80,7 +79,7 @@ def new_id() -> str:
 
 def principal_id(key_id: str) -> str:
     """The id of the principal that a key stands for."""
-    return PRINCIPAL_PREFIX + key_id
+    return KEY_PREFIX + key_id
 
 
 def created_body(key: ApiKey) -> bytes:

@@ -1,6 +1,5 @@
 """Who asks: the one place where an API key, a token or a client certificate becomes a principal."""
 
-import base64
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -17,12 +16,14 @@ from sekisho.identity.errors import (
     TokenMalformed,
     TokenUnknownIssuer,
 )
-from sekisho.identity.interfaces import Principal
+from sekisho.identity.interfaces import HOLDER_PREFIX, SUBJECT_PREFIX, Principal
 from sekisho.identity.key_files import KeySource, source_of
 from sekisho.identity.key_set import PublicKey
 from sekisho.identity.keyring import Ended, Keyring, Watch
-from sekisho.identity.pseudonyms import HOLDER_PREFIX, SUBJECT_PREFIX, pseudonym
+from sekisho.identity.pseudonyms import pseudonym
 from sekisho.identity.tokens import UnverifiedToken, looks_like_token, read_token, verify_signature
+from sekisho.kernel.base64url import unpadded
+from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import Clock
 
 VERIFIED_MAX: Final = 10_000  # tokens and certificates each, about 1 KiB apiece; those not seen for longest go first
@@ -52,14 +53,15 @@ class StandingWatch(NamedTuple):
 
 
 Remembered = TypeVar("Remembered")
-_SHOWN: Final = "\n"  # between a declaration and the SHA-256 of the certificate that was shown
+_SHOWN: Final = "\n"  # between a declaration (JSON in one line) and the SHA-256 of the certificate that was shown
 
 
 class Callers:
     """Authenticates, and says who has ended. Belongs to one event loop.
 
     `catalogue` gives the one in force and may raise; what it declares is taken over when it has changed, at the next
-    question or by `follow`. `organisation_key` gives the key that pseudonyms are made with.
+    `authenticate` or by `follow`, which alone tells whoever hangs on what is gone: let it be called all the time.
+    `organisation_key` gives the key that pseudonyms are made with.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Callers:
         self._clock = clock
         self._remembered_max = remembered_max
         self._catalogue: Catalogue | None = None
+        self._told_of: Catalogue | None = None
         self._issuers: dict[str, list[tuple[str, Issuer]]] = {}
         self._holders = CertificateHolders(())
         self._vocabulary = Vocabulary(frozenset(), frozenset())
@@ -104,7 +107,7 @@ class Callers:
                 return self._keyring.authenticate(authorization, api_key)
         elif api_key is not None:
             raise CredentialsConflict("A token and an API key were sent together", remedy="Send only one of them")
-        self.follow()
+        self._take_over()
         holder = None if certificate is None else self._holder(certificate)
         if token is not None:
             principal = self._bearer(token, certificate)
@@ -125,12 +128,12 @@ class Callers:
         return principal
 
     def is_live(self, principal: Principal) -> bool:
-        """Whether the principal may still be sent for. A token that has run out since it was shown still counts for
-        the request that it came with; a key or certificate that was revoked, or a declaration that is gone, does not.
+        """Whether the principal may still be sent for, as far as is known; only looks. A token that has run out since
+        it was shown still counts for the request that it came with; a key or certificate that was revoked, or a
+        declaration that is gone, does not.
         """
         if principal.standing is None:
             return self._keyring.is_live(principal.id)
-        self.follow()
         return self._stands(principal.standing)
 
     def watch(self, principal: Principal, ended: Ended) -> Watch | StandingWatch:
@@ -157,8 +160,16 @@ class Callers:
     def follow(self) -> None:
         """Take over the catalogue in force if it is another one. Whoever hangs on what is gone is told.
 
-        Raises ExceptionGroup, after every watcher was called, with what watchers raised.
+        Raises what `catalogue` raises, or ExceptionGroup, after every watcher was called, with what watchers raised.
         """
+        try:
+            self._take_over()
+        finally:  # `authenticate` may have taken one over before this one could not be had
+            if self._told_of is not self._catalogue:
+                self._told_of = self._catalogue
+                self._tell_ended()
+
+    def _take_over(self) -> None:
         catalogue = self._in_force()
         if catalogue is self._catalogue:
             return
@@ -183,7 +194,6 @@ class Callers:
         self._certificates.clear()
         self.forget_tokens()
         self._keys.use(source_of(issuer) for declared in issuers.values() for _, issuer in declared)
-        self._tell_ended()
 
     def forget_tokens(self) -> None:
         """Verify every token again: a key that vouched for some may be gone."""
@@ -263,7 +273,7 @@ class Callers:
         if digest in self._certificates:
             verified = _remembered(self._certificates, digest)
         else:
-            verified = self._declared_holder(certificate)
+            verified = self._declared_holder(certificate, digest.hex())
             self._remember(self._certificates, digest, verified)
         if verified is None:
             return None
@@ -272,8 +282,8 @@ class Callers:
             raise CertificateRefused("The client certificate has expired", remedy="Connect with a new one")
         return verified.principal
 
-    def _declared_holder(self, certificate: bytes) -> Verified | None:
-        holder = self._holders.find(certificate)
+    def _declared_holder(self, certificate: bytes, digest: str) -> Verified | None:
+        holder = self._holders.find(certificate, digest)
         if holder is None:
             return None
         principal = Principal(
@@ -282,7 +292,7 @@ class Callers:
             roles=holder.declared.roles,
             data_class=holder.declared.data_class,
             residency=holder.declared.residency,
-            standing=_standing(holder.organisation, holder.declared) + _SHOWN + hashlib.sha256(certificate).hexdigest(),
+            standing=_standing(holder.organisation, holder.declared) + _SHOWN + digest,
         )
         return Verified(principal, holder.expires)
 
@@ -297,17 +307,24 @@ def _token(authorization: bytes | None) -> bytes | None:
 
 
 def _standing(organisation: str, declared: Issuer | ClientCertificate) -> str:
-    """What a principal hangs on: that its organisation declares this issuer, or this certificate or pattern."""
+    """What a principal hangs on: that its organisation declares this issuer, or this certificate or pattern.
+
+    That is all that tells its declarations apart; what else they say may change under those who hang on them.
+    """
+    told_apart: tuple[object, ...]
     if isinstance(declared, Issuer):
-        return f"{organisation} {declared.issuer}"
-    return f"{organisation} {declared.sha256 or declared.dns or declared.uri or declared.subject}"
+        require = [(asked.claim, asked.values) for asked in declared.require]
+        told_apart = ("issuer", declared.issuer, declared.audience, require)
+    else:
+        told_apart = ("certificate", declared.sha256, declared.dns, declared.uri, declared.subject)
+    return encode((organisation, *told_apart)).decode()
 
 
 def _thumbprint(certificate: bytes | None) -> str | None:
     """RFC 8705 section 3.1."""
     if certificate is None:
         return None
-    return base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).rstrip(b"=").decode()
+    return unpadded(hashlib.sha256(certificate).digest())
 
 
 def _remembered(known: OrderedDict[bytes, Remembered], digest: bytes) -> Remembered | None:

@@ -1,6 +1,5 @@
 """Client certificates as principals. Pure. The chain was verified by TLS (`[gateway] tls_client_ca_file`) before."""
 
-import hashlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -46,11 +45,11 @@ class CertificateHolders:
                 else:
                     self._patterns.append((organisation.name, declared))
 
-    def find(self, der: bytes) -> Holder | None:
+    def find(self, der: bytes, digest: str) -> Holder | None:
         """Whose the certificate is, or None if nobody declares it. One declared by its digest is not held against
-        patterns. Raises CertificateRefused if it can't be read, was revoked, or fits more than one declaration.
+        patterns. `digest`: its SHA-256 in hex. Raises CertificateRefused if it can't be read, was revoked, or fits more
+        than one declaration.
         """
-        digest = hashlib.sha256(der).hexdigest()
         exact = self._by_digest.get(digest)
         if exact is None and not self._patterns:
             return None
@@ -60,7 +59,7 @@ class CertificateHolders:
             if exact is not None:
                 return _holder(*exact, ("sha256", digest), expires, digest)
             names = _Names(certificate)
-        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
             raise CertificateRefused("The client certificate can't be read", remedy=_DECLARE) from None
         found = [
             (organisation, declared, name)

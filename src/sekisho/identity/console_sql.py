@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from sekisho.identity import console_sign_in as sign_in
-from sekisho.identity.errors import RegisterUnsupported, SignInRefused
+from sekisho.identity.errors import RegisterUnsupported, SessionsFull, SignInRefused
 from sekisho.identity.interfaces import ConsoleSession
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import Clock
@@ -79,7 +79,7 @@ class SqlConsole:
             connection.execute(sa.delete(_TOKENS).where(_TOKENS.c.id == found.id))
             connection.execute(sa.delete(_SESSIONS).where(_SESSIONS.c.expires_at <= now_us))
             if _count(connection, _SESSIONS) >= sign_in.SESSIONS_LIVE_MAX:
-                raise SignInRefused("too many are signed in", remedy="Sign out where it is not needed")
+                raise SessionsFull
             session = ConsoleSession(sign_in.new_id("s"), found.role, now_us + sign_in.SESSION_LIFE_US)
             secret = sign_in.new_secret()
             connection.execute(sa.insert(_SESSIONS).values(**session._asdict(), digest=sign_in.secret_digest(secret)))

@@ -19,6 +19,7 @@ IdentityError
 ├── IssuerKeysUnavailable    an issuer's keys have never been read, so its tokens can't be verified yet (HTTP 503)
 ├── KeySetError              bytes that are no key set, or an answer that is no key set or discovery document
 ├── SignInRefused            a console token that opens nothing; nothing was changed
+│   └── SessionsFull             a right one, while too many are signed in
 ├── KeyRequestInvalid        what was asked of a new key can't be registered; nothing was written
 ├── KeyNotRegistered         an administrative act names a key that doesn't exist; nothing was written
 ├── StopRequestInvalid       what was asked of a stop can't be registered; nothing was written
@@ -125,6 +126,11 @@ class SignInRefused(IdentityError):
         self, message: str = "the token does not open the console", *, remedy: str = "Ask for a new one"
     ) -> None:
         super().__init__(message, remedy=remedy)
+
+
+class SessionsFull(SignInRefused):
+    def __init__(self) -> None:
+        super().__init__("too many are signed in", remedy="Sign out where it is not needed")
 
 
 class KeyRequestInvalid(IdentityError):

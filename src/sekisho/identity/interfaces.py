@@ -4,9 +4,15 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from sekisho.identity.errors import AuthenticationError as AuthenticationError
 from sekisho.identity.errors import IssuerKeysUnavailable as IssuerKeysUnavailable
+from sekisho.identity.errors import SessionsFull as SessionsFull
 from sekisho.identity.errors import SignInRefused as SignInRefused
 
 STOP_KINDS: Final = ("deployment", "organisation", "provider")
+
+# What a principal's id begins with: an API key's, a token's subject's, a client certificate's holder's.
+KEY_PREFIX: Final = "key-"
+SUBJECT_PREFIX: Final = "oidc-"
+HOLDER_PREFIX: Final = "cert-"
 
 
 class Principal(NamedTuple):
@@ -127,7 +133,7 @@ class ConsoleSignIn(Protocol):
     """One-time tokens and sessions. Every method blocks."""
 
     def sign_in(self, token: str) -> tuple[ConsoleSession, str]:
-        """Use a token up: the session, and the secret for its cookie. Raises SignInRefused."""
+        """Use a token up: the session, and the secret for its cookie. Raises SignInRefused, or SessionsFull."""
         ...
 
     def session(self, secret: str) -> ConsoleSession | None:

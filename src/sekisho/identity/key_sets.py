@@ -11,7 +11,7 @@ from sekisho.identity.jose import json_object
 from sekisho.identity.key_files import Held, KeyFiles, KeySource
 from sekisho.identity.key_set import KEY_SET_BYTES_MAX, PublicKey, read_key_set
 from sekisho.kernel.clock import Clock
-from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.retrying import Retrying
 
 REFETCH_INTERVAL_S: Final = 5.0  # however many tokens name unknown keys, an issuer is asked no more often by a worker
 RETRY_S_MAX: Final = 300.0  # an issuer that can't be reached is tried after 5, 10, 20 … seconds, and then so often
@@ -50,7 +50,10 @@ class KeySets:
             if source in self._held:
                 continue
             try:
-                held = self._from_file(source) if source.jwks_file is not None else self._files.load(source)
+                if source.jwks_file is not None:
+                    held: Held | None = self._from_file(source.jwks_file)
+                else:
+                    held = self._files.load(source)
             except KeySetError as error:
                 log.error("the keys of %s: %s", source.issuer, error)
                 continue
@@ -91,13 +94,15 @@ class KeySets:
 
     def ages_s(self) -> dict[str, float]:
         """How long ago each issuer's keys were last read from their source; never read: since the Unix epoch."""
-        now_us = self._clock.now_us()
         ages: dict[str, float] = {}
         for source in self._tasks:
-            held = self._held.get(source)
-            age_s = (now_us - (held.read_at if held else 0)) / 1e6
-            ages[source.issuer] = max(age_s, ages.get(source.issuer, 0.0))
+            ages[source.issuer] = max(self._age_s(source), ages.get(source.issuer, 0.0))
         return ages
+
+    def _age_s(self, source: KeySource) -> float:
+        """A time that lies ahead, by a clock that was wrong, is as far from now as one that is past."""
+        held = self._held.get(source)
+        return abs(self._clock.now_us() - (held.read_at if held else 0)) / 1e6
 
     async def close(self) -> None:
         tasks = list(self._tasks.values())
@@ -107,15 +112,19 @@ class KeySets:
 
     async def refresh(self, source: KeySource) -> None:
         """Read the keys from their source and put them in place of those held. Raises SekishoError or OSError; then
-        those held stay.
+        those held stay, unless only the copy of new ones could not be written.
         """
         if source.jwks_file is not None:
-            held = await asyncio.to_thread(self._from_file, source)
-        else:
-            url = source.jwks_url or await self._discover(source)
-            document = await self._fetches.get(url, source.ca_file, KEY_SET_BYTES_MAX)
-            held = Held(await asyncio.to_thread(read_key_set, document), self._clock.now_us())
-            await asyncio.to_thread(self._files.save, source, document, held.read_at)
+            self._put(source, await asyncio.to_thread(self._from_file, source.jwks_file))
+            return
+        url = source.jwks_url or await self._discover(source)
+        document = await self._fetches.get(url, source.ca_file, KEY_SET_BYTES_MAX)
+        held = Held(await asyncio.to_thread(read_key_set, document), self._clock.now_us())
+        self._put(source, held)
+        # Last: a full disk must not keep out keys that were fetched, nor keep in those that their issuer withdrew.
+        await asyncio.to_thread(self._files.save, source, document, held.read_at)
+
+    def _put(self, source: KeySource, held: Held) -> None:
         before = self._held.get(source)
         self._held[source] = held
         if before is None or before.key_set.digest != held.key_set.digest:
@@ -124,10 +133,8 @@ class KeySets:
                 log.warning("of the keys of %s one is passed over: %s", source.issuer, reason)
             self._changed()
 
-    def _from_file(self, source: KeySource) -> Held:
-        if source.jwks_file is None:
-            raise AssertionError("a source without a file")
-        return Held(read_key_set(self._files.read(source.jwks_file)), self._clock.now_us())
+    def _from_file(self, jwks_file: str) -> Held:
+        return Held(read_key_set(self._files.read(jwks_file)), self._clock.now_us())
 
     async def _discover(self, source: KeySource) -> str:
         """OpenID Connect Discovery 1.0, sections 4.1 to 4.3: the document must name the issuer that it was asked of."""
@@ -147,8 +154,9 @@ class KeySets:
 
     async def _keep(self, source: KeySource) -> None:
         """Until cancelled: refresh in time, when wanted, and after a failure sooner and then more and more rarely."""
-        wanted, retry_s, said = self._wanted[source], self._interval_s, ""
-        wait_s = self._due_s(source)
+        wanted, retry_s = self._wanted[source], self._interval_s
+        refreshing = Retrying(log, f"the keys of {source.issuer} can't be refreshed, those held, if any, stay in force")
+        wait_s = max(0.0, source.refresh_seconds - self._age_s(source))
         while True:
             try:
                 async with asyncio.timeout(wait_s):
@@ -156,25 +164,10 @@ class KeySets:
             except TimeoutError:
                 pass  # it is time
             wanted.clear()
-            try:
+            with refreshing:
                 await self.refresh(source)
-            except Exception as error:
+            if refreshing.trouble:
                 wait_s, retry_s = retry_s, min(2 * retry_s, RETRY_S_MAX)
-                if str(error) != said:  # tried again and again, said once
-                    log.warning("the keys of %s, %s, can't be refreshed: %s", source.issuer, self._age(source), error)
-                    if not isinstance(error, SekishoError | OSError):
-                        log.exception("a fault of the gateway")  # the task goes on: other keys may come
-                said = str(error)
             else:
-                wait_s, retry_s, said = float(source.refresh_seconds), self._interval_s, ""
+                wait_s, retry_s = float(source.refresh_seconds), self._interval_s
             await asyncio.sleep(self._interval_s)
-
-    def _due_s(self, source: KeySource) -> float:
-        held = self._held.get(source)
-        if held is None:
-            return 0.0
-        return max(0.0, source.refresh_seconds - (self._clock.now_us() - held.read_at) / 1e6)
-
-    def _age(self, source: KeySource) -> str:
-        held = self._held.get(source)
-        return "never read" if held is None else f"read {(self._clock.now_us() - held.read_at) / 1e6:.0f} s ago"

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from sekisho.identity.api_keys import text_digest
 from sekisho.identity.errors import KeyMissing, KeyRevoked, KeyUnknown
-from sekisho.identity.interfaces import ApiKey, KeyChanges, Principal
+from sekisho.identity.interfaces import KEY_PREFIX, ApiKey, KeyChanges, Principal
 
 PRESENTED_BYTES_MAX: Final = 512  # ours are 46; whatever is longer is not hashed, so that its cost is bounded
 
@@ -129,6 +129,6 @@ def _bearer_token(authorization: bytes) -> bytes:
 
 def _revoked(principal_id: str) -> KeyRevoked:
     return KeyRevoked(
-        f"The API key {principal_id.removeprefix('key-')} was revoked",
+        f"The API key {principal_id.removeprefix(KEY_PREFIX)} was revoked",
         remedy="Ask the operator for a new one (`sekisho keys create`)",
     )

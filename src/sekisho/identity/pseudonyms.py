@@ -4,8 +4,6 @@ import base64
 import hmac
 from typing import Final
 
-SUBJECT_PREFIX: Final = "oidc-"
-HOLDER_PREFIX: Final = "cert-"
 _DIGEST_BYTES: Final = 20  # 160 bits, 32 characters: collisions don't happen, and the id stays short enough to read
 
 

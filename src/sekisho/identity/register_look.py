@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sekisho.identity.api_keys import principal_id
 from sekisho.identity.errors import RegisterUnavailable, RegisterUnsupported
-from sekisho.identity.interfaces import Stop
+from sekisho.identity.interfaces import Principal, Stop
 from sekisho.identity.sql import SCHEMA_VERSION
+from sekisho.kernel import canonical
 
 _BUSY_S: Final = 5.0
 _LOOK: Final = "Look at its file and its permissions, or restore it from a backup"
@@ -44,6 +46,28 @@ def look_at_register(path: Path) -> RegisterLook:
     except sqlite3.Error as error:
         raise RegisterUnavailable(f"The register {path} can't be read: {error}", remedy=_LOOK) from None
     return RegisterLook(live, stops, waiting, since, newest, persons)
+
+
+class KeyLook(NamedTuple):
+    principal: Principal
+    revoked_at: int | None  # µs UTC
+
+
+def look_at_key(path: Path, key_id: str) -> KeyLook | None:
+    """Who asks with a key; None: there is none of this id. Blocking, and raises as `look_at_register` does."""
+    columns = "SELECT organisation, roles, data_class, residency, revoked_at FROM identity_api_keys WHERE id = ?"
+    try:
+        with _reading(path) as connection:
+            _schema(connection, path)
+            row = connection.execute(columns, (key_id,)).fetchone()
+    except sqlite3.Error as error:
+        raise RegisterUnavailable(f"The register {path} can't be read: {error}", remedy=_LOOK) from None
+    if row is None:
+        return None
+    organisation, roles, data_class, residency, revoked_at = row
+    jurisdictions = None if residency is None else tuple(canonical.decode(residency.encode()))
+    roles = tuple(canonical.decode(roles.encode()))
+    return KeyLook(Principal(principal_id(key_id), organisation, roles, data_class, jurisdictions), revoked_at)
 
 
 @contextmanager

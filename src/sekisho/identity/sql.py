@@ -7,7 +7,7 @@ who has read up to one has missed none below it.
 
 import os
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,7 +116,7 @@ class SqlIdentity:
         Raises RegisterRewound if the register has not yet reached `sequence`: an older copy of it was put in place,
         in which keys may be live that were revoked since.
         """
-        with self._transaction(writes=False) as connection:
+        with self.transaction(writes=False) as connection:
             latest = self._state(connection, "sequence")
             if latest == sequence:
                 return KeyChanges(latest, ())
@@ -149,7 +149,7 @@ class SqlIdentity:
         api_keys.require_actor(actor)
         text = api_keys.new_text()
         key_id = api_keys.new_id()
-        with self._transaction(writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             sequence = self._next_sequence(connection)
             if connection.execute(sa.select(_KEYS.c.id).where(_KEYS.c.id == key_id)).first() is not None:
                 raise RegisterUnavailable(f"The new key's id {key_id} is taken", remedy="Try again")
@@ -174,14 +174,14 @@ class SqlIdentity:
 
     def list_keys(self) -> tuple[ApiKey, ...]:
         """Every key, revoked ones too, in the order of their creation."""
-        with self._transaction(writes=False) as connection:
+        with self.transaction(writes=False) as connection:
             ordered = sa.select(_KEYS).order_by(_KEYS.c.created_at, _KEYS.c.id)
             return tuple(map(_api_key, connection.execute(ordered)))
 
     def revoke_key(self, key_id: str, actor: str) -> ApiKey:
         """End a key. One that has ended already stays as it is, and nothing new is told. Raises KeyNotRegistered."""
         api_keys.require_actor(actor)
-        with self._transaction(writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             row = connection.execute(sa.select(_KEYS).where(_KEYS.c.id == key_id).with_for_update()).first()
             if row is None:
                 raise KeyNotRegistered(
@@ -204,7 +204,7 @@ class SqlIdentity:
         """
         stops.require_stop(kind, name, reason)
         api_keys.require_actor(actor)
-        with self._transaction(writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             known = self._stop(connection, kind, name)
             if known is not None and known.lifted_at is None:
                 return known
@@ -220,7 +220,7 @@ class SqlIdentity:
         """Lift a stop. Raises StopNotSet if it is not set, and ApprovalError if what is demanded is not there."""
         stops.require_stop(kind, name)
         api_keys.require_actor(actor)
-        with self._transaction(writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             known = self._stop(connection, kind, name)
             if known is None or known.lifted_at is not None:
                 raise StopNotSet(f"The {kind} {name!r} is not stopped", remedy="`sekisho stop list` shows all stops")
@@ -234,7 +234,7 @@ class SqlIdentity:
 
     def list_stops(self) -> tuple[Stop, ...]:
         """Every stop that is set, in the order of setting."""
-        with self._transaction(writes=False) as connection:
+        with self.transaction(writes=False) as connection:
             found = sa.select(_STOPS).where(_STOPS.c.lifted_at.is_(None)).order_by(_STOPS.c.set_at, _STOPS.c.name)
             return tuple(Stop(*row) for row in connection.execute(found))
 
@@ -244,23 +244,30 @@ class SqlIdentity:
         """As `Outbox` says; at most PENDING_MAX at once."""
         columns = (_OUTBOX.c.id, _OUTBOX.c.kind, _OUTBOX.c.at, _OUTBOX.c.actor, _OUTBOX.c.body)
         oldest = sa.select(*columns).order_by(_OUTBOX.c.sequence).limit(max(0, min(count_max, PENDING_MAX)))
-        with self._transaction(writes=False) as connection:
+        with self.transaction(writes=False) as connection:
             return tuple(OutboxEntry(*row) for row in connection.execute(oldest))
 
     def relayed(self, identifiers: tuple[str, ...]) -> None:
         """As `Outbox` says. Entries that are gone already are passed over."""
         if not identifiers:
             return
-        with self._transaction(writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             for start in range(0, len(identifiers), IDENTIFIERS_PER_STATEMENT):
                 some = identifiers[start : start + IDENTIFIERS_PER_STATEMENT]
                 connection.execute(sa.delete(_OUTBOX).where(_OUTBOX.c.id.in_(some)))
 
     # For what stands beside the keys in the same database
 
-    def transaction(self, *, writes: bool) -> AbstractContextManager[sa.Connection]:
+    @contextmanager
+    def transaction(self, *, writes: bool) -> Generator[sa.Connection]:
         """A transaction that commits at the end of the block, or changes nothing. Raises RegisterUnavailable."""
-        return self._transaction(writes=writes)
+        try:
+            with self._engine.connect() as connection:
+                connection.execution_options(**{_WRITES: writes})
+                with connection.begin():
+                    yield connection
+        except sa.exc.DBAPIError as error:
+            raise RegisterUnavailable(f"The register {self._shown} failed: {error.orig}", remedy=_LOOK) from error
 
     def tell(
         self, connection: sa.Connection, at: int, actor: str, body: bytes, kind: str = api_keys.CHANGE_KIND
@@ -308,16 +315,16 @@ class SqlIdentity:
 
     def _open_schema(self) -> None:
         """Make the tables in an empty database, or see that those present are ours."""
-        with self._transaction(writes=False) as connection:
+        with self.transaction(writes=False) as connection:
             present = sa.inspect(connection).has_table(_STATE.name)
         if not present:
-            with self._transaction(writes=True) as connection:
+            with self.transaction(writes=True) as connection:
                 # Another process may have been first; then this finds everything there and changes nothing.
                 _METADATA.create_all(connection)
                 if connection.execute(sa.select(_STATE.c.name)).first() is None:
                     first = [{"name": "schema", "value": SCHEMA_VERSION}, {"name": "sequence", "value": 0}]
                     connection.execute(sa.insert(_STATE), first)
-        with self._transaction(writes=False) as connection:
+        with self.transaction(writes=False) as connection:
             version = self._state(connection, "schema")
         if version == 1:
             version = self._migrate()
@@ -330,22 +337,11 @@ class SqlIdentity:
     def _migrate(self) -> int:
         """From schema 1, which had no stops. Another process may do the same just now: whoever is second changes
         nothing. A program of schema 1 that runs meanwhile goes on; only its next start is refused."""
-        with self._transaction(writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             _METADATA.create_all(connection)
             older = sa.update(_STATE).where(_STATE.c.name == "schema", _STATE.c.value < SCHEMA_VERSION)
             connection.execute(older.values(value=SCHEMA_VERSION))
             return self._state(connection, "schema")
-
-    @contextmanager
-    def _transaction(self, *, writes: bool) -> Generator[sa.Connection]:
-        """A transaction that commits at the end of the block, or changes nothing."""
-        try:
-            with self._engine.connect() as connection:
-                connection.execution_options(**{_WRITES: writes})
-                with connection.begin():
-                    yield connection
-        except sa.exc.DBAPIError as error:
-            raise RegisterUnavailable(f"The register {self._shown} failed: {error.orig}", remedy=_LOOK) from error
 
 
 _LOOK: Final = "Look at its file, its permissions and the free space; nothing was changed"

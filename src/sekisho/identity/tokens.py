@@ -52,7 +52,7 @@ def read_token(text: bytes) -> UnverifiedToken:
         header, claims = json_object(base64url(parts[0])), json_object(base64url(parts[1]))
         signature = base64url(parts[2])
     except ValueError as error:
-        raise TokenMalformed(f"The token can't be read: {_without_content(error)}", remedy=_REMEDY) from None
+        raise TokenMalformed(f"The token can't be read: {error}", remedy=_REMEDY) from None
     algorithm = header.get("alg")
     if not isinstance(algorithm, str):
         raise TokenMalformed("The token's header names no alg", remedy=_REMEDY)
@@ -73,8 +73,3 @@ def verify_signature(token: UnverifiedToken, key: PublicKey) -> None:
     # Each algorithm refuses signatures of other lengths (RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1).
     if not jwt.get_algorithm_by_name(token.algorithm).verify(token.signed, key, token.signature):
         raise TokenBadSignature("The token's signature is not its issuer's", remedy=_REMEDY)
-
-
-def _without_content(error: ValueError) -> str:
-    """The reasons of `jose` are ours; those of the JSON and UTF-8 decoders may quote what was sent."""
-    return str(error) if type(error) is ValueError else "it is not JSON in UTF-8"

@@ -79,9 +79,12 @@ class JsonInspector:
             return "".join(f"[{label}]" for label in hidden[key]) if key in hidden else self._excerpt(key, ())
 
         found = {Location(path_text(path, shown), label, STRUCTURE, "") for label, path in places.structural}
+        split = [text.texts[index] for index in values if index in text.joined]  # values that lie across parts
         for index, labels in values.items():
             kind, path = locate_text(text, places, index)
             excerpt = self._excerpt(text.texts[index], scanned.spans_of(index)) if kind in (TEXT, PARTS) else ""
+            if kind == TEXT and any(text.texts[index] in joined for joined in split):
+                excerpt = _marks(scanned.spans_of(index))  # what stands around them may be half of such a value
             found |= {Location(path_text(path, shown), label, kind, excerpt) for label in labels}
         if scanned.flooded is not None:
             found |= {Location("$", label, WHOLE, "") for label in scanned.flooded | {OPAQUE}}
@@ -91,7 +94,7 @@ class JsonInspector:
         """The text around its first marks, cut short; only the marks where something would still be readable."""
         marked = _marked(text, spans)
         if self.inspect(marked).labels:
-            return " … ".join(f"[{span.label}]" for span in spans[:EXCERPT_MARKS_MAX]) or "[…]"
+            return _marks(spans)
         start = max(0, (spans[0].start if spans else 0) - EXCERPT_BEFORE)
         cut = marked[start : start + EXCERPT_MAX]
         return f"{'…' if start else ''}{cut}{'…' if start + EXCERPT_MAX < len(marked) else ''}"
@@ -197,6 +200,10 @@ def _merged(values: list[Found]) -> list[Found]:
             merged.append(value)
             longest = length
     return merged
+
+
+def _marks(spans: tuple[Span, ...]) -> str:
+    return " … ".join(f"[{span.label}]" for span in spans[:EXCERPT_MARKS_MAX]) or "[…]"
 
 
 def _marked(text: str, spans: tuple[Span, ...]) -> str:

@@ -1,9 +1,14 @@
 """Time as integer microseconds since the Unix epoch, UTC."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 SUSPECT_US: Final = 1_000_000  # time synchronisation slews; what it steps beyond this, a person should know of
+SECONDS: Final = "%Y-%m-%d %H:%M:%S UTC"
+MINUTES: Final = "%Y-%m-%d %H:%M UTC"
+RFC3339: Final = "%Y-%m-%dT%H:%M:%SZ"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -55,3 +60,11 @@ class SystemClock:
         if wall_us > self._held_us:
             self._held_us = wall_us
         return self._held_us
+
+
+def utc(at_us: int, form: str = SECONDS) -> str:
+    """A time in UTC, by SECONDS, MINUTES or RFC3339; empty beyond what a calendar holds. What is smaller is cut off."""
+    try:
+        return (_EPOCH + timedelta(microseconds=at_us)).strftime(form)  # not by way of a float, which would round
+    except OverflowError:
+        return ""

@@ -1,6 +1,5 @@
 """Looking back through the published log, newest first, a bounded piece at a time. No proofs: `reader` makes those."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -44,7 +43,7 @@ class LogBrowser:
 
     def of_requests(self, requests: list[str], entries_max: int) -> dict[str, list[PublishedEntry]]:
         size = self.size()
-        bundles: OrderedDict[int, list[bytes]] = OrderedDict()
+        bundles: dict[int, list[bytes]] = {}
         found: dict[str, list[PublishedEntry]] = {}
         for request in requests:
             rows = self._index.request(request)
@@ -58,13 +57,13 @@ class LogBrowser:
     def close(self) -> None:
         self._index.close()
 
-    def _entry(self, leaf: int, size: int, bundles: OrderedDict[int, list[bytes]]) -> bytes:
+    def _entry(self, leaf: int, size: int, bundles: dict[int, list[bytes]]) -> bytes:
         number, offset = divmod(leaf, TILE_WIDTH)
         entries = bundles.get(number)
         if entries is None:
             entries = bundles[number] = decode_bundle(self._files.tile(tile_at(ENTRIES, number, size)))
             if len(bundles) > BUNDLES_KEPT:
-                bundles.popitem(last=False)
+                del bundles[next(iter(bundles))]  # the first one read
         if offset >= len(entries):
             raise LogUnreadable(f"entry bundle {number} holds {len(entries)} entries")
         return entries[offset]

@@ -22,6 +22,7 @@ from sekisho.kernel.clock import Clock
 from sekisho.kernel.cosignatures import CosignatureVerifier
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.notes import NoteVerifier
+from sekisho.kernel.retrying import Retrying
 from sekisho.ledger.checkpoint import open_checkpoint, origin_hash, read_checkpoint
 from sekisho.ledger.cosigned import CosignedNotes
 from sekisho.ledger.cosigning import WitnessAnswer, read_answer, write_request
@@ -125,16 +126,11 @@ class Cosigner:
 
     async def run(self) -> None:
         """Until cancelled."""
-        said = ""
+        asking = Retrying(log, "witnesses can't be asked")
         try:
             while True:
-                try:
+                with asking:
                     await self.round()
-                    said = ""
-                except Exception as error:
-                    if str(error) != said:  # whatever it was, the next round may do better; said once
-                        log.exception("witnesses can't be asked")
-                    said = str(error)
                 await asyncio.sleep(INTERVAL_S)
         finally:
             await self.close()

@@ -5,9 +5,9 @@ receipt can't move the cursor or turn the writing direction of a terminal.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from sekisho.kernel.clock import utc
 from sekisho.ledger.errors import ReceiptInvalid, TlogPolicyUnmet
 from sekisho.ledger.tlog_policy import Fulfilment, shown
 from sekisho.ledger.verify import INVALID, REASONS, UNMET, VERIFIED, Attempt, Verification
@@ -17,7 +17,6 @@ JAPANESE: Final = "ja"
 LINES_MAX: Final = 40  # a screen; attempts beyond it are counted, not shown
 _TEXT_MAX: Final = 120
 _ITEMS_MAX: Final = 6
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "verified": ("VERIFIED", "検証済み"),
     "consistent": ("CONSISTENT, BUT THE SIGNER IS NOT PINNED", "整合していますが、署名者は固定されていません"),
@@ -245,10 +244,7 @@ def _outcome(outcome: Mapping[str, Any]) -> str:
 
 
 def _time(at_us: int) -> str:
-    try:
-        return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except OverflowError:
-        return f"{at_us} µs"
+    return utc(at_us) or f"{at_us} µs"
 
 
 def _join(value: object) -> str:

@@ -4,6 +4,7 @@ LedgerError
 ├── LedgerFull            no room to record: nothing was appended, so nothing may be sent
 ├── EntryTooLarge         an entry beyond ENTRY_BYTES_MAX
 ├── CommitmentKeyForgotten  the key that content of an organisation is committed with was destroyed
+├── CommitmentKeyMissing    it is not there, and was not destroyed by us
 ├── WriteAheadDamaged     a write-ahead log that lost bytes which had been synced
 ├── LogHalted             the log may not go on: going on could sign two histories, or lose entries
 ├── LedgerFormatError     files on disk in a format that this version does not read
@@ -49,6 +50,10 @@ class CommitmentKeyForgotten(LedgerError):
     """The organisation's commitment key was destroyed: nothing new can be committed, nothing old linked to content."""
 
     code = "organisation_key_forgotten"
+
+
+class CommitmentKeyMissing(LedgerError):
+    """The file of the organisation's commitment key is not there, though nobody had it destroyed here."""
 
 
 class WriteAheadDamaged(LedgerError):

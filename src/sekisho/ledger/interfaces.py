@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from sekisho.kernel.notes import Signer
 from sekisho.ledger.errors import CommitmentKeyForgotten as CommitmentKeyForgotten
+from sekisho.ledger.errors import CommitmentKeyMissing as CommitmentKeyMissing
 from sekisho.ledger.errors import EntryTooLarge as EntryTooLarge
 from sekisho.ledger.errors import LedgerFull as LedgerFull
 

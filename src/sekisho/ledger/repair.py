@@ -15,13 +15,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from sekisho.kernel.clock import Clock
+from sekisho.kernel.clock import Clock, utc
 from sekisho.kernel.errors import NoteError
 from sekisho.kernel.files import LOOK_S_MAX, FileLock, LockHeld, sync_directory
 from sekisho.kernel.notes import NoteVerifier, SignedNote
@@ -43,7 +42,6 @@ from sekisho.ledger.wal_reader import START, WriteAheadReader, writers
 ASIDE: Final = "aside"
 ACT: Final = "ledger.repair"
 RANGES_MAX: Final = 500  # of what is lost, in one entry: far below its bound in bytes; the count says the rest
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FROM: Final = "Give another copy of this log with --from, or go on as a new node from a backup"
 
 
@@ -314,7 +312,7 @@ class _Aside:
 
     def __init__(self, root: Path, now_us: int) -> None:
         self._root = root
-        self.name = f"repair-{(_EPOCH + timedelta(microseconds=now_us)):%Y%m%dT%H%M%S}Z"
+        self.name = utc(now_us, "repair-%Y%m%dT%H%M%SZ")
         self._path = root / ASIDE / self.name
         self._kept = False
 

@@ -1,10 +1,12 @@
 """Declaring a GGUF file as an engine: everything it needs, or nothing."""
 
+import errno
 import hashlib
 import tomllib
 
 import pytest
 
+from sekisho.app import engines
 from sekisho.app.engines import Wish, add_engine
 from sekisho.app.installation import Listen, check_declarations, create_installation
 from sekisho.capacity.errors import ModelFileError
@@ -105,4 +107,21 @@ def test_a_bad_file_or_a_bad_tree_is_refused(directory, model, tmp_path):
     before = tree(directory)
     with pytest.raises(SekishoError, match="mistakes"):
         add_engine(directory, Wish(model, listen=LISTEN))
+    assert tree(directory) == before
+
+
+@pytest.mark.parametrize("room_for", [0, 1, 2])
+def test_a_disk_that_gets_full_leaves_everything_as_it_was(directory, model, monkeypatch, room_for):
+    before, write_durable, written = tree(directory), engines.write_durable, []
+
+    def on_a_full_disk(path, data):
+        if len(written) == room_for:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        write_durable(path, data)
+
+    monkeypatch.setattr(engines, "write_durable", on_a_full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        add_engine(directory, Wish(model, listen=LISTEN))
+    assert len(written) == room_for
     assert tree(directory) == before

@@ -13,6 +13,7 @@ from ledger_fakes import ORGANISATION_KEY, ORIGIN, World  # the ledger's units l
 from sekisho.app.keys import OrganisationKeys
 from sekisho.app.receipts import LogReceipts
 from sekisho.ledger.checkpoint import make_enrolment
+from sekisho.ledger.interfaces import CommitmentKeyMissing
 from sekisho.ledger.verify import VERIFIED, verify_receipt
 from sekisho.settings import DataDirectory
 
@@ -65,7 +66,8 @@ async def test_what_is_running_for_one_organisation_is_unknown_to_another(site):
     request = site.world.request(site.world.writer(), outcome=False)
     publisher.merge_once()
     assert (await site.receipts.receipt(request, "stranger")).state == "unknown"
-    assert site.receipts.of_any(request) == ("pending", b"")
+    assert site.receipts.state(request) == "pending"
+    assert site.receipts.of_any(request) == b""
     publisher.close()
 
 
@@ -76,4 +78,29 @@ async def test_an_unknown_id_is_unknown(site):
     old = site.world.ids.new(site.world.clock.now_us() - 3_600_000_000)
     assert (await site.receipts.receipt(old, "bank")).state == "unknown"
     assert (await site.receipts.receipt(secrets.token_hex(16), "bank")).state == "unknown"
+    publisher.close()
+
+
+def test_the_console_is_told_how_it_stands_with_or_without_the_organisations_key(site):
+    publisher = site.world.publisher()
+    request = site.world.request(site.world.writer())
+    publisher.merge_once()
+    assert site.receipts.state(request) == "complete"
+    assert verify_receipt(site.receipts.of_any(request), trusted=[site.world.site_key.verifier]).verdict == VERIFIED
+    site.keys.forget("bank")
+    assert (site.receipts.state(request), site.receipts.of_any(request)) == ("unlinked", b"")
+    site.keys.renew("bank")
+    site.keys._held.clear()
+    assert (site.receipts.state(request), site.receipts.of_any(request)) == ("unlinked", b"")
+    publisher.close()
+
+
+def test_what_was_decided_is_told_though_the_key_is_missing_and_making_the_receipt_says_so(site):
+    publisher = site.world.publisher()
+    request = site.world.request(site.world.writer())
+    publisher.merge_once()
+    (site.directory.organisation_keys / "bank.key").unlink()
+    assert site.receipts.state(request) == "complete"
+    with pytest.raises(CommitmentKeyMissing, match="is missing"):
+        site.receipts.of_any(request)
     publisher.close()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import shutil
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -58,7 +59,7 @@ class World:
         self.failure = None  # raised by recording
         self.during_build = lambda: None
         self.answer = None  # in place of what a build gives
-        self.reloader = Reloader(directory, self.record, build_here=self.build, build_apart=self.build_apart)
+        self.reloader = Reloader(directory, self.record, build=self.build_apart)
 
     async def record(self, before, after):
         if self.failure is not None:
@@ -83,6 +84,14 @@ class World:
     def declare(self, name, text='title = "X"\n'):
         model(self.directory, name).write_text(text)
 
+    @asynccontextmanager
+    async def running(self):
+        running = asyncio.create_task(self.reloader.run())
+        yield
+        assert not running.done()  # whatever happened
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
     async def comes(self, condition):
         async with asyncio.timeout(20):
             while not condition():
@@ -90,17 +99,19 @@ class World:
 
 
 @pytest.fixture
-async def world(directory, template, monkeypatch):
+def starting(directory, template, monkeypatch):
+    """One whose reloader has not looked yet."""
     monkeypatch.setattr(reload, "WATCH_S", 0.01)
     monkeypatch.setattr(reload, "SETTLE_S", 0.02)
     monkeypatch.setattr(reload, "RETRY_S", 0.02)
-    world = World(directory, template[1])
-    await world.reloader.start()
-    running = asyncio.create_task(world.reloader.run())
-    yield world
-    assert not running.done()  # whatever happened
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    return World(directory, template[1])
+
+
+@pytest.fixture
+async def world(starting):
+    async with starting.running():
+        await starting.comes(lambda: starting.reloader.state == reload.IN_FORCE)
+        yield starting
 
 
 async def test_what_is_in_force_already_is_no_change(world):
@@ -228,23 +239,61 @@ async def test_a_build_that_fails_is_tried_again(world, failure):
     await world.comes(lambda: world.store.current() != before)
 
 
-async def test_at_the_start_mistakes_keep_what_is_in_force(directory, template):
-    model(directory, "x").write_text("titel = 1\n")
-    world = World(directory, template[1])
-    before = world.store.current()
-    await world.reloader.start()
-    assert world.reloader.state == reload.REFUSED
-    assert world.store.current() == before
+@pytest.mark.parametrize("failure", [PermissionError("not ours to read"), RuntimeError("a bug")])
+async def test_a_tree_that_cannot_be_looked_at_for_a_while_is_taken_over_afterwards(world, caplog, failure):
+    look, failures = world.reloader._look, [failure] * 5
+
+    def sometimes():
+        if failures:
+            raise failures.pop()
+        return look()
+
+    world.reloader._look = sometimes
+    await world.comes(lambda: not failures)
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1  # met often, said once
+    await world.comes(lambda: world.reloader.state == reload.IN_FORCE and world.reloader.mistakes() == ())
 
 
-async def test_at_the_start_git_is_waited_for(directory, template):
-    lock = directory.declarations / ".git" / "index.lock"
+async def test_at_the_start_mistakes_keep_what_is_in_force(starting):
+    starting.declare("x", "titel = 1\n")
+    before = starting.store.current()
+    async with starting.running():
+        await starting.comes(lambda: starting.reloader.state == reload.REFUSED)
+    assert starting.store.current() == before
+
+
+async def test_at_the_start_git_is_waited_for(starting):
+    lock = starting.directory.declarations / ".git" / "index.lock"
     lock.parent.mkdir()
     lock.touch()
-    world = World(directory, template[1])
-    await world.reloader.start()
-    assert world.reloader.state == reload.GIT
-    assert world.built == []
+    async with starting.running():
+        await starting.comes(lambda: starting.reloader.state == reload.GIT)
+    assert starting.built == []
+
+
+async def test_nothing_is_said_to_be_in_force_before_the_first_look(starting):
+    assert starting.reloader.state == reload.CHANGED
+
+
+async def test_at_the_start_a_tree_that_is_being_written_is_not_taken_half(starting):
+    looks, look = [], starting.reloader._look
+
+    def and_another_save():
+        """Somebody saves a file after each of the first looks: "x" first, and "y" last, which belongs to it."""
+        seen = look()
+        looks.append(seen)
+        if len(looks) < 20:
+            starting.declare("x", f'title = "{len(looks)}"\n')
+        elif len(looks) == 20:
+            starting.declare("y")
+        return seen
+
+    starting.reloader._look = and_another_save
+    before = starting.store.current()
+    async with starting.running():
+        await starting.comes(lambda: starting.reloader.state == reload.IN_FORCE)
+    assert [one.digest for one in starting.built] == [starting.digests["x", "y"]]
+    assert starting.recorded == [(before, starting.digests["x", "y"], before)]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,19 @@ def test_a_pem_file_is_read_whole_and_again_when_it_changes(tmp_path):
     assert credentials.pem("c.pem") == b"another\n"
 
 
+def test_nothing_that_was_read_is_kept(tmp_path):
+    credentials = Credentials(tmp_path, {})
+    write(tmp_path / "k", SECRET)
+    write(tmp_path / "c.pem", SECRET)
+    credentials.secret(CredentialReference("file", "k"))
+    credentials.pem("c.pem")
+    assert SECRET not in repr(vars(credentials)), "its declaration may be gone"
+    times = (tmp_path / "k").stat().st_mtime_ns
+    (tmp_path / "k").write_text(SECRET[::-1])
+    os.utime(tmp_path / "k", ns=(times, times))
+    assert credentials.secret(CredentialReference("file", "k")) == SECRET[::-1]
+
+
 @pytest.mark.parametrize("text", ["", "  \n", f"{SECRET}\r\nX-Evil: 1", f"{SECRET}\x00", f"{SECRET}é"])
 def test_what_would_break_a_header_is_refused_untold(tmp_path, text):
     write(tmp_path / "k", text)

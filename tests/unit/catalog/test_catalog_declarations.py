@@ -14,7 +14,7 @@ from sekisho.catalog.deployment_types import (
     ZONE_TYPES,
     ZONES,
 )
-from sekisho.catalog.files import FILE_BYTES_MAX, read_declarations
+from sekisho.catalog.files import FILE_BYTES_MAX, declared_names, read_declarations
 from sekisho.catalog.interfaces import DEPLOYMENT_TYPES, Grade
 from sekisho.catalog.jurisdictions import ISO_3166_1
 from sekisho.catalog.templates import write_declarations
@@ -349,3 +349,11 @@ def test_who_keeps_answers_unless_told_not_to_is_declared_or_known(url, declared
 def test_whether_it_keeps_answers_is_true_or_false():
     _, (mistake,) = catalogue_of(tables(deployment={"stores_by_default": "yes"}))
     assert (mistake.key, mistake.file) == ("stores_by_default", "deployments/d.toml")
+
+
+def test_names_are_known_whatever_is_in_the_files(tmp_path):
+    (tmp_path / "deployments").mkdir()
+    (tmp_path / "deployments" / "d.toml").write_text("= mistakes =")
+    (tmp_path / "deployments" / "notes.md").write_text("notes")
+    assert declared_names(tmp_path, "deployments") == {"d"}
+    assert declared_names(tmp_path, "providers") == frozenset()

@@ -132,6 +132,7 @@ def test_a_url_is_no_credential_however_long_its_port_and_path_make_it():
 
 
 PROXY = {"url": "http://proxy.example:3128"}
+PLAIN_AUTHORITY = {"sign_in": {**ENTRA, "secret": GIVEN, "authority": "http://127.0.0.1:9"}}
 
 
 def test_a_proxy_is_read_whole():
@@ -154,6 +155,9 @@ def test_a_proxy_is_read_whole():
         (PROXY | {"no_proxy": ["x"]}, {}, "egress_proxy.no_proxy", ""),
         (PROXY, {"networks": ["192.0.2.0/24"]}, "networks", "the proxy resolves the name"),
         (PROXY, {"url": "http://127.0.0.1:9/v1"}, "egress_proxy.url", "the request would be readable"),
+        ({"url": "https://proxy.example"}, {"url": "http://[::1]/v1"}, "egress_proxy.url", "deployment is plain http"),
+        (PROXY, PLAIN_AUTHORITY, "egress_proxy.url", "authority of [sign_in] is plain http"),
+        ({"url": "https://proxy.example"}, PLAIN_AUTHORITY, "egress_proxy.url", "the secret would be readable"),
     ],
 )
 def test_every_mistake_of_a_proxy_is_told(content, deployment, key, said):
@@ -162,7 +166,12 @@ def test_every_mistake_of_a_proxy_is_told(content, deployment, key, said):
     assert said in found[key]
 
 
-def test_behind_a_proxy_what_was_observed_of_places_counts_a_grade_less():
+def test_a_proxy_on_this_machine_may_be_asked_for_plain_http():
+    here = {"url": "http://127.0.0.1:3128"}
+    assert only_deployment(egress_proxy=here, url="http://127.0.0.1:9/v1", **PLAIN_AUTHORITY).egress_proxy is not None
+
+
+def test_behind_a_proxy_what_was_observed_of_places_counts_as_declared():
     facts = {
         "storage": OBSERVED,
         "processing": OBSERVED,
@@ -171,7 +180,7 @@ def test_behind_a_proxy_what_was_observed_of_places_counts_a_grade_less():
     }
     direct, behind = only_deployment(facts=facts).facts, only_deployment(facts=facts, egress_proxy=PROXY).facts
     for key in ("storage", "processing"):
-        assert (direct[key].grade, behind[key].grade) == (Grade.OBSERVED, Grade.CONTRACTUAL)
+        assert (direct[key].grade, behind[key].grade) == (Grade.OBSERVED, Grade.DECLARED)
         assert behind[key].value == direct[key].value
         assert behind[key].source == "probe" + BEHIND_PROXY
         assert behind[key].observed_at == direct[key].observed_at

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from sekisho.catalog.watch import declared_names, fingerprint, git_lock
+from sekisho.catalog.watch import fingerprint, git_lock
 
 
 @pytest.fixture
@@ -87,9 +87,3 @@ def test_git_is_seen_in_the_tree_and_beside_it(tree):
         lock.parent.mkdir(exist_ok=True)
         lock.touch()
         assert git_lock(tree) == lock
-
-
-def test_names_are_known_whatever_is_in_the_files(tree):
-    assert declared_names(tree, "deployments") == {"d"}
-    assert declared_names(tree, "models") == {"m"}
-    assert declared_names(tree, "providers") == frozenset()

@@ -5,6 +5,7 @@ import itertools
 import re
 import tomllib
 
+import msgspec
 import pytest
 
 from sekisho.catalog.declarations import catalogue_of
@@ -291,3 +292,12 @@ def test_every_sign_in_that_is_offered_in_comments_can_be_taken(template, kinds)
             else:
                 taken.add(deployment.sign_in.__struct_config__.tag)
     assert taken == kinds
+
+
+def test_a_template_has_regions_where_one_of_its_types_processes_in_them():
+    azure = TEMPLATES["azure-openai-v1"]
+    provisioned = azure._replace(file=msgspec.structs.replace(azure.file, types=("ProvisionedManaged",)))
+    request = request_for("azure-openai-v1", "ProvisionedManaged")
+    assert 'region = "japaneast"' in rendered(provisioned, request, {}, TODAY)["deployments/p-vendor-model-1.toml"]
+    with pytest.raises(UsageError, match="has no regions"):
+        files_for("vllm", region="japaneast")

@@ -4,7 +4,7 @@ import secrets
 
 from sekisho.console.errors import ExplainRefused, NotAllowed
 from sekisho.console.interfaces import Panel, Ports, Served, Status
-from sekisho.identity.errors import KeyUnknown, RegisterUnavailable, SignInRefused
+from sekisho.identity.errors import KeyUnknown, RegisterUnavailable, SessionsFull, SignInRefused
 from sekisho.identity.interfaces import ConsoleSession
 from sekisho.policy.interfaces import PolicyTitle
 
@@ -22,10 +22,13 @@ class FakeSignIn:
     def __init__(self):
         self.tokens = {"operator-token": "operator", "auditor-token": "auditor"}
         self.sessions = {}
+        self.is_full = False
 
     def sign_in(self, token):
         if token not in self.tokens:
             raise SignInRefused
+        if self.is_full:
+            raise SessionsFull
         session = ConsoleSession("s1", self.tokens.pop(token), NOW_US + 3_600_000_000)
         secret = secrets.token_urlsafe(32)
         self.sessions[secret] = session
@@ -39,11 +42,16 @@ class FakeSignIn:
 
 
 class FakeReceipts:
-    state = "complete"
+    word = "complete"
+    failure = None  # of making the file
+
+    def state(self, request_id):
+        return self.word if request_id == REQUEST else "unknown"
 
     def of_any(self, request_id):
-        complete = request_id == REQUEST and self.state == "complete"
-        return (self.state, RECEIPT) if complete else (self.state if request_id == REQUEST else "unknown", b"")
+        if self.failure is not None:
+            raise self.failure
+        return RECEIPT if self.state(request_id) == "complete" else b""
 
 
 class FakeAuditors:
@@ -74,10 +82,11 @@ class World:
         self.receipts = FakeReceipts()
         self.auditors = FakeAuditors()
         self.asked = []
+        self.status = Status("<b>origin</b>", 7, "2" * 64, "http://127.0.0.1:8400", "in force", 0, "0.1.0")
         self.panel = Panel("ready", (), 1_000_000, ())
         self.titles = (PolicyTitle("r.one", "Title <one>", "題名", "forbid", "r.cedar"),)
         self.ports = Ports(
-            status=lambda: Status("<b>origin</b>", 7, "2" * 64, "http://127.0.0.1:8400", "in force", 0, "0.1.0"),
+            status=lambda: self.status,
             panel=lambda: self.panel,
             log=log,
             receipts=self.receipts,

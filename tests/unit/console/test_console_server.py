@@ -1,13 +1,18 @@
 """The control server's pages, called without a socket."""
 
+import re
+
 import httpx
 import orjson
 import pytest
 from console_fakes import COOKIE, HOST, ORIGIN, RECEIPT, REQUEST, SECURE, SERVED, World
 
-from sekisho.console.interfaces import Panel
+from sekisho.console.interfaces import BUILDING, CHANGED, FAILED, GIT, IN_FORCE, REFUSED, Panel
 from sekisho.console.security import GUESSES_MAX, GUESSES_WINDOW_US
 from sekisho.console.server import control_app
+from sekisho.console.words import JAPANESE, Words
+from sekisho.gateway.entries import Ended
+from sekisho.kernel.errors import SekishoError
 from sekisho.ledger.errors import LogUnreadable
 from sekisho.ledger.interfaces import PublishedEntry
 
@@ -300,9 +305,94 @@ async def test_a_receipt_is_given_out_once_it_is_complete(client, world):
     link = f"/requests/{REQUEST}/receipt.json"
     assert (await client.get(link)).content == RECEIPT
     assert f'data-receipt="{link}"' in (await client.get(f"/requests/{REQUEST}")).text
-    world.receipts.state = "pending"
+    world.receipts.word = "pending"
     assert (await client.get(link)).status_code == 404
     assert "data-receipt" not in (await client.get(f"/requests/{REQUEST}")).text
+
+
+async def test_a_request_is_shown_where_no_receipt_can_be_made_of_it(client, world):
+    """Where the organisation's key was destroyed, say: then its page still says what was decided."""
+    await signed_in(client)
+    world.receipts.failure = SekishoError("the organisation's key is gone")
+    assert (await client.get(f"/requests/{REQUEST}")).status_code == 200
+    refused = await client.get(f"/requests/{REQUEST}/receipt.json")
+    assert refused.status_code == 503
+    assert "key is gone" in refused.text
+
+
+STATES = {
+    IN_FORCE: ("good", "in force", "適用済み"),
+    CHANGED: ("", "settle", "落ち着く"),
+    GIT: ("", "git", "git"),
+    BUILDING: ("", "built", "構築"),
+    REFUSED: ("bad", "mistakes: 100;", "誤り100件"),
+    FAILED: ("bad", "tried again", "再試行"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_the_panel_says_what_control_says_of_the_declarations(client, world, state):
+    """The lines of the panel are the first of the mistakes, or the one trouble there is: they are not counted."""
+    await signed_in(client)
+    world.status = world.status._replace(declarations=state, mistakes=100 if state == REFUSED else 0)
+    world.panel = Panel("ready", (), 1, tuple(f"line {number}" for number in range(21)))
+    kind, english, japanese = STATES[state]
+    for language, text in (("en", english), ("ja", japanese)):
+        page = (await client.get(f"/?lang={language}")).text
+        (shown,) = re.findall(r"<dd>(<span[^>]*>[^<]*</span>)</dd>", page.split("</dl>")[0])[-1:]
+        assert text in shown
+        assert ('class="good"' in shown, 'class="bad"' in shown) == (kind == "good", kind == "bad")
+
+
+@pytest.mark.parametrize("ended", Ended)
+def test_how_an_attempt_ended_is_said_in_words(ended):
+    assert Words(JAPANESE).ended(ended.value) != ended.value
+
+
+async def test_a_form_of_too_many_fields_is_refused(client, caplog):
+    fields = "&".join(f"f{number}=x" for number in range(33))
+    answer = await client.post("/sign-in", content=fields, headers={"origin": ORIGIN})
+    assert answer.status_code == 400
+    assert "more than 32 fields" in answer.text
+    assert caplog.records == []
+
+
+async def test_a_fault_is_answered_and_told_once(client, world, caplog):
+    await signed_in(client)
+    world.log.back_from = None
+    answer = await client.get("/")
+    assert answer.status_code == 500
+    assert [(one.levelname, one.exc_info is not None) for one in caplog.records] == [("ERROR", True)]
+    assert "GET /: a fault" in caplog.text
+
+
+async def test_who_leaves_in_the_middle_of_a_body_is_no_fault(ledger, world, caplog):
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/sign-in", "raw_path": b"/sign-in", "query_string": b"", "root_path": "",
+        "headers": [(b"host", HOST.encode()), (b"origin", ORIGIN.encode())],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8401),
+    }  # fmt: skip
+    pieces = iter([{"type": "http.request", "body": b"token=", "more_body": True}])
+
+    async def receive():
+        return next(pieces, {"type": "http.disconnect"})
+
+    async def send(message):
+        pass
+
+    await control_app(ledger, world.ports, SERVED)(scope, receive, send)
+    assert caplog.records == []
+
+
+async def test_a_right_token_is_told_so_where_too_many_are_signed_in(client, world):
+    world.sign_in.is_full = True
+    for _ in range(GUESSES_MAX + 1):  # and counts as no guess
+        answer = await post(client, "/sign-in", {"token": "operator-token"})
+        assert answer.status_code == 429
+        assert "Sign out where it is not needed" in answer.text
+    world.sign_in.is_full = False
+    await signed_in(client)
 
 
 @pytest.mark.parametrize("identifier", ["x", "..%2f..", "01a21113-e2b0-72ac-a15a-ba5ff5ee0d74"])

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import ssl
 
 import pytest
 import trustme
@@ -79,11 +80,28 @@ def serialised(key, encryption=NoEncryption()):  # noqa: B008 - a value without 
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
+# DER of curves (RFC 5480 section 2.1.1.1; SM2: GB/T 33560) and of versions (RFC 5280 section 4.1.2.1).
+CURVE_P256, CURVE_SM2 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a811ccf5501822d")
+CURVE_MALFORMED = bytes.fromhex("06082b81048000000006")
+VERSION_3, VERSION_6 = bytes.fromhex("a003020102"), bytes.fromhex("a003020105")
+
+
+def altered(old, new):
+    """A certificate with other bytes in the place of `old`; nobody has looked at its signature yet."""
+    made, _ = pair(key_type=trustme.KeyType.ECDSA)
+    der = x509.load_pem_x509_certificate(made).public_bytes(Encoding.DER)
+    assert old in der
+    return ssl.DER_cert_to_PEM_cert(der.replace(old, new)).encode()
+
+
 def test_what_does_not_fit_is_told_of_without_what_it_holds(pem):
     certificate, key = pem
     small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     for wrong, said in (
         ((b"not a certificate", key), "certificate_file holds no PEM certificate"),
+        ((altered(CURVE_P256, CURVE_SM2), key), "with a key known here"),
+        ((altered(CURVE_P256, CURVE_MALFORMED), key), "with a key known here"),
+        ((altered(VERSION_3, VERSION_6), key), "holds no PEM certificate"),
         ((certificate, b"not a key"), "key_file holds no unencrypted PEM private key"),
         ((certificate, serialised(small, BestAvailableEncryption(b"p"))), "key_file holds no unencrypted"),
         ((certificate, serialised(small)), "at least 2048 bits"),

@@ -59,6 +59,7 @@ async def test_decisions_made_while_the_clock_steps_back_keep_their_order(tmp_pa
         router=Router(SteppingChance(wall)),
         in_flight_max=10,
         explain=lambda _, __: [],
+        halts=world.halts,
     )
     for step_ns in STEPS_NS:
         wall.now_ns = NOON_NS + step_ns

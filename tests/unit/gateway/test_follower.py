@@ -6,6 +6,7 @@ import pytest
 
 from gateway_fakes import in_force
 from sekisho.gateway.errors import Unavailable
+from sekisho.gateway.halts import Halts
 from sekisho.gateway.worker import EPOCH_AHEAD_US, Follower
 from sekisho.identity.interfaces import KeyChanges
 from sekisho.kernel.errors import SekishoError
@@ -56,7 +57,7 @@ class Snapshots:
 @pytest.fixture
 async def world():
     clock, snapshots = Clock(), Snapshots()
-    follower = Follower(Register(), None, snapshots, clock)
+    follower = Follower(Register(), None, snapshots, clock, Halts())
     await follower.start()
     following = asyncio.create_task(follower.run())
     yield clock, snapshots, follower
@@ -124,3 +125,54 @@ async def test_a_new_snapshot_replaces_what_was_prepared_of_the_old(world, diges
     await comes_true(lambda: follower._next is not None or follower._in_force.snapshot.epoch_from == END_US)
     assert follower.in_force().snapshot.digest == (digest or DIGEST)
     assert follower.in_force().snapshot.epoch_from == END_US
+
+
+async def test_what_is_read_of_the_register_and_not_taken_over_does_not_count_as_followed():
+    class Keyring:
+        broken = True
+
+        def apply(self, changes: KeyChanges) -> None:
+            if self.broken:
+                raise RuntimeError("a bug")
+
+    class OneKey:
+        asked: list[int]
+
+        def __init__(self) -> None:
+            self.asked = []
+
+        def changes_since(self, sequence: int) -> KeyChanges:
+            self.asked.append(sequence)
+            return KeyChanges(7, ("a key",))
+
+    register, keyring = OneKey(), Keyring()
+    follower = Follower(register, keyring, Snapshots(), Clock(), Halts())
+    read_at = follower._read_at
+    with pytest.raises(RuntimeError):
+        await follower._follow_keys()
+    assert follower._read_at == read_at  # the alarm of `age_s` goes on
+    keyring.broken = False
+    await follower._follow_keys()
+    assert register.asked == [0, 0]  # and nothing of it is passed over
+    assert follower._read_at > read_at
+
+
+async def test_when_its_rules_are_over_the_notes_still_tell_and_nothing_outlives_them(world):
+    clock, snapshots, follower = world
+    told = []
+    follower._halts.end_outliving = lambda current, now_s: told.append(current)
+    snapshots.broken = True
+    clock.now = END_US
+    assert follower.monitor_notes() == []
+    await comes_true(lambda: None in told)
+
+
+async def test_the_thread_that_loads_ends_with_the_following():
+    follower = Follower(Register(), None, Snapshots(), Clock(), Halts())
+    await follower.start()
+    following = asyncio.create_task(follower.run())
+    await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    with pytest.raises(RuntimeError, match="shutdown"):
+        follower._loading.submit(int)

@@ -120,3 +120,22 @@ def test_rules_that_were_replaced_are_outlived_from_the_moment_that_was_seen(hal
     assert ends[0][1].ended is Ended.SUPERSEDED
     halts.end_outliving(NEW, 9_999)
     assert ends.names == ["old"]
+
+
+def test_where_no_rules_are_in_force_those_that_ended_are_outlived_too(halts, ends):
+    ends.enter("a")
+    halts.end_outliving(OLD, 0)
+    halts.end_outliving(None, 1)
+    halts.end_outliving(None, 10)
+    assert ends == []
+    halts.end_outliving(None, 11)
+    assert ends.names == ["a"]
+
+
+def test_each_is_told_in_an_error_of_its_own(halts, ends):
+    for name in "ab":
+        ends.enter(name)
+    for now_s in (0, 10):
+        halts.end_outliving(NEW, now_s)
+    first, second = (halt.error for _, halt in ends)
+    assert first is not second

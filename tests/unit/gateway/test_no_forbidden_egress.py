@@ -51,6 +51,7 @@ from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS
 from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import NotFound, NotPermitted, Unauthenticated, UpstreamFailed
+from sekisho.gateway.halts import Halts
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamUnreachable
 from sekisho.gateway.http1.interfaces import InboundRequest, Peer
 from sekisho.gateway.metrics import Metrics
@@ -253,6 +254,7 @@ class Governed:
             router=Router(chance),
             in_flight_max=10,
             explain=lambda _, __: [],
+            halts=Halts(),
         )
         peer = Peer("127.0.0.1", 1, None)
         request = InboundRequest("POST", "/", "", headers, orjson.dumps(document), peer)

@@ -6,6 +6,7 @@ import pytest
 from gateway_fakes import asking
 from sekisho.gateway.dialects.operations import (
     CHAT,
+    CHOICES_MAX,
     COMPLETIONS,
     EMBEDDINGS,
     OPERATIONS,
@@ -125,6 +126,15 @@ def test_other_media_types_are_415(operation) -> None:
 def test_the_bound_on_completion_counts_all_choices_of_all_prompts(operation, fields, bound) -> None:
     body = orjson.dumps(asking(operation, "hi") | fields)
     assert parse_request(operation, {}, body).completion_tokens_max == bound
+
+
+@pytest.mark.parametrize("value", [0, -1, CHOICES_MAX + 1, 1.5, "3", True])
+@pytest.mark.parametrize("bounded", [{}, {"max_tokens": 10}])
+@pytest.mark.parametrize(("operation", "name"), [(CHAT, "n"), (COMPLETIONS, "n"), (COMPLETIONS, "best_of")])
+def test_a_number_of_choices_that_bounds_nothing_is_refused(operation, name, bounded, value) -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse_request(operation, {}, orjson.dumps(asking(operation, "hi") | bounded | {name: value}))
+    assert caught.value.param == name
 
 
 @every_operation

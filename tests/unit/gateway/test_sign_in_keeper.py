@@ -11,7 +11,7 @@ import pytest
 from gateway_fakes import in_force
 from sekisho.catalog.interfaces import CredentialReference, EgressProxy, EntraSignIn, ManagedIdentitySignIn
 from sekisho.gateway.errors import CantSignIn
-from sekisho.gateway.http1.errors import UpstreamUnreachable
+from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamUnreachable
 from sekisho.gateway.http1.interfaces import ClientTls, ResponseHead
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.sign_in import SignIns
@@ -48,7 +48,12 @@ class Secrets:
 
 
 class Client:
-    """Answers by host: a pair of status and document, an error to raise, or None for silence."""
+    """Answers by host: a pair of status and document, an error to raise, or None for silence; or a list of these.
+
+    `reused`: whether exchanges are over connections that were kept alive.
+    """
+
+    reused = False
 
     def __init__(self):
         self.answers = {}
@@ -63,11 +68,13 @@ class Client:
 
 class Exchange:
     def __init__(self, client, endpoint):
-        self.client, self.endpoint = client, endpoint
+        self.client, self.endpoint, self.reused = client, endpoint, client.reused
 
     async def send(self, method, target, headers, body):
         self.client.sent.append((self.endpoint, method, target))
         self.answer = self.client.answers.get(self.endpoint.host, (200, GOOD))
+        if isinstance(self.answer, list):
+            self.answer = self.answer.pop(0)
         if self.answer is None:
             await asyncio.get_running_loop().create_future()
         if isinstance(self.answer, Exception):
@@ -174,6 +181,17 @@ async def test_a_secret_that_can_not_be_read_asks_nobody():
     assert not kept.usable(NOW)
 
 
+@pytest.mark.parametrize(("reused", "fetched"), [(True, {"fetched": 1}), (False, {"unreachable": 1})])
+async def test_a_connection_that_had_gone_stale_is_no_failure(reused, fetched):
+    world = World()
+    credential = world.of()
+    world.client.reused = reused
+    world.client.answers["login.example"] = [UpstreamClosed("gone", phase="head"), (200, GOOD)]
+    await world.keeper.fetch_first_in_loop(5)
+    assert world.metrics.token_fetches == fetched
+    assert credential.usable(NOW) is reused
+
+
 async def test_waiting_for_first_tokens_ends_although_one_never_comes():
     world = World()
     silent, good = world.of(), world.other(1)
@@ -253,5 +271,27 @@ async def test_a_fault_while_looking_at_files_ends_nothing(caplog):
     await looked(world, 1)
     assert "credential files can't be looked at" in caplog.text
     assert kept.usable(NOW)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_fault_while_seeing_what_is_due_ends_nothing(caplog, monkeypatch):
+    world = World()
+    kept = world.of()
+    due, calls = world.keeper._fetch_what_is_due, 0
+
+    def faulty():
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("a bug")
+        due()
+
+    monkeypatch.setattr(world.keeper, "_fetch_what_is_due", faulty)
+    running = asyncio.create_task(world.keeper.run())
+    async with asyncio.timeout(10):
+        while not kept.usable(NOW):
+            await asyncio.sleep(0.001)
+    assert "tokens can't be fetched" in caplog.text
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

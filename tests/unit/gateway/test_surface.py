@@ -159,6 +159,17 @@ async def test_readiness_names_its_reasons(world):
     assert orjson.loads(world.responder.body)["reasons"] == world.not_ready
 
 
+async def test_readiness_names_its_reasons_when_no_rules_are_in_force_too(world):
+    def over():
+        raise Unavailable("a fact has ended", code="epoch_over")
+
+    world.surface._in_force = over
+    world.not_ready = ["a fact has ended"]
+    assert await call(world, "GET", "/readyz") == 503
+    said = orjson.loads(world.responder.body)
+    assert (said["status"], said["reasons"], said["snapshot"]) == ("not ready", ["a fact has ended"], None)
+
+
 async def test_alive_and_metrics_need_no_key(world):
     assert await call(world, "HEAD", "/healthz") == 200
     world.responder.started, world.responder.ended = False, False

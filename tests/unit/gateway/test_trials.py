@@ -49,6 +49,8 @@ class Exchange:
         content = self.next[1]
         return content if isinstance(content, bytes) else json.dumps(content).encode()
 
+    def abort(self): ...
+
 
 def plan(**changes):
     base = {
@@ -78,6 +80,13 @@ async def test_a_certificate_that_ends_soon_is_a_warning(days, codes):
     assert [finding.code for finding in learned.findings] == codes
     assert learned.answers
     assert learned.certificate.expires.date() == (NOW + datetime.timedelta(days=days)).date()
+
+
+async def test_a_certificate_that_cannot_be_told_of_is_a_note():
+    learned = await learn(Client((200, ANSWER), certificate=b"not DER"))
+    assert learned.answers
+    assert learned.certificate is None
+    assert "certificate_unreadable" in [finding.code for finding in learned.findings]
 
 
 async def test_what_a_provider_says_is_one_short_line_without_our_secret():

@@ -68,7 +68,7 @@ def parts():
 @pytest.fixture
 def follower(parts):
     register, snapshots, clock = parts
-    return Follower(register, Keyring(), snapshots, clock)
+    return Follower(register, Keyring(), snapshots, clock, Halts())
 
 
 async def test_a_gateway_cannot_begin_without_a_snapshot(parts, follower):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from sekisho.catalog.interfaces import (
     DataClass,
     Issuer,
     Organisation,
+    RequiredClaim,
     RoleMapping,
 )
 from sekisho.identity.api_keys import text_digest
@@ -121,7 +123,12 @@ def signed(iss=BANK, which=0, algorithm="ES256", key_id="k1", header=None, **cha
 def test_a_token_becomes_a_pseudonymous_principal_of_the_organisation_that_declares_its_issuer():
     principal = World().ask(signed())
     assert principal == Principal(
-        pseudonym("oidc-", b"bank", BANK, "taro"), "bank", ("caller",), None, None, f"bank {BANK}"
+        pseudonym("oidc-", b"bank", BANK, "taro"),
+        "bank",
+        ("caller",),
+        None,
+        None,
+        '["bank","issuer","https://bank.example",["api://gateway"],[]]',
     )
     assert "taro" not in repr(principal)
 
@@ -376,6 +383,7 @@ def test_dropping_the_declaration_ends_what_runs_and_refuses_what_comes():
     world.callers.watch(other, ended.append)
     world.callers.unwatch(given_back)
     world.declared = catalogue(bank=[])
+    world.callers.follow()
     assert not world.callers.is_live(principal)
     assert ended == [principal.id] * 2, "both relays, once each, and not the other organisation's"
     assert world.callers.is_live(other)
@@ -386,6 +394,55 @@ def test_dropping_the_declaration_ends_what_runs_and_refuses_what_comes():
     world.callers.follow()
     assert len(ended) == 2
     assert world.keys.used == {MAKER}
+
+
+TEST_TENANT, NEWS = (RequiredClaim("tid", ("test\n", True)),), ("api://news",)
+
+
+@pytest.mark.parametrize("changes", [{"audience": NEWS}, {"require": TEST_TENANT}])
+def test_declarations_of_one_issuer_end_each_by_itself(changes):
+    other = msgspec.structs.replace(issuer(require=(RequiredClaim("tid", ("bank",)),)), **changes)
+    kept = issuer(require=(RequiredClaim("tid", ("bank",)),))
+    world, ended = World(catalogue(bank=[kept, other])), []
+    stays = world.ask(signed(tid="bank"))
+    claims = {"tid": "test\n"} if "require" in changes else {"tid": "bank", "aud": "api://news"}
+    goes = world.ask(signed(**claims))
+    for principal in (stays, goes):
+        world.callers.watch(principal, lambda _, standing=principal.standing: ended.append(standing))
+    world.declared = catalogue(bank=[kept])
+    world.callers.follow()
+    assert ended == [goes.standing]
+    assert (world.callers.is_live(stays), world.callers.is_live(goes)) == (True, False)
+
+
+def test_an_issuer_and_a_certificate_of_one_name_end_each_by_itself():
+    named = ClientCertificate(("robot",), uri=BANK)
+    world = World(catalogue(certificates=[named]))
+    principal = world.ask(GOOD)
+    world.declared = catalogue(bank=[], certificates=[named])
+    world.callers.follow()
+    assert not world.callers.is_live(principal)
+
+
+def test_between_two_looks_a_caller_is_asked_nothing_and_hears_nothing_of_others():
+    world = World()
+
+    def fails(_):
+        raise ZeroDivisionError
+
+    gone, other = world.ask(GOOD), world.ask(signed(MAKER, 1))
+    world.callers.watch(gone, fails)
+    world.declared = catalogue(bank=[])
+    assert world.ask(signed(MAKER, 1)) == other, "not another's watcher's fault"
+    with pytest.raises(TokenClaimsRefused):
+        world.callers.watch(gone, fails)
+    del world.declared  # the epoch is over: nothing is in force
+    assert world.callers.is_live(other)
+    world.callers.unwatch(world.callers.watch(other, fails))
+    with pytest.raises(ExceptionGroup):
+        world.callers.follow()  # whoever hangs on what is gone hears of it even now
+    world.declared = catalogue(bank=[])
+    world.callers.follow()
 
 
 def test_following_alone_tells_who_hangs_on_what_is_gone():

@@ -5,7 +5,13 @@ import sqlite3
 
 import pytest
 
-from sekisho.identity.console_sign_in import OPERATOR, SESSION_LIFE_US, TOKEN_LIFE_US, TOKENS_LIVE_MAX
+from sekisho.identity.console_sign_in import (
+    OPERATOR,
+    SESSION_LIFE_US,
+    SESSIONS_LIVE_MAX,
+    TOKEN_LIFE_US,
+    TOKENS_LIVE_MAX,
+)
 from sekisho.identity.console_sql import SqlConsole
 from sekisho.identity.errors import RegisterUnsupported, SignInRefused
 from sekisho.identity.sql import SqlIdentity
@@ -100,6 +106,15 @@ def test_an_unknown_role_and_too_many_tokens_are_refused(console, register):
     with pytest.raises(SignInRefused, match="too many"):
         console.issue("operator", "operator")
     assert len(acts(register)) == TOKENS_LIVE_MAX
+
+
+def test_too_many_sessions_are_refused_and_told_why(console, clock):
+    for _ in range(SESSIONS_LIVE_MAX):
+        console.sign_in(console.issue("operator", "operator"))
+    with pytest.raises(SignInRefused, match="too many are signed in"):
+        console.sign_in(console.issue("operator", "operator"))
+    clock.time_us += SESSION_LIFE_US
+    console.sign_in(console.issue("operator", "operator"))
 
 
 def test_each_act_is_told_once_and_names_nothing_secret(console, register):

@@ -41,14 +41,15 @@ def test_padding_spaces_other_alphabets_and_bits_left_over_are_refused(text):
         (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a": -Infinity}', "-Infinity is not JSON"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
-        (b'{"a": 1} x', "Extra data"),
-        (b'{"a": "\xff"}', "utf-8"),
-        (b"", "Expecting value"),
-        (b'\xef\xbb\xbf{"a": 1}', "BOM"),
+        (b'{"a": 1} x', "not JSON in UTF-8"),
+        (b'{"a": "\xff"}', "not JSON in UTF-8"),
+        (b"", "not JSON in UTF-8"),
+        (b'{"a": ' + b"7" * 5000 + b"}", "not JSON in UTF-8"),
+        (b'\xef\xbb\xbf{"a": 1}', "not JSON in UTF-8"),
     ],
 )
 def test_json_that_could_be_read_in_two_ways_is_refused(text, reason):
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ValueError, match=f"^{reason}$"):
         json_object(text)
 
 

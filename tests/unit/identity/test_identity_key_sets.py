@@ -42,9 +42,24 @@ class Published:
         return document
 
 
+class FullDisk(KeyFiles):
+    has_room = False
+
+    def __init__(self, *places):
+        super().__init__(*places)
+        self.loop, self.saved = asyncio.get_running_loop(), asyncio.Event()
+
+    def save(self, *what):
+        if not self.has_room:
+            raise OSError("no space")
+        super().save(*what)
+        self.loop.call_soon_threadsafe(self.saved.set)
+
+
 class World:
-    def __init__(self, root, documents=PUBLISHED, interval_s=0.001):
-        self.files, self.fetches, self.clock = KeyFiles(root, root / "copies"), Published(dict(documents)), Clock()
+    def __init__(self, root, documents=PUBLISHED, interval_s=0.001, files=None):
+        self.files = files or KeyFiles(root, root / "copies")
+        self.fetches, self.clock = Published(dict(documents)), Clock()
         self.changes, self.changed = 0, asyncio.Event()
         self.sets = KeySets(self.files, self.fetches, self.clock, changed=self._changed, interval_s=interval_s)
 
@@ -187,7 +202,7 @@ async def test_an_issuer_that_fails_is_tried_again_and_complained_of_once(tmp_pa
         await world.until_changed()
     assert world.sets.find(source(), "k1", "RS256")
     assert [record.message for record in caplog.records].count(
-        f"the keys of {IDP}, never read, can't be refreshed: no route"
+        f"the keys of {IDP} can't be refreshed, those held, if any, stay in force: no route"
     ) == 1
     await world.sets.close()
 
@@ -196,7 +211,7 @@ async def test_a_fault_of_ours_is_logged_and_does_not_end_the_refreshing(tmp_pat
     world = World(tmp_path, {DISCOVERY: ZeroDivisionError("ours")})
     world.sets.use([source()])
     await world.until_asked(2)
-    assert "a fault of the gateway" in caplog.text
+    assert "a fault of the program, ZeroDivisionError('ours')" in caplog.text
     world.fetches.documents |= PUBLISHED
     await world.until_changed()
     await world.sets.close()
@@ -216,6 +231,40 @@ async def test_the_age_is_the_time_since_the_source_was_read(world):
     await world.until_changed()
     world.clock.now += 90_000_000
     assert world.sets.ages_s() == {IDP: 90.0}
+
+
+@pytest.mark.parametrize("apart_s", [-86_400, 86_400])
+async def test_a_copy_of_another_time_is_neither_fresh_nor_kept_from_being_read_again(world, tmp_path, apart_s):
+    world.clock.now += apart_s * 1_000_000
+    await world.sets.refresh(source())
+    again = World(tmp_path)
+    again.sets.preload([source()])
+    again.sets.use([source()])
+    assert again.sets.ages_s() == {IDP: 86_400.0}
+    await again.until_asked(2)
+    await again.sets.close()
+
+
+async def test_fetched_keys_count_on_a_full_disk_and_their_copy_is_told_of_and_tried_again(tmp_path, caplog):
+    disk = FullDisk(tmp_path, tmp_path / "copies")
+    world = World(tmp_path, files=disk)
+    world.sets.use([source()])
+    await world.until_changed()
+    assert world.sets.find(source(), "k1", "RS256")
+    await world.until_asked(4)
+    assert "can't be refreshed, those held, if any, stay in force: no space" in caplog.text
+    disk.has_room = True
+    async with asyncio.timeout(WAIT_S):
+        await disk.saved.wait()
+    await world.sets.close()
+
+
+async def test_a_fetch_that_times_out_is_told(tmp_path, caplog):
+    world = World(tmp_path, {DISCOVERY: TimeoutError()})
+    world.sets.use([source()])
+    await world.until_asked(2)
+    assert f"the keys of {IDP} can't be refreshed, those held, if any, stay in force: TimeoutError()" in caplog.text
+    await world.sets.close()
 
 
 async def test_the_age_of_keys_never_read_counts_from_the_unix_epoch(tmp_path):

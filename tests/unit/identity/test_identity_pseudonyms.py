@@ -6,7 +6,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.identity.pseudonyms import HOLDER_PREFIX, SUBJECT_PREFIX, pseudonym
+from sekisho.identity.interfaces import HOLDER_PREFIX, SUBJECT_PREFIX
+from sekisho.identity.pseudonyms import pseudonym
 
 KEY = bytes(range(32))
 parts = st.lists(st.text(max_size=9), max_size=4)

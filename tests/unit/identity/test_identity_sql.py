@@ -65,6 +65,25 @@ def test_a_path_with_signs_of_a_url_is_a_path(tmp_path):
     assert (odd / "state.sqlite").stat().st_size > 0
 
 
+def test_the_schema_before_stops_is_migrated_once_and_keeps_its_keys(path, open_register):
+    register = open_register()
+    key, _ = create(register)
+    register.close()
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE identity_stops")
+        database.execute("UPDATE identity_state SET value = 1 WHERE name = 'schema'")
+    database.close()
+    for _ in range(2):
+        migrated = open_register()
+        assert [one.id for one in migrated.list_keys()] == [key.id]
+        migrated.set_stop("provider", "p", "", "operator")
+        assert [stop.name for stop in migrated.changes_since(0).stops] == ["p"]
+    with sqlite3.connect(path) as database:
+        found = database.execute("SELECT value FROM identity_state WHERE name = 'schema'").fetchone()
+    database.close()
+    assert found == (SCHEMA_VERSION,)
+
+
 def test_a_newer_schema_is_refused_and_left_alone(path, open_register):
     create(open_register())
     with sqlite3.connect(path) as database:

@@ -78,6 +78,15 @@ def test_no_value_is_ever_shown(inspector):
     assert "1234-5678" not in shown
 
 
+def test_the_halves_of_a_value_across_parts_are_not_shown_beside_other_marks(inspector):
+    body = said([part(f"mail a@b.example.jp 個人番号は {NUMBER[:8]}"), part(f"{NUMBER[8:]} です tel 090-1234-5678")])
+    found = inspector.locate(body)
+    assert {item.label for item in found} >= {"jp.my_number", "phone"}
+    shown = json.dumps([item._asdict() for item in found], ensure_ascii=False)
+    assert NUMBER[:8] not in shown
+    assert f"{NUMBER[8:]} " not in shown
+
+
 def test_a_flood_is_everywhere_and_bounded(inspector):
     flood = said(" ".join(["090-1234-5678"] * 4_000))
     assert ("$", "opaque", "whole") in located(inspector, flood)

@@ -1,9 +1,9 @@
-"""The clock against elapsed time: followed, but moved by nothing that time does not vouch for."""
+"""The clock against elapsed time: followed, but moved by nothing that time does not vouch for. And times in words."""
 
 import pytest
 
 from sekisho.kernel import clock as clocks
-from sekisho.kernel.clock import SUSPECT_US, SystemClock
+from sekisho.kernel.clock import MINUTES, RFC3339, SUSPECT_US, SystemClock, utc
 
 START_US = 1_800_000_000_000_000
 HOUR_US = 3_600_000_000
@@ -80,3 +80,18 @@ def test_it_begins_where_trusted_time_is(machine):
     clock = SystemClock(START_US - HOUR_US)
     assert clock.now_us() == START_US
     assert clock.trusted_us == START_US - HOUR_US
+
+
+@pytest.mark.parametrize(
+    ("at_us", "form", "text"),
+    [
+        (0, None, "1970-01-01 00:00:00 UTC"),
+        (1_790_000_000_999_999, None, "2026-09-21 14:13:20 UTC"),  # cut off and not rounded
+        (1_790_000_000_999_999, MINUTES, "2026-09-21 14:13 UTC"),
+        (1_790_000_000_999_999, RFC3339, "2026-09-21T14:13:20Z"),
+        (2**62, None, ""),
+        (2**62, RFC3339, ""),
+    ],
+)
+def test_times_are_told_in_utc(at_us, form, text):
+    assert (utc(at_us) if form is None else utc(at_us, form)) == text

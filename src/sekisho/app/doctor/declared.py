@@ -80,9 +80,9 @@ def judge_ends(catalogue: Catalogue, now_us: int) -> list[Finding]:
     return bounded(found, SHOWN_MAX, "declared.facts_more")
 
 
-def judge_git_lock(path: Path | None, age_s: float) -> list[Finding]:
+def judge_git_lock(path: Path, age_s: float) -> list[Finding]:
     """A lock that git left behind keeps declarations from being taken over for ever."""
-    if path is None or age_s < GIT_LOCK_S_MAX:
+    if age_s < GIT_LOCK_S_MAX:
         return []
     return [problem("declared.git_lock", path=str(path), age_s=int(age_s))]
 
@@ -105,12 +105,23 @@ class Looked(NamedTuple):
     in_force: Catalogue | None
 
 
+def look_at_git_lock(tree: Path) -> list[Finding]:
+    """Whatever is wrong with the declarations, nothing is taken over while it is there."""
+    lock = git_lock(tree)
+    try:
+        return [] if lock is None else judge_git_lock(lock, time.time() - lock.stat().st_mtime)
+    except FileNotFoundError:  # git has just finished
+        return []
+
+
 def look_at_declarations(directory: DataDirectory, now_us: int, *, control_runs: bool) -> Looked:
     """Nothing is stored. Raises SnapshotError if what is in force can't be used, OSError."""
+    found: list[Finding] = []
     store = snapshot_store(directory)
     current = store.current()
-    found: list[Finding] = []
     in_force = None if current is None else store.load(current, now_us).catalogue
+    if in_force is not None:
+        found += judge_monitoring(in_force, now_us)
     try:
         catalogue, built = build_declared(directory)
     except DeclarationsRefused as refused:
@@ -119,8 +130,5 @@ def look_at_declarations(directory: DataDirectory, now_us: int, *, control_runs:
             found.append(problem("declared.nothing_in_force"))
         return Looked(found, None, in_force)
     found.append(judge_in_force(built.digest, current, control_runs=control_runs))
-    lock = git_lock(directory.declarations)
-    found += judge_git_lock(lock, 0.0 if lock is None else time.time() - lock.stat().st_mtime)
-    found += judge_monitoring(catalogue, now_us)
     found += judge_ends(catalogue, now_us)
     return Looked(found, catalogue, in_force)

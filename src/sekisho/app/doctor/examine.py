@@ -1,17 +1,14 @@
 """The whole look, theme by theme. What stops one theme is a finding, and does not stop the others."""
 
 import datetime
-import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from sekisho.app.console import GatewayState
+from sekisho.app.console import GatewayState, ask_control
 from sekisho.app.doctor.clock import Seen, is_synchronised, judge_clock, judge_synchronised
-from sekisho.app.doctor.declared import judge_approvals, judge_stops, look_at_declarations
+from sekisho.app.doctor.declared import judge_approvals, judge_stops, look_at_declarations, look_at_git_lock
 from sekisho.app.doctor.disk import look_at_disk, newest_at
 from sekisho.app.doctor.findings import Finding, ok, problem, warning
 from sekisho.app.doctor.keys import judge_register, look_at_keys
@@ -27,9 +24,6 @@ from sekisho.kernel.errors import SekishoError
 from sekisho.ledger.browse import LogBrowser
 from sekisho.ledger.log_files import CHECKPOINT
 from sekisho.settings import FORMAT, DataDirectory, FormatUnknown, Settings, SettingsError, load_settings
-
-ASK_S_MAX: Final = 2.0
-_ANSWER_BYTES_MAX: Final = 64 * 1024
 
 
 class Theme(NamedTuple):
@@ -55,8 +49,8 @@ def judge_answers(held: Held, running: Running) -> list[Finding]:
     if held.control_runs and running.control_answers is False:
         found.append(problem("process.control_silent"))
     if running.gateway == "not ready":
-        found += [problem("process.not_ready", reason=reason) for reason in running.reasons]
-    elif running.gateway == "unknown" and held.up is not None:
+        found += [problem("process.not_ready", reason=reason) for reason in running.reasons or ("-",)]
+    elif running.gateway == "unknown" and (held.up or held.gateway) is not None:
         found.append(problem("process.gateway_silent", reason="; ".join(running.reasons) or "-"))
     elif running.gateway == "ready":
         found.append(ok("process.ready"))
@@ -121,7 +115,7 @@ class Doctor:
         control: bool | None = None
         version: str | None = None
         if self._held.control_runs:
-            said = _asked(f"http://{settings.control.listen}/api/status")
+            said = ask_control(settings)
             control = said is not None
             version = None if said is None else str(said.get("version") or "") or None
         if not self._held.runs:
@@ -131,18 +125,23 @@ class Doctor:
         return Running(None if wants_certificate else gateway, reasons, control, version)
 
     def _declarations(self) -> list[Finding]:
-        stops: list[Finding] = []
+        # Apart: what is wrong with the declarations hides neither what is stopped nor what keeps them from being taken.
+        looks = (self._stops, lambda: look_at_git_lock(self._directory.declarations), self._declared)
+        return [finding for look in looks for finding in self._guarded("declarations", look)]
+
+    def _stops(self) -> list[Finding]:
         try:
             self._register = look_at_register(self._directory.state)
-            stops = judge_stops(self._register.stops)
         except SekishoError as error:
-            stops = [problem("register.unreadable", detail=error.message, remedy=error.remedy)]
+            return [problem("register.unreadable", detail=error.message, remedy=error.remedy)]
+        return judge_stops(self._register.stops)
+
+    def _declared(self) -> list[Finding]:
         looked = look_at_declarations(self._directory, self._clock.now_us(), control_runs=self._held.control_runs)
         self._catalogue, self._in_force = looked.declared or looked.in_force, looked.in_force
-        approvals: list[Finding] = []
-        if self._in_force is not None and self._register is not None:
-            approvals = judge_approvals(self._in_force.approvals, self._register.persons)
-        return looked.findings + stops + approvals
+        if self._in_force is None or self._register is None:
+            return looked.findings
+        return looked.findings + judge_approvals(self._in_force.approvals, self._register.persons)
 
     def _keys(self, settings: Settings) -> list[Finding]:
         # Of what is in force: a new organisation gets its key when it is taken over.
@@ -158,7 +157,7 @@ class Doctor:
     def _providers(self, settings: Settings, *, connect: bool) -> list[Finding]:
         if self._catalogue is None:
             return [warning("look.no_catalogue")]
-        holder = self._held.up or self._held.publisher
+        holder = self._held.up or self._held.gateway
         of_gateway = None if holder is None else environment_of(holder.process)
         deployments = self._catalogue.deployments
         environment = self._environment if of_gateway is None else of_gateway
@@ -208,14 +207,3 @@ def _changed_at(path: Path) -> int | None:
         return os.stat(path).st_mtime_ns // 1_000
     except FileNotFoundError:
         return None
-
-
-def _asked(url: str) -> dict[str, object] | None:
-    """What control says there; None if nobody answers in time, or not as control does."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=ASK_S_MAX) as answer:
-            said = json.loads(answer.read(_ANSWER_BYTES_MAX))
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
-    return said if isinstance(said, dict) else None

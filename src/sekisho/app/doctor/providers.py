@@ -5,10 +5,8 @@ import contextlib
 import ssl
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,7 +18,9 @@ from sekisho.gateway.assertions import signing_key
 from sekisho.gateway.errors import CantSignIn
 from sekisho.gateway.http1.addresses import Network, require_inside, resolve
 from sekisho.gateway.http1.interfaces import ClientTls
+from sekisho.gateway.http1.origins import origin_of
 from sekisho.gateway.http1.tls import client_tls_context
+from sekisho.gateway.upstreams import proxy_of, upstream_of
 from sekisho.kernel.errors import SekishoError
 
 SHOWN_MAX: Final = 20
@@ -138,20 +138,18 @@ def _mode(path: Path) -> int:
 
 def _look_at_files(root: Path, deployment: Deployment, credentials: Credentials) -> list[Finding]:
     """Whether its certificates and keys can be used: TLS towards it, its proxy and its token endpoint, and to sign."""
-    sign_in, proxy = deployment.sign_in, deployment.egress_proxy
-    used: list[tuple[ClientTls, tuple[str | None, ...]]] = []
-    if deployment.url.startswith("https:"):
-        files = deployment.tls
-        named = (files.ca_file, files.client_certificate_file, files.client_key_file)
-        used.append((_tls(root, deployment, ""), named))
-    if proxy is not None and proxy.ca_file is not None:
-        used.append((ClientTls("", str(root / proxy.ca_file)), (proxy.ca_file,)))
-    if isinstance(sign_in, EntraSignIn) and sign_in.ca_file is not None:
-        used.append((ClientTls("", str(root / sign_in.ca_file)), (sign_in.ca_file,)))
+    sign_in, files, proxy = deployment.sign_in, deployment.tls, deployment.egress_proxy
+    named = (files.ca_file, files.client_certificate_file, files.client_key_file)
+    used: list[tuple[ClientTls | None, tuple[str | None, ...]]] = [(upstream_of(deployment, root).endpoint.tls, named)]
+    if proxy is not None:
+        used.append((proxy_of(proxy, root, None).tls, (proxy.ca_file,)))
+    if isinstance(sign_in, EntraSignIn):
+        used.append((origin_of(sign_in.authority, root, sign_in.ca_file).tls, (sign_in.ca_file,)))
     found = []
     for tls, names in used:
         try:
-            client_tls_context(tls)
+            if tls is not None:
+                client_tls_context(tls)
         except OSError as error:  # ssl.SSLError is one
             shown = ", ".join(name for name in names if name)
             found.append(problem("credential.tls", deployment=deployment.name, files=shown, detail=_why(error)))
@@ -167,45 +165,17 @@ def _look_at_files(root: Path, deployment: Deployment, credentials: Credentials)
     return found
 
 
-def _tls(root: Path, deployment: Deployment, host: str) -> ClientTls:
-    declared = deployment.tls
-
-    def absolute(name: str | None) -> str | None:
-        return None if name is None else str(root / name)
-
-    return ClientTls(
-        declared.server_name or host,
-        absolute(declared.ca_file),
-        absolute(declared.client_certificate_file),
-        absolute(declared.client_key_file),
-    )
-
-
 def _reaches(root: Path, deployment: Deployment) -> list[Reach]:
     """What a worker connects to for it: the deployment and its token endpoint, or the proxy that leads to both."""
-    proxy, sign_in = deployment.egress_proxy, deployment.sign_in
-    if proxy is not None:
-        tls = _other_tls(root, proxy.url, proxy.ca_file)
-        return [Reach(*_address(proxy.url), tls, (), True)]
-    host, port = _address(deployment.url)
-    networks = tuple(ip_network(network) for network in deployment.networks)
-    tls = _tls(root, deployment, host) if deployment.url.startswith("https:") else None
-    found = [Reach(host, port, tls, networks, False)]
-    if isinstance(sign_in, EntraSignIn):
-        tls = _other_tls(root, sign_in.authority, sign_in.ca_file)
-        found.append(Reach(*_address(sign_in.authority), tls, (), False))
+    if deployment.egress_proxy is not None:
+        proxy = proxy_of(deployment.egress_proxy, root, None)
+        return [Reach(proxy.host, proxy.port, proxy.tls, (), True)]
+    endpoint = upstream_of(deployment, root).endpoint
+    found = [Reach(endpoint.host, endpoint.port, endpoint.tls, endpoint.networks, False)]
+    if isinstance(deployment.sign_in, EntraSignIn):
+        origin = origin_of(deployment.sign_in.authority, root, deployment.sign_in.ca_file)
+        found.append(Reach(origin.host, origin.port, origin.tls, (), False))
     return found
-
-
-def _other_tls(root: Path, url: str, ca_file: str | None) -> ClientTls | None:
-    if not url.startswith("https:"):
-        return None
-    return ClientTls(_address(url)[0], None if ca_file is None else str(root / ca_file))
-
-
-def _address(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 async def _reach_all(chosen: Sequence[tuple[Reach, list[str]]]) -> list[Reached]:

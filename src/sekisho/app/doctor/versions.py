@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from sekisho import __version__
 from sekisho.app.doctor.findings import Finding, ok, problem, warning
 
-PYTHON_MIN: Final = (3, 11)
 _DISTRIBUTION: Final = "sekisho"
 _REQUIREMENT: Final = re.compile(
     r"([A-Za-z0-9._-]+)\s*(==|>=)\s*([0-9][0-9a-zA-Z.]*)\s*(?:;\s*extra == ['\"](\w+)['\"])?"
@@ -50,12 +49,6 @@ def judge_packages(
     return found
 
 
-def judge_python(version: tuple[int, int]) -> list[Finding]:
-    if version >= PYTHON_MIN:
-        return []
-    return [problem("version.python", version=_dotted(version), wanted=_dotted(PYTHON_MIN))]
-
-
 def judge_running(running: str | None) -> list[Finding]:
     """`running`: what control says of itself; None: it was not asked, or doesn't say."""
     if running is None or running == __version__:
@@ -65,13 +58,11 @@ def judge_running(running: str | None) -> list[Finding]:
 
 def look_at_versions(extras: frozenset[str], data_format: int) -> list[Finding]:
     """Of what this program runs with."""
-    version = platform.python_version_tuple()
-    found = judge_python((int(version[0]), int(version[1])))
     try:
         requirements = requirements_in(importlib.metadata.requires(_DISTRIBUTION) or ())
     except importlib.metadata.PackageNotFoundError:  # run out of a source tree
-        return [*found, ok("version.unknown", version=__version__, format=data_format)]
-    found += judge_packages(requirements, {one.name: _installed(one.name) for one in requirements}, extras)
+        return [ok("version.unknown", version=__version__, format=data_format)]
+    found = judge_packages(requirements, {one.name: _installed(one.name) for one in requirements}, extras)
     return found or [ok("version.all", version=__version__, python=platform.python_version(), format=data_format)]
 
 
@@ -92,7 +83,3 @@ def _numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version; what comes after (`rc1`, `+local`) does not matter for a minimum."""
     match = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(number) for number in match[0].split(".")) if match else ()
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))

@@ -44,13 +44,15 @@ class ModelProcess:
         self._options = options
         self._requests = requests
         self._on_failure = on_failure
-        self._folder = Path(tempfile.mkdtemp(prefix="sekisho-engine-"))  # 0700: nobody else reaches the model
-        self.socket = self._folder / SOCKET
+        self._folder = self.socket = Path()  # made by `with`
         self.state = State("loading")
         self._task: asyncio.Task[object] | None = None
 
     def __enter__(self) -> "ModelProcess":
+        self._folder = Path(tempfile.mkdtemp(prefix="sekisho-engine-"))  # 0700: nobody else reaches the model
+        self.socket = self._folder / SOCKET
         if len(os.fsencode(self.socket)) > _SOCKET_PATH_MAX:
+            self._folder.rmdir()
             raise ModelFailed(f"{self.socket} is too long for a socket", remedy="Set TMPDIR to a shorter path")
         return self
 

@@ -26,7 +26,7 @@ class WholeAnswer(NamedTuple):
 
 def read_answer(answer: bytes, text_bytes: Callable[[dict[str, Any]], int]) -> WholeAnswer | None:
     """None where the answer is not a JSON object."""
-    document = _json_object(answer)
+    document = json_object(answer)
     if document is None:
         return None
     usage = read_usage(document.get("usage"))
@@ -34,7 +34,8 @@ def read_answer(answer: bytes, text_bytes: Callable[[dict[str, Any]], int]) -> W
     return WholeAnswer(usage, 0 if usage is not None else text_bytes(document), reports_error)
 
 
-def _json_object(answer: bytes) -> dict[str, Any] | None:
+def json_object(answer: bytes) -> dict[str, Any] | None:
+    """An answer's body; None where it is not a JSON object."""
     try:
         document = orjson.loads(answer)
     except orjson.JSONDecodeError:
@@ -104,7 +105,7 @@ def read_error(answer: bytes) -> ErrorAnswer | None:
     Absent values are null, never the text "None". Also reads what FastAPI (`detail`) and older engines (members at the
     top, an integer `code`, `error` as a text) answer. None where there is no message, as in HTML.
     """
-    document = _json_object(answer)
+    document = json_object(answer)
     if document is None:
         return None
     error = document.get("error")

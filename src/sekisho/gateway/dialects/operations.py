@@ -35,14 +35,15 @@ class ModelRequest(NamedTuple):
 class Operation(NamedTuple):
     """`path` follows the base URL of an OpenAI-compatible server, and a deployment's name in Azure's.
 
-    `completion_tokens_max` checks what is the operation's own in a body and returns that bound; raises BadRequest.
+    `check_body` checks what is the operation's own in a body; raises BadRequest. It returns how many tokens the caller
+    allows the answer, all choices together, None: any number.
     `text_bytes` counts the text in a streamed chunk or a whole answer that reports no usage.
     `streams`: whether who asks for a stream must get one.
     """
 
     name: str
     path: str
-    completion_tokens_max: Callable[[dict[str, Any]], int | None]
+    check_body: Callable[[dict[str, Any]], int | None]
     text_bytes: Callable[[dict[str, Any]], int]
     streams: bool = True
 
@@ -75,7 +76,7 @@ def parse_request(
     stream = document.get("stream", False)
     if stream is not None and type(stream) is not bool:
         raise BadRequest("'stream' must be true or false", param="stream")
-    return ModelRequest(document, named, bool(stream), operation.completion_tokens_max(document))
+    return ModelRequest(document, named, bool(stream), operation.check_body(document))
 
 
 def _parse_json(body: bytes) -> Any:
@@ -135,14 +136,14 @@ def _chat(document: dict[str, Any]) -> int | None:
     for index, message in enumerate(messages):
         if type(message) is not dict or type(message.get("role")) is not str:
             raise BadRequest("a message must be an object with a 'role'", param=f"messages[{index}]")
-    tokens = _tokens_max(document, "max_completion_tokens", "max_tokens")
-    return None if tokens is None else tokens * _choices(document, "n")
+    tokens, choices = _tokens_max(document, "max_completion_tokens", "max_tokens"), _choices(document, "n")
+    return None if tokens is None else tokens * choices
 
 
 def _completions(document: dict[str, Any]) -> int | None:
     prompts = _texts(document, "prompt")
-    tokens = _tokens_max(document, "max_tokens")
-    return None if tokens is None else tokens * prompts * max(_choices(document, "n"), _choices(document, "best_of"))
+    tokens, choices = _tokens_max(document, "max_tokens"), max(_choices(document, "n"), _choices(document, "best_of"))
+    return None if tokens is None else tokens * prompts * choices
 
 
 def _embeddings(document: dict[str, Any]) -> int | None:
@@ -182,7 +183,11 @@ def _tokens_max(document: dict[str, Any], *names: str) -> int | None:
 
 def _choices(document: dict[str, Any], name: str) -> int:
     value = document.get(name)
-    return value if type(value) is int and 0 < value <= CHOICES_MAX else 1
+    if value is None:
+        return 1
+    if type(value) is not int or not 0 < value <= CHOICES_MAX:
+        raise BadRequest(f"'{name}' must be a whole number from 1 to {CHOICES_MAX}", param=name)
+    return value
 
 
 CHAT: Final = Operation("chat", "/chat/completions", _chat, chat_text_bytes)

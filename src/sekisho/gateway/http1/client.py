@@ -95,6 +95,7 @@ class HttpClient:
             for endpoint in stale:
                 del self._pools[endpoint]
             self._forget_identities()
+            self._contexts.keep({tls for endpoint in self._pools for tls in endpoint.all_tls})
         self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
 

@@ -137,6 +137,12 @@ class Endpoint:
     proxy: Proxy | None = None
     identity: bytes = b""
 
+    @property
+    def all_tls(self) -> tuple[ClientTls, ...]:
+        """Towards the upstream, and towards the proxy."""
+        both = (self.tls, None if self.proxy is None else self.proxy.tls)
+        return tuple(tls for tls in both if tls is not None)
+
 
 class ResponseHead(NamedTuple):
     status: int

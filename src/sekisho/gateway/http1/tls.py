@@ -4,12 +4,12 @@ import logging
 import os
 import ssl
 import stat
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from sekisho.gateway.http1.errors import UpstreamTlsError
 from sekisho.gateway.http1.interfaces import ClientTls
 
-CONTEXTS_MAX: Final = 4096  # as many as endpoints that are known at a time; beyond it they are made anew
 _MINIMUM: Final = ssl.TLSVersion.TLSv1_2
 
 log = logging.getLogger(__name__)
@@ -78,22 +78,26 @@ class ClientContexts:
                 made = _make(tls, _versions(tls))
             except (OSError, ssl.SSLError) as error:
                 raise UpstreamTlsError(_unusable(tls, error), phase="connect") from error
-            if len(self._made) >= CONTEXTS_MAX:
-                self._made.clear()
             self._made[tls] = made
         return made.context
 
+    def keep(self, used: Collection[ClientTls]) -> None:
+        """Forget all others: nobody connects with them any more, so their files concern nobody."""
+        self._made = {tls: made for tls, made in self._made.items() if tls in used}
+        self._stale = {tls: reason for tls, reason in self._stale.items() if tls in used}
+
     def reload(self) -> None:
         """Read again what has changed, blocking. What can't be read or doesn't fit together stays as it was."""
-        for tls, made in list(self._made.items()):
+        known, stale = self._made, self._stale  # where `keep` replaces them meanwhile, this look is forgotten
+        for tls, made in list(known.items()):
             try:
                 versions = _versions(tls)
                 if versions != made.version:
-                    self._made[tls] = _make(tls, versions)
+                    known[tls] = _make(tls, versions)
             except (OSError, ssl.SSLError) as error:
-                self._stale[tls] = _unusable(tls, error)
+                stale[tls] = _unusable(tls, error)
             else:
-                self._stale.pop(tls, None)
+                stale.pop(tls, None)
 
 
 def _make(tls: ClientTls, version: tuple[object, ...]) -> _Made:

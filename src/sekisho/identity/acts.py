@@ -22,6 +22,7 @@ from sekisho.kernel.ids import UUID7, is_uuid7
 ENGLISH: Final = "en"
 JAPANESE: Final = "ja"
 CONTENT_FORGET: Final = "content.forget"
+KEYS_FORGET: Final = "keys.forget"
 PERSON_ENROL: Final = "person.enrol"
 STOP_LIFT: Final = "stop.lift"
 
@@ -48,6 +49,11 @@ KINDS: Final[Mapping[str, ActKind]] = {
         {"entry": re.compile(f"{UUID7.pattern}|{EVERYTHING}", re.ASCII), "organisation": _DECLARED},
         "Delete, for good, what is kept of requests of {organisation}: {entry}.",
         "{organisation} のリクエストについて保存した内容を、元に戻せない形で削除します。対象: {entry}",
+    ),
+    KEYS_FORGET: ActKind(
+        {"organisation": _DECLARED},
+        "Destroy, for good, the commitment key of {organisation}: nothing can link its entries to their content again.",
+        "{organisation} のコミットメント鍵を、元に戻せない形で破棄します。以後、この組織のエントリーを内容に結び付けられません。",
     ),
     PERSON_ENROL: ActKind(
         {"key": KEY, "person": NAME},

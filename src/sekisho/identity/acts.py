@@ -53,7 +53,7 @@ KINDS: Final[Mapping[str, ActKind]] = {
     KEYS_FORGET: ActKind(
         {"organisation": _DECLARED},
         "Destroy, for good, the commitment key of {organisation}: nothing can link its entries to their content again.",
-        "{organisation} のコミットメント鍵を、元に戻せない形で破棄します。以後、この組織のエントリーを内容に結び付けられません。",
+        "{organisation} のコミットメント鍵を、元に戻せない形で破棄します。以後、エントリーを内容に結び付けられません。",
     ),
     PERSON_ENROL: ActKind(
         {"key": KEY, "person": NAME},

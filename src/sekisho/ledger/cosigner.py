@@ -224,7 +224,8 @@ class Cosigner:
             except SizeConflict as conflict:
                 if conflict.size > size:
                     # Anybody may have shown it what was published since it was asked: that is no contradiction.
-                    note = await asyncio.to_thread(self._files.checkpoint) or note
+                    newest = await asyncio.to_thread(self._files.checkpoint)
+                    note = note if newest is None else newest
                     size = read_checkpoint(note).size
                 if conflict.size > size:
                     said = f"it says that it cosigned {conflict.size} entries of this log, which has {size} here"

@@ -14,7 +14,7 @@ Invariants, over any crash and any number of processes:
 
 import logging
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -91,7 +91,7 @@ class WitnessBook:
         self._signer = signer
         self._clock = clock
         self._storage = storage or Disk()
-        self._durable: dict[str, tuple[str, int]] = {}  # by origin: notes that this object has seen through, and when
+        self._durable: dict[Path, tuple[str, int]] = {}  # notes that this object has seen through, and when cosigned
         self._broken = ""
         self.splits = 0  # signed contradictions that were met
         try:
@@ -126,13 +126,20 @@ class WitnessBook:
             return repeated if repeated is not None else self._cosign(request, log_lines, record)
 
     def checkpoint(self, hashed: str) -> str | None:
-        """The note that was cosigned last, with the log's signatures and ours, by `origin_hash`; None: nothing was."""
-        if not _ORIGIN_HASH.fullmatch(hashed):
+        """The note that was cosigned last, with the log's signatures and ours, by `origin_hash`; None: nothing was.
+
+        Durable when it is given, like every cosignature: what another process wrote, or one that crashed, may be in
+        the file and not yet on the disk. Raises WitnessBusy, WitnessHalted, OSError.
+        """
+        path = self._root / hashed
+        if not _ORIGIN_HASH.fullmatch(hashed) or not path.exists():
             return None
-        try:
-            return (self._root / hashed).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
+        with self._locked():
+            note = self._parse(path).note
+            if self._durable.get(path, ("", 0))[0] != note:
+                self._written(lambda: self._storage.sync([path], self._root))
+                self._durable[path] = (note, 0)
+            return note
 
     def heads(self) -> dict[str, Head]:
         """What was cosigned last, by origin. Raises WitnessHalted for a record that is damaged."""
@@ -147,20 +154,23 @@ class WitnessBook:
         now_s = self._clock.now_us() // 1_000_000
         lines = self._signer.cosign(request.text, now_s if record is None else max(now_s, record.time))
         note = f"{request.text}\n{log_lines}{lines}"
-        origin = request.checkpoint.origin
+        path = self._path(request.checkpoint.origin)
+        self._written(lambda: self._storage.replace(path, note.encode()))
+        self._durable[path] = (note, self._clock.now_us())
+        return lines
+
+    def _written(self, write: Callable[[], None]) -> None:
         try:
-            self._storage.replace(self._path(origin), note.encode())
+            write()
         except OSError as error:
             self._broken = str(error)
             raise
-        self._durable[origin] = (note, self._clock.now_us())
-        return lines
 
     def _repeated(self, request: AddCheckpoint, record: _Record | None) -> str | None:
         """Our lines of just now, for what is cosigned already: who sends a log's checkpoint again costs us no write."""
         if record is None or request.checkpoint.size != record.head.size:
             return None
-        note, at_us = self._durable.get(request.checkpoint.origin, ("", 0))
+        note, at_us = self._durable.get(self._path(request.checkpoint.origin), ("", 0))
         same = note == record.note and SignedNote.parse(note).text == request.text
         if not same or self._clock.now_us() - at_us > REPEAT_US:
             return None
@@ -174,11 +184,15 @@ class WitnessBook:
         path = self._path(origin).with_suffix(".split")
         if path.exists():
             return
-        self._storage.replace(path, f"{record.note}\n{request.text}\n{log_lines}".encode())
+        proof = f"{record.note}\n{request.text}\n{log_lines}"
+        try:
+            self._storage.replace(path, proof.encode())
+            told = f"both stand in {path}"
+        except OSError as error:  # it is refused all the same, and what proves it is not lost with the disk
+            told = f"they could not be written to {path} ({error}), and are:\n{proof}"
         log.critical(
-            "the log %s has two histories: it signed two roots for %d entries; both stand in %s",
-            origin, record.head.size, path,
-        )  # fmt: skip
+            "the log %s has two histories: it signed two roots for %d entries; %s", origin, record.head.size, told
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -128,6 +128,37 @@ def test_after_a_failed_write_nothing_is_signed_until_a_new_start(root, persiste
     assert cosigned(again.add_checkpoint(LOG.request(at, 10), KEYS), LOG, 10)
 
 
+@pytest.mark.parametrize("persisted", [False, True])
+def test_what_may_not_be_durable_is_not_shown_either(root, persisted):
+    """A cosignature that is read from the record leaves as well: a power cut could make us forget it."""
+    witness = book(root, storage=BreakingDisk(0, persisted=persisted))
+    with pytest.raises(DiskBroke):
+        witness.add_checkpoint(LOG.request(0, 9), KEYS)
+    if persisted:
+        with pytest.raises(WitnessHalted, match="injected"):
+            witness.checkpoint(HASH)
+        again = book(root, storage=BreakingDisk(0))  # a new process finds it, and its sync fails
+        with pytest.raises(DiskBroke):
+            again.checkpoint(HASH)
+        with pytest.raises(WitnessHalted, match="injected"):
+            again.add_checkpoint(LOG.request(9, 10), KEYS)
+        disk = BreakingDisk()
+        third = book(root, storage=disk)
+        assert [third.checkpoint(HASH) for _ in range(3)] == [(root / HASH).read_text()] * 3
+        assert disk.count == 1, "made durable once"
+    else:
+        assert witness.checkpoint(HASH) is None
+
+
+def test_a_full_disk_does_not_hide_two_histories(root, caplog):
+    book(root).add_checkpoint(LOG.request(0, 30), KEYS)
+    with pytest.raises(ProofRefused):
+        book(root, storage=BreakingDisk(0)).add_checkpoint(FORK.request(30, 30), KEYS)
+    assert "has two histories" in caplog.text
+    for log in (LOG, FORK):
+        assert log.checkpoint(30).text in caplog.text
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

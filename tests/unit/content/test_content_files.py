@@ -1,6 +1,7 @@
 """Kept content on disk: private, found, ended, forgotten."""
 
 import os
+import shutil
 import stat
 
 import pytest
@@ -119,6 +120,42 @@ def test_what_was_renamed_aside_is_swept(files, root):
     assert files.held() == []
     files.sweep(NOW_US)
     assert list((root / "content").iterdir()) == []
+
+
+def test_two_processes_can_sweep_at_once(files, root, monkeypatch):
+    """Control sweeps every few seconds, and may meet what a command is just removing."""
+    files.write(content())
+    files.write(content("other"))
+    aside = root / "content" / ".forgotten-default-0123456789ab"
+    (root / "content" / "default").rename(aside)
+    walk = os.walk
+
+    def overtaken(path, *, topdown):
+        found = list(walk(path, topdown=topdown))
+        shutil.rmtree(aside)
+        yield from found
+
+    monkeypatch.setattr(os, "walk", overtaken)
+    files.sweep(NOW_US)
+    monkeypatch.undo()
+    assert [path.name for path in (root / "content").iterdir()] == ["other"]
+
+
+def test_a_directory_that_goes_while_it_is_looked_at_holds_nothing(files, root, monkeypatch):
+    files.write(content("a"))
+    files.write(content("b"))
+    iterdir = type(root).iterdir
+
+    def overtaken(path):
+        if path.name == "a":
+            shutil.rmtree(path)
+        return iterdir(path)
+
+    monkeypatch.setattr(type(root), "iterdir", overtaken)
+    assert [held.organisation for held in files.held()] == ["b"]
+    files.write(content("a"))
+    files.sweep(NOW_US + 2 * DAY_US)
+    assert [held.organisation for held in files.held()] == ["b"]
 
 
 def test_what_a_crash_left_of_writing_goes_when_its_day_is_over(files, root):

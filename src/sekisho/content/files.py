@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentUnreadable
+from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentNoRoom, ContentUnreadable
 from sekisho.content.interfaces import CONTENT_BYTES_MAX, Content, Held
 from sekisho.content.sealing import HEADER_BYTES_MAX, KEY_BYTES, seal, unseal
 from sekisho.kernel.clock import utc
@@ -40,14 +40,20 @@ class _File(NamedTuple):
 class ContentFiles:
     """Any number of processes may write, read and delete at once."""
 
-    def __init__(self, root: Path, keys: Path) -> None:
-        """Directories for content and for keys; each is made when it is first needed."""
+    def __init__(self, root: Path, keys: Path, *, free_bytes_min: int = 0) -> None:
+        """Directories for content and for keys; each is made when it is first needed.
+
+        `free_bytes_min` is what a write leaves free on the disk: without content requests go on, without the ledger
+        they don't.
+        """
         self._root = root
         self._keys = keys
+        self._free_bytes_min = free_bytes_min
 
     def write(self, content: Content) -> None:
-        """Keep it; durable when this returns. Raises OSError, ContentKeyUnusable."""
+        """Keep it; durable when this returns. Raises OSError, ContentNoRoom, ContentKeyUnusable."""
         sealed = seal(content, self._key_to_write(content.organisation))
+        self._require_room(len(sealed))
         path = self._root / content.organisation / _day(content.until) / f"{content.until}-{content.entry}"
         try:
             self._put(path, sealed)
@@ -139,6 +145,15 @@ class ContentFiles:
                         _sweep_day(day)
 
     # -- inside
+
+    def _require_room(self, size: int) -> None:
+        state = os.statvfs(self._keys)  # of the same data directory; there since a key was made
+        free = state.f_bavail * state.f_frsize
+        if free < self._free_bytes_min + size:
+            raise ContentNoRoom(
+                f"{free >> 20} MiB are free, and the ledger needs {self._free_bytes_min >> 20} MiB of them",
+                remedy="Free space: requests go on, but their content is not kept",
+            )
 
     def _put(self, path: Path, sealed: bytes) -> None:
         _make_private(path.parent, self._root.parent)

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentUnreadable
+from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentNoRoom, ContentUnreadable
 from sekisho.content.files import ContentFiles
 from sekisho.content.interfaces import Content
 from sekisho.kernel.ids import IdSource
@@ -29,6 +29,15 @@ def files(root):
 
 def content(organisation="default", days=1, text=b"asked"):
     return Content(organisation, IDS.new(NOW_US), IDS.new(NOW_US), NOW_US + days * DAY_US, text, b"answered")
+
+
+def test_the_last_space_of_the_disk_is_the_ledgers(root):
+    state = os.statvfs(root)
+    free = state.f_bavail * state.f_frsize
+    files = ContentFiles(root / "content", root / "keys" / "content", free_bytes_min=2 * free)
+    with pytest.raises(ContentNoRoom, match="the ledger needs"):
+        files.write(content())
+    assert files.held() == []
 
 
 def test_what_was_kept_is_read_until_its_end(files):

@@ -52,8 +52,8 @@ class ContentFiles:
 
     def write(self, content: Content) -> None:
         """Keep it; durable when this returns. Raises OSError, ContentNoRoom, ContentKeyUnusable."""
+        self._require_room(len(content.sent) + len(content.answer) + HEADER_BYTES_MAX)
         sealed = seal(content, self._key_to_write(content.organisation))
-        self._require_room(len(sealed))
         path = self._root / content.organisation / _day(content.until) / f"{content.until}-{content.entry}"
         try:
             self._put(path, sealed)
@@ -147,7 +147,7 @@ class ContentFiles:
     # -- inside
 
     def _require_room(self, size: int) -> None:
-        state = os.statvfs(self._keys)  # of the same data directory; there since a key was made
+        state = os.statvfs(self._root.parent)
         free = state.f_bavail * state.f_frsize
         if free < self._free_bytes_min + size:
             raise ContentNoRoom(

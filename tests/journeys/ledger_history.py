@@ -205,9 +205,9 @@ LIVES = {"history": history, "writing": writing, "publishing": publishing}
 def live(name: str, root: Path) -> int:
     """A life in this process, once SIGUSR1 lets it begin; its exit code."""
     directory = DataDirectory(root)
-    life = Life(directory, Told(told_path(root)), origin_of(directory))
-    signal.sigwait({signal.SIGUSR1})
     try:
+        life = Life(directory, Told(told_path(root)), origin_of(directory))
+        signal.sigwait({signal.SIGUSR1})
         asyncio.run(LIVES[name](life))
     except (SekishoError, OSError, sqlite3.Error) as error:
         print(f"ended: {error}", file=sys.stderr, flush=True)

@@ -55,7 +55,7 @@ async def run_control(root: Path, settings: Settings, listeners: Listeners, *, w
     """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
     on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
-    clock, ids = installation_clock(directory.ledger), IdSource()
+    (clock, _), ids = installation_clock(directory.ledger), IdSource()
     publisher = make_publisher(directory, settings, clock, ids)
     try:
         await asyncio.to_thread(publisher.start)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from sekisho.app.clock import installation_clock
+from sekisho.app.clock import follow_clock, installation_clock
 from sekisho.app.installation import snapshot_store
 from sekisho.app.issuers import IssuerFetches, key_sources
 from sekisho.app.keys import OrganisationKeys
@@ -89,7 +89,8 @@ async def run_gateway(
     directory = DataDirectory(root)
     stop = stop_event(with_parent=with_parent)
     on_hangup(lambda: log.info("SIGHUP: nothing to do, keys and snapshot are followed all the time"))
-    clock, ids, metrics = installation_clock(directory.ledger), IdSource(), Metrics()
+    clock, settlements = installation_clock(directory.ledger)
+    ids, metrics = IdSource(), Metrics()
     keyring = Keyring()
     register = SqlIdentity(directory.state, clock)
     client = HttpClient()
@@ -191,7 +192,8 @@ async def run_gateway(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    tasks = [asyncio.create_task(follow_callers(callers)), asyncio.create_task(keeper.run())]
+    running = (follow_callers(callers), keeper.run(), follow_clock(clock, settlements))
+    tasks = [asyncio.create_task(one) for one in running]
     for note in follower.monitor_notes():
         log.warning(note)
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sekisho.cli.keys import EXIT_DONE, EXIT_FAILED, add_directory, installation
+from sekisho.cli.keys import ACTOR, EXIT_DONE, EXIT_FAILED, add_approval, add_directory, installation
 from sekisho.kernel.clock import RFC3339, utc
 from sekisho.kernel.errors import UsageError
 
@@ -73,6 +73,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     rotate.add_argument("--site-key", type=Path, metavar="FILE", help="the site's key, if not keys/site.key")
     add_directory(rotate)
+    settle = acts.add_parser(
+        "settle-clock",
+        help="say that the wall clock is right after a jump",
+        description=(
+            "Have the wall clock believed as it stands, after `ledger status` called it suspect: SECONDS if it jumped\n"
+            "ahead and is right, -SECONDS if it was set back and is right. From then on facts, approvals and kept\n"
+            "content end by it. Running processes follow within some seconds."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    settle.add_argument("--ahead", required=True, type=int, metavar="SECONDS", help="as `ledger status` shows it")
+    add_approval(settle)
+    add_directory(settle)
     for act in (status, repair, archive, rotate):
         act.add_argument("--json", action="store_true", help="as JSON, for programs")
 
@@ -86,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _repair(arguments, directory)
     if arguments.act == "rotate-key":
         return _rotate(arguments, directory)
+    if arguments.act == "settle-clock":
+        return _settle_clock(arguments, directory)
     return _archive(arguments, directory)
 
 
@@ -246,6 +261,14 @@ def _rotate(arguments: argparse.Namespace, directory: Path) -> int:
         print(json.dumps({"vkey": new.vkey}))
     else:
         print(f"The log is signed by a new key:\n{new.vkey}\nAuditors need nothing new: they pin the site's key.")
+    return EXIT_DONE
+
+
+def _settle_clock(arguments: argparse.Namespace, directory: Path) -> int:
+    from sekisho.app.clock import settle_clock
+
+    settle_clock(directory, arguments.ahead, ACTOR, arguments.approval)
+    print("The wall clock is believed as it stands; running processes follow within some seconds.")
     return EXIT_DONE
 
 

@@ -21,6 +21,7 @@ from sekisho.kernel.ids import UUID7, is_uuid7
 
 ENGLISH: Final = "en"
 JAPANESE: Final = "ja"
+CLOCK_SETTLE: Final = "clock.settle"
 CONTENT_FORGET: Final = "content.forget"
 KEYS_FORGET: Final = "keys.forget"
 PERSON_ENROL: Final = "person.enrol"
@@ -45,6 +46,13 @@ class ActKind(NamedTuple):
 
 
 KINDS: Final[Mapping[str, ActKind]] = {
+    CLOCK_SETTLE: ActKind(
+        {"ahead_s": re.compile(r"-?[1-9][0-9]{0,9}", re.ASCII)},
+        "Believe the wall clock of this installation as it stands: it shows {ahead_s} seconds more than elapsed time "
+        "vouches for. Times of entries, and the ends of facts, approvals and content, follow it.",
+        "この設備の時計を、現在の値のまま正しいものとします。時計は、経過時間から求めた時刻より {ahead_s} 秒進んで"
+        "います。以後、記録の時刻と、事実・承認・保存内容の期限はこの時計に従います。",
+    ),
     CONTENT_FORGET: ActKind(
         {"entry": re.compile(f"{UUID7.pattern}|{EVERYTHING}", re.ASCII), "organisation": _DECLARED},
         "Delete, for good, what is kept of requests of {organisation}: {entry}.",

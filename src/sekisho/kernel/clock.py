@@ -28,6 +28,13 @@ def boottime_us() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
+class WallClock:
+    """The machine's wall clock as it stands, believed without question."""
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+
 class SystemClock:
     """The machine's wall clock, held against elapsed time.
 
@@ -47,6 +54,11 @@ class SystemClock:
     def trusted_us(self) -> int:
         """What elapsed time vouches for."""
         return self._offset_us + boottime_us()
+
+    def settle(self, trusted_us: int, elapsed_us: int) -> None:
+        """Take it that the time was `trusted_us` when `elapsed_us` had passed since the boot: now may go back."""
+        self._offset_us = trusted_us - elapsed_us
+        self._held_us = self._suspect_us = 0
 
     def now_us(self) -> int:
         wall_us = time.time_ns() // 1000

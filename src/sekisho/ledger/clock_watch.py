@@ -3,7 +3,8 @@
 The floor rises with elapsed time alone, so that no wrong clock can move it: it lags by the time that the machine was
 off. Within one start of the machine (a *boot*) elapsed time says what the wall clock should show; what it shows beyond
 SUSPECT_US from that is a jump. Across boots nobody can say how long the machine was off: the wall clock is believed,
-but never below the floor.
+but never below the floor. What the floor and trusted time should have been all along only a person can say: `settle`
+takes the wall clock as it stands, backwards too, so that one wrong clock holds up a site no longer than that.
 """
 
 import json
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sekisho.kernel.clock import SUSPECT_US, boottime_us
-from sekisho.kernel.files import write_durable
+from sekisho.kernel.files import FileLock, write_durable
 from sekisho.ledger.errors import LogUnreadable
 
 CLOCK: Final = "clock"
 JUMPS_MAX: Final = 32  # the newest; each is an entry of the log as well
 _BYTES_MAX: Final = 64 * 1024
+_LOCK_S_MAX: Final = 5.0  # it is held for a durable write
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -47,6 +49,7 @@ class ClockState:
     elapsed_us: int
     boot: str
     jumps: tuple[Jump, ...] = ()
+    settled: int = 0  # how often a person vouched for the wall clock
 
     @property
     def suspect(self) -> bool:
@@ -60,7 +63,10 @@ class ClockState:
             trusted_us = max(reading.wall_us, floor_us)
             behind_us = reading.wall_us - trusted_us
             jumps = (*self.jumps, Jump(trusted_us, behind_us)) if behind_us < -SUSPECT_US else self.jumps
-            return ClockState(floor_us, trusted_us, behind_us, reading.elapsed_us, reading.boot, jumps[-JUMPS_MAX:])
+            return replace(
+                self, floor_us=floor_us, trusted_us=trusted_us, ahead_us=behind_us,
+                elapsed_us=reading.elapsed_us, boot=reading.boot, jumps=jumps[-JUMPS_MAX:],
+            )  # fmt: skip
         passed_us = reading.elapsed_us - self.elapsed_us
         trusted_us = self.trusted_us + passed_us
         ahead_us = reading.wall_us - trusted_us
@@ -72,6 +78,12 @@ class ClockState:
             elapsed_us=reading.elapsed_us, jumps=jumps,
         )  # fmt: skip
 
+    def settle(self, reading: Reading) -> "ClockState":
+        """What is known once a person vouches for the wall clock of this reading. Pure."""
+        wall_us = reading.wall_us
+        seen = self.at(reading)
+        return replace(seen, floor_us=wall_us, trusted_us=wall_us, ahead_us=0, settled=self.settled + 1)
+
     def as_object(self) -> dict[str, Any]:
         return {
             "ahead_us": self.ahead_us,
@@ -79,6 +91,7 @@ class ClockState:
             "elapsed_us": self.elapsed_us,
             "floor_us": self.floor_us,
             "jumps": [list(jump) for jump in self.jumps],
+            "settled": self.settled,
             "trusted_us": self.trusted_us,
         }
 
@@ -104,7 +117,7 @@ def load(root: Path) -> ClockState | None:
             value = json.loads(file.read(_BYTES_MAX))
         return ClockState(
             value["floor_us"], value["trusted_us"], value["ahead_us"], value["elapsed_us"], value["boot"],
-            tuple(Jump(at_us, by_us) for at_us, by_us in value["jumps"]),
+            tuple(Jump(at_us, by_us) for at_us, by_us in value["jumps"]), value.get("settled", 0),
         )  # fmt: skip
     except FileNotFoundError:
         return None
@@ -114,6 +127,52 @@ def load(root: Path) -> ClockState | None:
         ) from None
 
 
+def keep(root: Path, state: ClockState) -> ClockState:
+    """Keep it, durably, and return what is kept: what a person has settled meanwhile counts and is not written over.
+
+    What can't be read is. Raises LockHeld and OSError.
+    """
+    with clock_lock(root):
+        try:
+            kept = load(root)
+        except LogUnreadable:
+            kept = None
+        if kept is not None and kept.settled > state.settled:
+            return kept
+        save(root, state)
+        return state
+
+
+def clock_lock(root: Path) -> FileLock:
+    """Held by whoever reads and then writes the state. Raises LockHeld if it can't be had soon. Blocking."""
+    return FileLock(root / f"{CLOCK}.lock").acquire_within(_LOCK_S_MAX)
+
+
 def save(root: Path, state: ClockState) -> None:
-    """Keep it, durably. Raises OSError."""
+    """Write it, durably, under the lock. Raises OSError."""
     write_durable(root / CLOCK, json.dumps(state.as_object()).encode() + b"\n")
+
+
+class Settlements:
+    """Whether a person has settled the clock since somebody looked last."""
+
+    def __init__(self, root: Path, settled: int = 0) -> None:
+        self._root = root
+        self._settled = settled
+        self._file: tuple[int, int] | None = None
+
+    def newer(self) -> ClockState | None:
+        """The state that was settled since, once. Costs a stat while the file is as it was. Raises LogUnreadable."""
+        try:
+            status = (self._root / CLOCK).stat()
+        except FileNotFoundError:
+            return None
+        file = (status.st_ino, status.st_mtime_ns)
+        if file == self._file:
+            return None
+        state = load(self._root)
+        self._file = file
+        if state is None or state.settled <= self._settled:
+            return None
+        self._settled = state.settled
+        return state

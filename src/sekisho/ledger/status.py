@@ -189,7 +189,7 @@ def _with_warnings(status: LedgerStatus, now_us: int) -> LedgerStatus:
         seconds = status.clock.ahead_us / 1e6
         warnings.append(
             f"the clock is suspect: it shows {abs(seconds):.1f} s {'more' if seconds > 0 else 'less'} than elapsed time"
-            " vouches for. Set it right; if it is right, start this machine anew when that suits"
+            f" vouches for. Set it right; if it is right: sekisho ledger settle-clock --ahead {seconds:.0f}"
         )
     return dataclasses.replace(status, warnings=tuple(warnings))
 

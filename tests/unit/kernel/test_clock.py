@@ -82,6 +82,14 @@ def test_it_begins_where_trusted_time_is(machine):
     assert clock.trusted_us == START_US - HOUR_US
 
 
+def test_settled_the_wall_clock_is_believed_backwards_too(machine):
+    clock = SystemClock(START_US + YEAR_US)
+    assert clock.now_us() == START_US + YEAR_US
+    clock.settle(machine.wall_us, machine.elapsed_us)
+    machine.pass_by(HOUR_US)
+    assert clock.now_us() == clock.trusted_us == machine.wall_us == START_US + HOUR_US
+
+
 @pytest.mark.parametrize(
     ("at_us", "form", "text"),
     [

@@ -13,7 +13,7 @@ from sekisho.app.clock import watch_clock
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger import clock_watch
-from sekisho.ledger.clock_watch import JUMPS_MAX, Jump, Reading, begin
+from sekisho.ledger.clock_watch import JUMPS_MAX, Jump, Reading, Settlements, begin
 from sekisho.ledger.errors import LedgerFull, LogUnreadable
 from sekisho.ledger.status import read_status
 
@@ -125,3 +125,58 @@ def test_status_tells_of_a_suspect_clock(tmp_path):
     status = read_status(tmp_path, [world.log_key.verifier], reserve_bytes=0, now_us=world.clock.now_us())
     assert any("3600." in warning for warning in status.warnings)
     assert status.as_object()["clock"]["suspect"] is True
+
+
+def test_settled_it_is_the_wall_clock_that_counts_backwards_too():
+    for stepped in (DAY, -DAY):
+        reading = later(START, 10 * S, stepped=stepped)
+        settled = begin(START).settle(reading)
+        assert (settled.trusted_us, settled.floor_us, settled.suspect) == (reading.wall_us, reading.wall_us, False)
+        assert settled.at(later(reading, DAY)).trusted_us == reading.wall_us + DAY
+        assert settled.jumps[-1].by_us == stepped, "that it jumped stays known"
+        other_boot = settled.at(Reading(0, 60 * S, "boot-2"))
+        assert (other_boot.settled, other_boot.floor_us) == (1, reading.wall_us + 60 * S)
+
+
+def test_what_is_settled_is_not_written_over_and_seen_once(tmp_path):
+    state = begin(START)
+    settlements = Settlements(tmp_path)
+    assert settlements.newer() is None
+    assert clock_watch.keep(tmp_path, state) == state
+    assert settlements.newer() is None, "nobody settled anything"
+    settled = state.settle(later(START, S, stepped=-DAY))
+    clock_watch.save(tmp_path, settled)
+    assert clock_watch.keep(tmp_path, state.at(later(START, 2 * S))) == settled == clock_watch.load(tmp_path)
+    assert settlements.newer() == settled
+    assert settlements.newer() is None
+    (tmp_path / "clock").write_text("{")
+    assert clock_watch.keep(tmp_path, state) == state == clock_watch.load(tmp_path)
+
+
+async def test_who_watches_and_who_follows_take_over_what_is_settled(tmp_path, monkeypatch):
+    monkeypatch.setattr(app_clock, "LOOK_S", 0.0)
+    real = clock_watch.read_clocks()
+    clock_watch.save(tmp_path, begin(real._replace(wall_us=real.wall_us + DAY)))  # a start with tomorrow's clock
+    (watched, _), (followed, settlements) = (
+        app_clock.installation_clock(tmp_path),
+        app_clock.installation_clock(tmp_path),
+    )
+    assert watched.now_us() > real.wall_us + DAY - S
+    writer = Writer()
+    writer.full = False
+    tasks = [
+        asyncio.create_task(watch_clock(tmp_path, writer, watched, IdSource())),
+        asyncio.create_task(app_clock.follow_clock(followed, settlements)),
+    ]
+    while not (tmp_path / "clock.lock").exists():  # the watch has begun: it keeps what it saw
+        await asyncio.sleep(0)
+    with clock_watch.clock_lock(tmp_path):
+        clock_watch.save(tmp_path, clock_watch.load(tmp_path).settle(clock_watch.read_clocks()))
+    async with asyncio.timeout(20):
+        while max(watched.now_us(), followed.now_us()) > real.wall_us + DAY // 2:
+            await asyncio.sleep(0.001)
+    for task in tasks:
+        assert not task.done()
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert not clock_watch.load(tmp_path).suspect

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import unicodedata
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # SQLAlchemy is loaded only when a register is opened
 
 KEY_VARIABLE: Final = "SEKISHO_API_KEY"
 _KEY_BYTES_MAX: Final = 1_024
+_DRIVING: Final = ("Cc", "Cf")  # Unicode categories: control characters, and those that turn the direction of text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,10 +106,16 @@ def _show(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlIden
         if arguments.field is None:
             print(f"-- {name}", flush=True)
         if arguments.field in (None, name):
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.write(for_terminal(data) if sys.stdout.isatty() else data)
             sys.stdout.buffer.flush()
         if arguments.field is None:
             print(flush=True)
+
+
+def for_terminal(data: bytes) -> bytes:
+    """Text that can't drive the terminal that shows it: callers and providers wrote it. A file gets its bytes."""
+    text = data.decode(errors="replace")
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _DRIVING else "�" for c in text).encode()
 
 
 def _reader(arguments: argparse.Namespace, register: "SqlIdentity") -> "Reader":

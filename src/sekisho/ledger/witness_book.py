@@ -9,7 +9,8 @@ Invariants, over any crash and any number of processes:
 4. After a failed write nothing is signed any more until the process starts anew: what the disk holds is not known.
 
 `DIR/format`, `DIR/lock`, `DIR/<SHA-256 of the origin>` (the note, with the log's signatures and our cosignature, as
-`GET …/checkpoint` gives it), and `DIR/<the same>.split`: two signed checkpoints that prove a log has two histories.
+`GET …/checkpoint` gives it), `DIR/<the same>.known`: empty, written behind the log's first record, so that one that is
+lost later is missed, and `DIR/<the same>.split`: two signed checkpoints that prove a log has two histories.
 """
 
 import logging
@@ -42,6 +43,7 @@ FORMAT: Final = "1\n"
 LOCK_WAIT_S: Final = 5.0  # another process holds it for one durable write
 REPEAT_US: Final = 5_000_000  # a checkpoint that was cosigned so lately gets the same cosignature, without a write
 _ORIGIN_HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_KNOWN: Final = ".known"
 _GONE: Final = (
     "A witness that forgot could cosign two histories. Restore the directory as it last was; if that can't be, move"
     " keys/witness.key and witness/ away: a new witness is made, whose key others have to declare"
@@ -65,7 +67,7 @@ def begin(root: Path) -> FileLock:
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
     lock = _acquire(root)
     try:
-        if any(_ORIGIN_HASH.fullmatch(path.name) for path in root.iterdir()):
+        if has_records(root):
             raise WitnessHalted(f"the witness's record {root} is of a key that is gone", remedy=_GONE)
         Disk().replace(root / "format", FORMAT.encode())
         sync_directory(root.parent)
@@ -73,6 +75,11 @@ def begin(root: Path) -> FileLock:
         lock.release()
         raise
     return lock
+
+
+def has_records(root: Path) -> bool:
+    """Whether a witness has cosigned anything here. Raises OSError."""
+    return root.is_dir() and any(_ORIGIN_HASH.match(path.name) for path in root.iterdir())
 
 
 def _acquire(root: Path) -> FileLock:
@@ -156,6 +163,9 @@ class WitnessBook:
         note = f"{request.text}\n{log_lines}{lines}"
         path = self._path(request.checkpoint.origin)
         self._written(lambda: self._storage.replace(path, note.encode()))
+        known = path.with_suffix(_KNOWN)
+        if not known.exists():
+            self._written(lambda: self._storage.replace(known, b""))
         self._durable[path] = (note, self._clock.now_us())
         return lines
 
@@ -215,6 +225,8 @@ class WitnessBook:
         try:
             return self._parse(path)
         except FileNotFoundError:
+            if path.with_suffix(_KNOWN).exists():
+                raise WitnessHalted(f"the witness's record {path} is gone", remedy=_GONE) from None
             return None
 
     def _parse(self, path: Path) -> _Record:

@@ -766,6 +766,10 @@ def test_a_witness_whose_record_is_gone_is_a_problem_and_nothing_is_written(tmp_
     assert witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still()) == []
     open_witness(directory, "a/b/c", Still())
     assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(OK, "witness.signs")]
+    (directory.witness / ("0" * 64)).touch()
+    directory.witness_key.rename(tmp_path / "key")
+    assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(PROBLEM, "witness.record")]
+    (tmp_path / "key").rename(directory.witness_key)
     (directory.witness / "format").unlink()
     before = sorted(tmp_path.rglob("*"))
     assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(PROBLEM, "witness.record")]

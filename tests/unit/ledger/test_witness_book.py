@@ -109,10 +109,10 @@ def test_a_checkpoint_sent_again_costs_no_write_for_a_while(root):
     lines = witness.add_checkpoint(LOG.request(0, 5), KEYS)
     for _ in range(5):
         assert witness.add_checkpoint(LOG.request(5, 5), KEYS) == lines
-    assert disk.count == 1
+    assert disk.count == 2, "the record, and that there is one"
     clock.time_us += REPEAT_US + 1_000_000
     assert cosigned(witness.add_checkpoint(LOG.request(5, 5), KEYS), LOG, 5) > cosigned(lines, LOG, 5)
-    assert disk.count == 2
+    assert disk.count == 3
 
 
 @pytest.mark.parametrize("persisted", [False, True])
@@ -179,6 +179,33 @@ def test_a_record_that_is_not_ours_stops_it(root, spoil):
             each.add_checkpoint(LOG.request(5, 9), KEYS)
     with pytest.raises(WitnessHalted):
         witness.heads()
+
+
+def test_a_record_that_is_lost_alone_is_missed(root):
+    """Begun anew, it could be made to cosign another history under the same key."""
+    witness = book(root)
+    witness.add_checkpoint(LOG.request(0, 5), KEYS)
+    (root / HASH).unlink()
+    for each in (witness, book(root)):
+        with pytest.raises(WitnessHalted, match="is gone"):
+            each.add_checkpoint(FORK.request(0, 9), KEYS)
+
+
+def test_a_record_of_before_there_was_a_mark_gets_one(root):
+    book(root).add_checkpoint(LOG.request(0, 5), KEYS)
+    (root / f"{HASH}.known").unlink()  # as after a crash between the two
+    book(root).add_checkpoint(LOG.request(5, 9), KEYS)
+    (root / HASH).unlink()
+    with pytest.raises(WitnessHalted, match="is gone"):
+        book(root).add_checkpoint(LOG.request(0, 5), KEYS)
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+def test_no_cosignature_leaves_before_its_log_is_marked_as_known(root, persisted):
+    witness = book(root, storage=BreakingDisk(1, persisted=persisted))
+    with pytest.raises(DiskBroke):
+        witness.add_checkpoint(LOG.request(0, 5), KEYS)
+    assert cosigned(book(root).add_checkpoint(LOG.request(5, 9), KEYS), LOG, 9)
 
 
 def test_another_logs_record_under_this_name_stops_it(root):

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from sekisho.app.approvals import demand_of
+from sekisho.app.clock import command_clock
 from sekisho.app.keys import OrganisationKeys
 from sekisho.identity.acts import KEYS_FORGET, told
 from sekisho.identity.sql import SqlIdentity
-from sekisho.kernel.clock import SystemClock
 from sekisho.settings import DataDirectory
 
 RENEW: Final = "keys.renew"
@@ -25,7 +25,8 @@ def forget_organisation(root: Path, organisation: str, actor: str, approvals: It
     Raises UsageError if there is no key of that name, ApprovalError if what is demanded is not there, SekishoError,
     OSError; nothing was destroyed then, but for an OSError in the destroying itself.
     """
-    directory, clock = DataDirectory(root), SystemClock()
+    directory = DataDirectory(root)
+    clock = command_clock(directory)
     keys = OrganisationKeys(directory.organisation_keys)
     keys.require_known(organisation)
     parameters = {"organisation": organisation}
@@ -40,7 +41,8 @@ def forget_organisation(root: Path, organisation: str, actor: str, approvals: It
 
 def renew_organisation(root: Path, organisation: str, actor: str) -> None:
     """Tell the ledger, then make a new key. Raises UsageError for an organisation whose key was not forgotten."""
-    directory, clock = DataDirectory(root), SystemClock()
+    directory = DataDirectory(root)
+    clock = command_clock(directory)
     keys = OrganisationKeys(directory.organisation_keys)
     keys.require_forgotten(organisation)
     body = told(RENEW, {"organisation": organisation}, None)

@@ -99,6 +99,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from sekisho.app.approvals import rules_in_force  # the server's packages: only here
+    from sekisho.app.clock import command_clock
     from sekisho.identity.persons_sql import SqlPersons, in_use
     from sekisho.identity.sql import SqlIdentity
 
@@ -107,7 +108,7 @@ def _check(arguments: argparse.Namespace) -> int:
     spoken = language(arguments)
     print(describe_act(approval.act.encode(), spoken))
     rules = rules_in_force(directory)
-    clock = SystemClock()
+    clock = command_clock(directory)
     with closing(SqlIdentity(directory.root / STATE_FILE, clock)) as register:
         persons = SqlPersons(register, clock)
         keys, names = persons.list_keys(), persons.names()

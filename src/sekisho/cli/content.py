@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_approval, add_directory, installation
 from sekisho.content.interfaces import FIELDS, READER_ROLE
-from sekisho.kernel.clock import RFC3339, SystemClock, utc
+from sekisho.kernel.clock import RFC3339, Clock, utc
 from sekisho.kernel.errors import UsageError
 from sekisho.settings import DataDirectory
 
@@ -73,7 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.do == "list":
         _list(arguments, files.held(arguments.organisation))
         return EXIT_DONE
-    clock = SystemClock()
+    from sekisho.app.clock import command_clock  # the server's packages: only here
+
+    clock = command_clock(directory)
     with closing(SqlIdentity(directory.root / STATE_FILE, clock)) as register:
         acts = ContentActs(files, register, clock)
         if arguments.do == "show":
@@ -82,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             for entry, at, reader, reason in acts.reasons():
                 print(f"{utc(at, RFC3339)}  {entry}  {reader}  {reason}")
         else:
-            _forget(arguments, acts, register)
+            _forget(arguments, acts, register, clock)
     return EXIT_DONE
 
 
@@ -136,7 +138,7 @@ def _reader(arguments: argparse.Namespace, register: "SqlIdentity") -> "Reader":
     return Reader(principal.id, principal.organisation, principal.roles)
 
 
-def _forget(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlIdentity") -> None:
+def _forget(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlIdentity", clock: Clock) -> None:
     from sekisho.app.approvals import demand_of
     from sekisho.identity.acts import CONTENT_FORGET, EVERYTHING
 
@@ -146,7 +148,7 @@ def _forget(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlId
     demand = demand_of(
         DataDirectory(installation(arguments)),
         register,
-        SystemClock(),
+        clock,
         CONTENT_FORGET,
         {"entry": arguments.id or EVERYTHING, "organisation": organisation},
         arguments.approval,

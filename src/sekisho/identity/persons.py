@@ -22,10 +22,16 @@ from sekisho.identity.acts import NAME, PERSON_ENROL, told
 from sekisho.identity.errors import PersonKeyUnusable, PersonRequestInvalid
 from sekisho.identity.interfaces import PersonKey
 from sekisho.kernel import canonical
-from sekisho.kernel.notes import is_small_order
 
 FULL_NAME_MAX: Final = 100  # shown in one line of a table
 PASSPHRASE_MIN: Final = 12  # letters; the file may be copied, and then nothing slows guessing but the key derivation
+_FIELD: Final = 2**255 - 19
+# The y coordinates of edwards25519's points of small order (0, 1, -1, and the roots of d·y⁴ + 2y² = 1): under such a
+# key anybody can make signatures.
+_ORDER_8: Final = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+_SMALL_ORDER: Final = frozenset((0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8))
 
 
 def new_private_key(passphrase: str | None) -> tuple[bytes, bytes]:
@@ -73,9 +79,14 @@ def read_public_key(pem: bytes) -> str:
     if not isinstance(key, Ed25519PublicKey):
         raise PersonKeyUnusable("the public key is not an Ed25519 key")
     raw = key.public_bytes_raw()
-    if is_small_order(raw):
+    if is_weak(raw):
         raise PersonKeyUnusable("the public key is one for which anybody can sign", remedy="Make another")
     return raw.hex()
+
+
+def is_weak(public_key: bytes) -> bool:
+    """Whether it encodes a point of small order, in whatever way."""
+    return int.from_bytes(public_key, "little") % 2**255 % _FIELD in _SMALL_ORDER
 
 
 def require_person(person: str, name: str) -> None:

@@ -172,14 +172,9 @@ def parse_vkey(vkey: str, kind: int) -> tuple[str, bytes]:
         raise NoteError(f"the vkey is not {SIGNATURE_TYPES[kind]}: its key has {len(key) - 1} bytes")
     if format_vkey(parts[0], kind, key[1:]) != vkey:
         raise NoteError("the vkey's key id does not belong to its key")
-    if is_small_order(key[1:]):
+    if int.from_bytes(key[1:], "little") % 2**255 % _FIELD in _SMALL_ORDER:
         raise NoteError("the vkey's key is of small order: it would vouch for anything")
     return parts[0], key[1:]
-
-
-def is_small_order(public_key: bytes) -> bool:
-    """Whether 32 bytes encode, in whatever way, a point of small order: under such a key anybody can sign."""
-    return int.from_bytes(public_key, "little") % 2**255 % _FIELD in _SMALL_ORDER
 
 
 def format_signature(name: str, key_id: bytes, signature: bytes) -> str:

@@ -8,12 +8,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sekisho.identity.errors import PersonKeyUnusable, PersonRequestInvalid
 from sekisho.identity.persons import (
     is_encrypted,
+    is_weak,
     new_private_key,
     read_private_key,
     read_public_key,
     require_person,
 )
-from sekisho.kernel.notes import is_small_order
 
 PASSPHRASE = "a long enough passphrase"
 # Points of small order, as libraries refuse them (y = 0, 1, -1, the two of order 8), and the same written otherwise.
@@ -73,7 +73,7 @@ def test_what_is_no_key_is_refused_and_not_repeated(read, data):
 def test_keys_for_which_anybody_can_sign_are_refused(raw, sign):
     data = bytearray.fromhex(raw)
     data[31] |= sign
-    assert is_small_order(bytes(data))
+    assert is_weak(bytes(data))
     pem = Ed25519PublicKey.from_public_bytes(bytes(data)).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(PersonKeyUnusable, match="anybody can sign"):
         read_public_key(pem)
@@ -81,8 +81,8 @@ def test_keys_for_which_anybody_can_sign_are_refused(raw, sign):
 
 def test_the_same_points_written_beyond_the_field_are_refused():
     for y in (0, 1):
-        assert is_small_order((2**255 - 19 + y).to_bytes(32, "little"))
-    assert not is_small_order(bytes.fromhex(read_public_key(new_private_key(None)[1])))
+        assert is_weak((2**255 - 19 + y).to_bytes(32, "little"))
+    assert not is_weak(bytes.fromhex(read_public_key(new_private_key(None)[1])))
 
 
 @pytest.mark.parametrize("person", ["", "Taro Yamada", "山田", "-x", "x.", "x" * 65, "a\nb"])

@@ -220,11 +220,10 @@ class Auditor:
         book = _rule_book(asked, source, report, scratch) if wanted >= 3 else None
         if book is None:
             return None, None
-        from sekisho.assurance.approvals import ApprovalAudit
         from sekisho.assurance.reperformance import Reperformance
 
         reperformance = Reperformance(report.findings, book)
-        observers: list[Observer] = [reperformance, ApprovalAudit(report.findings, book, report.origin)]
+        observers: list[Observer] = [reperformance]
         reconciliation = None
         report.depth = 3
         if wanted == 4 and asked.provider is not None:

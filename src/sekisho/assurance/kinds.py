@@ -196,61 +196,9 @@ PROVIDER_LOG_DAMAGED: Final = Kind(
     Words("Audit that log by itself: sekisho audit", "その台帳を単独で監査してください: sekisho audit"),
 )
 
-# Depth 3, of acts that need approval
-
-APPROVAL_MISSING: Final = Kind(
-    "approval_missing",
-    ERROR,
-    Words(
-        "An act was done without the approval that the rules in force demanded",
-        "適用中の規則が承認を求める行為が、承認なしに行われています",
-    ),
-    Words(
-        "Ask the site who did it: whoever wrote it went past sekisho's own commands",
-        "誰が行ったかを拠点に確認してください。sekisho のコマンドを通さずに行われています",
-    ),
-)
-APPROVAL_INVALID: Final = Kind(
-    "approval_invalid",
-    ERROR,
-    Words(
-        "The approval of an act does not hold: other bytes, too few persons, over, or used before",
-        "行為の承認が有効ではありません。内容の相違、承認者の不足、期限切れ、再使用のいずれかです",
-    ),
-    Words(
-        "Ask those who are said to have approved it, and keep this copy of the log",
-        "承認したとされる人に確認し、この台帳の複製を保管してください",
-    ),
-)
-APPROVER_UNKNOWN: Final = Kind(
-    "approver_unknown",
-    WARNING,
-    Words(
-        "An approval hangs on a key whose enrolment is not in this log",
-        "登録がこの台帳にない鍵による承認です",
-    ),
-    Words(
-        "It may be older than this log (a restored site): ask for the log before it. If not, ask whose key it is",
-        "台帳より前の登録かもしれません（復元した拠点など）。以前の台帳か、鍵の持ち主を確認してください",
-    ),
-)
-APPROVAL_SUPERSEDED: Final = Kind(
-    "approval_superseded",
-    WARNING,
-    Words(
-        "An act was approved under the rules of a snapshot that was not in force then",
-        "その時点で適用中でなかったスナップショットの規則で承認されています",
-    ),
-    Words(
-        "Ask the site whether the rules were applied without control at that time",
-        "その時に control なしで規則が適用されたかを拠点に確認してください",
-    ),
-)
-
 KINDS: Final = (
     DECISION_WRONG, REASONS_DIFFER, CHOSEN_NOT_PERMITTED, DENIED_THOUGH_PERMITTED, MONITORED_WRONG, INPUT_MALFORMED,
     POLICIES_MISNAMED, SCHEMA_DIFFERS, EPOCH_WRONG, SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED,
     SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
     EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, PROVIDER_LOG_DAMAGED,
-    APPROVAL_MISSING, APPROVAL_INVALID, APPROVER_UNKNOWN, APPROVAL_SUPERSEDED,
 )  # fmt: skip

@@ -29,7 +29,6 @@ class SnapshotsInForce:
         self._findings = findings
         self._times: list[int] = []
         self._digests: list[str] = []
-        self._before: str | None = None  # in force before the first activation
         self._waiting: list[_Use] = []
 
     def see_act(self, envelope: Mapping[str, Any]) -> None:
@@ -38,16 +37,6 @@ class SnapshotsInForce:
             place = bisect.bisect_right(self._times, envelope["at"])
             self._times.insert(place, envelope["at"])
             self._digests.insert(place, body["snapshot"])
-            if place == 0:
-                self._before = body["before"] if isinstance(body.get("before"), str) else None
-
-    def near(self, at_us: int) -> list[str] | None:
-        """What may have been in force within TAKEN_OVER_US of an instant; None where the log does not tell."""
-        first = bisect.bisect_right(self._times, at_us - TAKEN_OVER_US) - 1
-        found = self._digests[max(first, 0) : bisect.bisect_right(self._times, at_us + TAKEN_OVER_US)]
-        if first >= 0:
-            return found
-        return None if not self._times or self._before is None else [self._before, *found]
 
     def see_first_attempt(self, index: int, envelope: Mapping[str, Any], snapshot: str, arrived_us: int) -> None:
         use = _Use(arrived_us, envelope["at"], snapshot, index, envelope["id"], envelope["request"])

@@ -30,6 +30,11 @@ approvers = ["s-002"]
 needed = 1
 
 [[rules]]
+act = "keys.forget"
+approvers = ["s-002", "s-003"]
+needed = 1
+
+[[rules]]
 act = "person.enrol"
 approvers = ["s-001", "s-002", "s-003"]
 needed = 1
@@ -70,6 +75,7 @@ def governed(tmp_path_factory, home):
         key = home / f"{person}.pub"
         sekisho("persons", "enrol", person, "--key", key, "--name", f"Person {person}", "--dir", installation.root)
     (installation.root / "declarations" / "approvals.toml").write_text(RULES)
+    installation.declare("organisations", "other", 'title = "Others"\n')
     installation.apply()
     sekisho("stop", "provider", "local", "--dir", installation.root)
     return installation
@@ -169,6 +175,30 @@ def test_kept_content_is_deleted_early_by_the_approval_of_another_only(home, gov
     assert files.held() == []
 
 
+def test_a_commitment_key_is_destroyed_by_the_approval_of_another_only(home, governed, tmp_path):
+    key, file = governed.root / "keys" / "organisations" / "other.key", tmp_path / "forget"
+    words = ("keys", "forget", "other", "--confirm", "other", "--dir", governed.root)
+    before = key.read_bytes()
+    refused = sekisho(*words, check=False)
+    assert refused.returncode == 1
+    assert "sekisho approvals ask keys.forget organisation=other" in refused.stderr
+    ask(governed, home, file, "keys.forget", "organisation=other")
+    unsigned = sekisho(*words, "--approval", file, check=False)
+    assert "0 of the 1 approvals" in unsigned.stderr
+    shown = approve(home, "s-002", file).stdout
+    assert "Destroy, for good, the commitment key of other" in shown
+    another = sekisho("keys", "forget", "default", "--confirm", "default", *words[5:], "--approval", file, check=False)
+    assert "for another act" in another.stderr
+    assert key.read_bytes() == before, "what is refused changes nothing"
+    sekisho(*words, "--approval", file)
+    assert not key.exists()
+    sekisho("keys", "renew", "other", "--dir", governed.root)
+    again = sekisho(*words, "--approval", file, check=False)
+    assert again.returncode == 1
+    assert "used before" in again.stderr
+    assert key.exists()
+
+
 def test_two_persons_lift_a_stop_by_file_and_the_log_tells(home, governed, tmp_path):
     refused = lift(governed, check=False)
     assert refused.returncode == 1
@@ -212,6 +242,10 @@ def require_told(governed):
     found = require_approval(wanted, [approval], [rule], persons.values(), now_us=lifting["at"])
     assert [persons[one.key].person for one in found.approvals] in (["s-002", "s-003"], ["s-003", "s-002"])
     assert len(persons) == 4
+    forgotten = [entry["body"] for entry in entries if entry["body"].get("act") == "keys.forget"]
+    assert [(body["organisation"], approval_of_record(body["approval"]).act.asked_by) for body in forgotten] == [
+        ("other", "s-001")
+    ]
 
 
 def lifted(entries):

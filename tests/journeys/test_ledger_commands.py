@@ -167,7 +167,7 @@ def test_damage_stops_control_names_the_command_and_is_repaired(site):
     site.stop()
     entries = require_log_holds(site.root)
     acts = [e["body"]["act"] for e in entries if e["kind"] == "change"]
-    told = {"ledger.key.rotate", "organisation.key.forget", "organisation.key.renew", "ledger.repair"}
+    told = {"ledger.key.rotate", "keys.forget", "keys.renew", "ledger.repair"}
     assert [acts.count(act) for act in told] == [1, 1, 1, 1]
     assert [e["body"]["kept"] for e in entries if e["body"].get("act") == "ledger.repair"] == [
         os.path.basename(done["aside"])

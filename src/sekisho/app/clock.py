@@ -37,6 +37,11 @@ def installation_clock(ledger: Path) -> tuple[SystemClock, Settlements]:
     return SystemClock(state.at(clock_watch.read_clocks()).trusted_us), Settlements(ledger, state.settled)
 
 
+def command_clock(directory: DataDirectory) -> SystemClock:
+    """For a command: what has ended has not begun again because somebody set the machine's clock back."""
+    return installation_clock(directory.ledger)[0]
+
+
 async def watch_clock(
     ledger: Path,
     writer: EntryWriter,

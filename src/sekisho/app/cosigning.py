@@ -44,6 +44,7 @@ class DeclaredPeers:
         self._store = snapshot_store(directory)
         self._origin = origin
         self._read: tuple[str | None, Catalogue | None] = (None, None)
+        self._logs: tuple[Catalogue | None, Mapping[str, tuple[NoteVerifier, ...]]] = (None, {})
 
     def witnesses(self) -> tuple[DeclaredWitness, ...]:
         """Raises SekishoError for a snapshot that can't be read."""
@@ -51,7 +52,10 @@ class DeclaredPeers:
 
     def logs(self) -> Mapping[str, tuple[NoteVerifier, ...]]:
         """The keys that may sign, by origin. Raises as `witnesses`."""
-        return logs_of(self._catalogue(), self._origin)
+        catalogue = self._catalogue()
+        if self._logs[0] is not catalogue:  # not for each request: strangers may ask, and there may be many logs
+            self._logs = (catalogue, logs_of(catalogue, self._origin))
+        return self._logs[1]
 
     def _catalogue(self) -> Catalogue | None:
         digest = self._store.current()

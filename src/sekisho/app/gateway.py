@@ -51,6 +51,7 @@ from sekisho.policy.explain import explain
 from sekisho.policy.interfaces import Decision
 from sekisho.settings import DataDirectory, GatewaySettings, Settings
 
+_CONTENT_RESERVES: Final = 4  # of the ledger: its reserve, the segments it allocates ahead, and as much again
 _GARBAGE_THRESHOLD: Final = 20_000  # objects; a request makes a few hundred and reference counts free nearly all
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,9 @@ async def run_gateway(
     def content_lost(reason: str) -> None:
         loop.call_soon_threadsafe(metrics.content_lost.update, (reason,))
 
-    content_keeper = BackgroundKeeper(ContentFiles(directory.content, directory.content_keys), content_lost)
+    free_bytes_min = _CONTENT_RESERVES * settings.ledger.free_reserve_bytes
+    content_files = ContentFiles(directory.content, directory.content_keys, free_bytes_min=free_bytes_min)
+    content_keeper = BackgroundKeeper(content_files, content_lost)
     pipeline = Pipeline(
         keys=callers,
         in_force=follower.in_force,

@@ -99,10 +99,7 @@ class OrganisationKeys:
 
     def forget(self, organisation: str) -> None:
         """Destroy the key, durably. May be called again. Raises UsageError if there is none of that name."""
-        known = {path.stem for suffix in ("key", "forgotten") for path in self._directory.glob(f"*.{suffix}")}
-        if organisation not in known:
-            there = alternatives(organisation, known) or "none"
-            raise UsageError(f"no organisation {organisation!r} has a key here (there is: {there})")
+        self.require_known(organisation)
         path, marker = self._path(organisation), self._forgotten(organisation)
         write_durable(marker, b"This organisation's commitment key was destroyed.\n", mode=0o600)
         if path.exists():
@@ -121,6 +118,13 @@ class OrganisationKeys:
         self._write(organisation)
         self._forgotten(organisation).unlink()
         sync_directory(self._directory)
+
+    def require_known(self, organisation: str) -> None:
+        """Raises UsageError unless the organisation has, or had, a key."""
+        known = {path.stem for suffix in ("key", "forgotten") for path in self._directory.glob(f"*.{suffix}")}
+        if organisation not in known:
+            there = alternatives(organisation, known) or "none"
+            raise UsageError(f"no organisation {organisation!r} has a key here (there is: {there})")
 
     def require_forgotten(self, organisation: str) -> None:
         """Raises UsageError unless the organisation's key was forgotten."""

@@ -94,7 +94,7 @@ class WitnessSurface:
             return _Answer(503, (*_TEXT, _RETRY), "too many requests wait\n")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
         finally:
             self._waiting -= 1
 
@@ -107,6 +107,16 @@ class WitnessSurface:
         self._allowance -= 1
         return True
 
+    @staticmethod
+    def _guarded(work: Callable[[], _Answer]) -> _Answer:
+        try:
+            return work()
+        except WitnessBusy as error:
+            return _Answer(503, (*_TEXT, _RETRY), f"{error.message}\n")
+        except (SekishoError, OSError):
+            log.exception("the witness can't answer")  # our fault: who asks learns no more than that
+            return _Answer(500, _TEXT, "the witness can't sign just now; its log says why\n")
+
     def _add(self, body: bytes) -> _Answer:
         try:
             request = AddCheckpoint.parse(body)
@@ -116,11 +126,6 @@ class WitnessSurface:
             return _Answer(409, ((b"content-type", SIZE_TYPE.encode()),), f"{conflict.size}\n")
         except WitnessRefused as refused:
             return _Answer(refused.status, _TEXT, f"{refused.message}\n")
-        except WitnessBusy as error:
-            return _Answer(503, (*_TEXT, _RETRY), f"{error.message}\n")
-        except (SekishoError, OSError):
-            log.exception("a checkpoint can't be cosigned")  # our fault: who asks learns no more than that
-            return _Answer(500, _TEXT, "the witness can't sign just now; its log says why\n")
 
     def _checkpoint(self, origin_hash: str) -> _Answer:
         note = self._book.checkpoint(origin_hash)

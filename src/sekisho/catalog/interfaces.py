@@ -48,7 +48,7 @@ DEPLOYMENT_TYPES: Final = (
 )
 
 # Acts that a rule may demand approval for: each is held to it where it is done.
-APPROVABLE_ACTS: Final = ("clock.settle", "content.forget", "person.enrol", "stop.lift")
+APPROVABLE_ACTS: Final = ("clock.settle", "content.forget", "keys.forget", "person.enrol", "stop.lift")
 
 # RFC 7518 section 3.1 and RFC 8037, asymmetric only: whoever can check a token must not be able to make one.
 TOKEN_ALGORITHMS: Final = (

@@ -99,7 +99,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from sekisho.app.approvals import rules_in_force  # the server's packages: only here
-    from sekisho.identity.persons_sql import SqlPersons
+    from sekisho.app.clock import command_clock
+    from sekisho.identity.persons_sql import SqlPersons, in_use
     from sekisho.identity.sql import SqlIdentity
 
     directory = DataDirectory(installation(arguments))
@@ -107,7 +108,7 @@ def _check(arguments: argparse.Namespace) -> int:
     spoken = language(arguments)
     print(describe_act(approval.act.encode(), spoken))
     rules = rules_in_force(directory)
-    clock = SystemClock()
+    clock = command_clock(directory)
     with closing(SqlIdentity(directory.root / STATE_FILE, clock)) as register:
         persons = SqlPersons(register, clock)
         keys, names = persons.list_keys(), persons.names()
@@ -121,7 +122,7 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"  {_capacity(signature.capacity, spoken)} {signature.key[:16]}… {who}")
     wanted = Wanted(approval.act.act, approval.act.parameters, rules.origin)
     try:
-        approved = require_approval(wanted, [approval], rules.rules, keys, now_us=clock.now_us())
+        approved = require_approval(wanted, [approval], rules.rules, in_use(keys), now_us=clock.now_us())
         if used:
             raise ApprovalUsed("this approval was used before", remedy="Ask again: one approval is for one act")
     except ApprovalError as error:

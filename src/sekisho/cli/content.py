@@ -4,13 +4,14 @@ import argparse
 import json
 import os
 import sys
+import unicodedata
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sekisho.cli.keys import ACTOR, EXIT_DONE, STATE_FILE, add_approval, add_directory, installation
 from sekisho.content.interfaces import FIELDS, READER_ROLE
-from sekisho.kernel.clock import RFC3339, SystemClock, utc
+from sekisho.kernel.clock import RFC3339, Clock, utc
 from sekisho.kernel.errors import UsageError
 from sekisho.settings import DataDirectory
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # SQLAlchemy is loaded only when a register is opened
 
 KEY_VARIABLE: Final = "SEKISHO_API_KEY"
 _KEY_BYTES_MAX: Final = 1_024
+_DRIVING: Final = ("Cc", "Cf")  # Unicode categories: control characters, and those that turn the direction of text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.do == "list":
         _list(arguments, files.held(arguments.organisation))
         return EXIT_DONE
-    clock = SystemClock()
+    from sekisho.app.clock import command_clock  # the server's packages: only here
+
+    clock = command_clock(directory)
     with closing(SqlIdentity(directory.root / STATE_FILE, clock)) as register:
         acts = ContentActs(files, register, clock)
         if arguments.do == "show":
@@ -80,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             for entry, at, reader, reason in acts.reasons():
                 print(f"{utc(at, RFC3339)}  {entry}  {reader}  {reason}")
         else:
-            _forget(arguments, acts, register)
+            _forget(arguments, acts, register, clock)
     return EXIT_DONE
 
 
@@ -104,10 +108,16 @@ def _show(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlIden
         if arguments.field is None:
             print(f"-- {name}", flush=True)
         if arguments.field in (None, name):
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.write(for_terminal(data) if sys.stdout.isatty() else data)
             sys.stdout.buffer.flush()
         if arguments.field is None:
             print(flush=True)
+
+
+def for_terminal(data: bytes) -> bytes:
+    """Text that can't drive the terminal that shows it: callers and providers wrote it. A file gets its bytes."""
+    text = data.decode(errors="replace")
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _DRIVING else "�" for c in text).encode()
 
 
 def _reader(arguments: argparse.Namespace, register: "SqlIdentity") -> "Reader":
@@ -128,7 +138,7 @@ def _reader(arguments: argparse.Namespace, register: "SqlIdentity") -> "Reader":
     return Reader(principal.id, principal.organisation, principal.roles)
 
 
-def _forget(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlIdentity") -> None:
+def _forget(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlIdentity", clock: Clock) -> None:
     from sekisho.app.approvals import demand_of
     from sekisho.identity.acts import CONTENT_FORGET, EVERYTHING
 
@@ -138,7 +148,7 @@ def _forget(arguments: argparse.Namespace, acts: "ContentActs", register: "SqlId
     demand = demand_of(
         DataDirectory(installation(arguments)),
         register,
-        SystemClock(),
+        clock,
         CONTENT_FORGET,
         {"entry": arguments.id or EVERYTHING, "organisation": organisation},
         arguments.approval,

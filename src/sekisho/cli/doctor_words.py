@@ -366,6 +366,20 @@ WORDS: Final[Mapping[str, Words]] = {
         "Run chrony or systemd-timesyncd, on the host where this is a container",
         "chrony か systemd-timesyncd を動かしてください。コンテナではホスト側で",
     ),
+    # kept content
+    "content.ends": Words("no kept content lies there past its end", "保存期限を過ぎた内容は残っていません"),
+    "content.waits": Words(
+        "{count} kept contents have reached their end (the first {end_at}) and wait to be deleted",
+        "保存期限を過ぎた内容が {count} 件あり（最も古い期限 {end_at}）、削除を待っています",
+        "Start control (sekisho up): it deletes them within seconds; nobody can read them meanwhile",
+        "コントロールを起動してください（sekisho up）。数秒で削除されます。それまでも、読むことはできません",
+    ),
+    "content.overdue": Words(
+        "{count} kept contents have reached their end (the first {end_at}) and are not deleted",
+        "保存期限を過ぎた内容が {count} 件、削除されていません（最も古い期限 {end_at}）",
+        "Control's log says why; nobody can read them meanwhile",
+        "理由はコントロールのログにあります。それまでも、読むことはできません",
+    ),
     # witnesses
     "witness.cosigned": Words(
         "witness {witness}: {size} entries of the log cosigned", "証人 {witness}: 台帳の {size} 件まで連署済み"

@@ -99,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     forget.add_argument("organisation", metavar="ORGANISATION")
     forget.add_argument("--confirm", metavar="ORGANISATION", help="its name again: this can't be undone")
+    add_approval(forget)
     forget.add_argument("--dir", dest="dir_option", type=Path, metavar="DIR", help="the installation (default: .)")
 
     renew = acts.add_parser(
@@ -184,7 +185,7 @@ def _forget(arguments: argparse.Namespace, directory: Path) -> None:
             f"The commitment key of {name} would be destroyed: nothing could link its entries to their content again",
             remedy=f"If that is meant, add --confirm {name}",
         )
-    forget_organisation(directory, name, ACTOR)
+    forget_organisation(directory, name, ACTOR, arguments.approval)
     print(
         f"The commitment key of {name} is destroyed; running gateways follow within a second and refuse its requests.\n"
         f"Destroy it in your backups too. A new one: sekisho keys renew {name} --dir {directory}"

@@ -81,10 +81,11 @@ def _new_key(arguments: argparse.Namespace) -> None:
 
 def _enrol(arguments: argparse.Namespace, directory: DataDirectory, register: "SqlIdentity") -> None:
     from sekisho.app.approvals import rules_in_force
+    from sekisho.app.clock import command_clock
     from sekisho.identity.persons_sql import SqlPersons
 
     key = read_public_key(read_key_file(arguments.key, private=False))
-    enrolled = SqlPersons(register, SystemClock()).enrol(
+    enrolled = SqlPersons(register, command_clock(directory)).enrol(
         arguments.person, arguments.name, key, ACTOR, rules_in_force(directory), read_approvals(arguments.approval)
     )
     print(f"{enrolled.person} signs with {enrolled.key} since {utc(enrolled.enrolled_at, RFC3339)}.")

@@ -1,10 +1,12 @@
 """Reading, forgetting and ending kept content: each told of, durably, before it is done.
 
 What is told goes into the register's outbox, in a transaction that is synced when it commits, and from there into the
-ledger. The reason for a reading is free text: it stays in the register, and the entry holds SHA-256(salt ‖ reason), so
-that a reason shown later can be held against it.
+ledger. A forgetting leaves a row in that transaction, which goes when the content has gone: what a crash cuts off,
+control finishes, and nobody reads it meanwhile. The reason for a reading is free text: it stays in the register, and
+the entry holds SHA-256(salt ‖ reason), so that a reason shown later can be held against it.
 """
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Iterable
@@ -13,7 +15,7 @@ from typing import Final, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from sekisho.content.errors import ReadRefused
+from sekisho.content.errors import ContentMissing, ReadRefused
 from sekisho.content.files import ContentFiles
 from sekisho.content.interfaces import READER_ROLE, Content
 from sekisho.identity.interfaces import Demanded
@@ -36,6 +38,13 @@ _READS: Final = sa.Table(
     sa.Column("reader", sa.String(64), nullable=False),
     sa.Column("reason", sa.String(REASON_LENGTH_MAX), nullable=False),
     sa.Column("salt", sa.LargeBinary(32), nullable=False),
+)
+_EVERYTHING: Final = ""  # in the place of an entry's id
+_FORGETTING: Final = sa.Table(
+    "content_forgetting",  # told of, and not yet done
+    _METADATA,
+    sa.Column("organisation", sa.String(64), primary_key=True),
+    sa.Column("entry", sa.String(36), primary_key=True),
 )
 
 
@@ -89,6 +98,8 @@ class ContentActs:
         row = {"id": read_id, "entry": entry, "at": now_us, "reader": reader.id, "reason": reason, "salt": salt}
         with self._register.transaction(writes=True) as connection:
             _METADATA.create_all(connection)
+            if {_EVERYTHING, entry} & self._forgetting_of(connection, held.organisation):
+                raise ContentMissing(f"what was kept of {entry} is being forgotten")
             connection.execute(sa.insert(_READS).values(row))
             self._register.tell(connection, now_us, reader.id, canonical.encode(body), ACCESS_KIND)
         return content
@@ -100,16 +111,25 @@ class ContentActs:
     def forget_entry(self, entry: str, actor: str, demand: Demanded) -> None:
         """Delete what is kept under an entry's id. Raises ContentMissing, and what `demand` raises."""
         held = self._files.find(entry)
-        self._tell(actor, {"act": FORGET, "entry": entry, "organisation": held.organisation}, demand)
-        self._files.delete(held)
+        self._tell_forgetting(held.organisation, entry, actor, demand)
+        self._finish(held.organisation, entry)
 
     def forget_organisation(self, organisation: str, actor: str, demand: Demanded) -> int:
-        """Destroy an organisation's content key, and all that is kept under it; how many there were."""
-        self._tell(actor, {"act": FORGET, "entry": None, "organisation": organisation}, demand)
-        return self._files.forget(organisation, self._clock.now_us())
+        """Destroy an organisation's content key, and all that is kept under it; how many there were.
+
+        Raises ContentMissing where there is neither, and what `demand` raises.
+        """
+        self._files.require_kept(organisation)
+        self._tell_forgetting(organisation, _EVERYTHING, actor, demand)
+        return self._finish(organisation, _EVERYTHING)
 
     def end_due(self) -> int:
-        """Delete what has reached its end; how many. After a crash some may be told of twice, none is left."""
+        """Delete what has reached its end; how many. After a crash some may be told of twice, none is left.
+
+        A forgetting that broke off is finished first.
+        """
+        for organisation, entry in self._forgetting():
+            self._finish(organisation, entry)
         now_us = self._clock.now_us()
         self._files.sweep(now_us)
         due = self._files.due(now_us)[:DUE_MAX]
@@ -118,7 +138,9 @@ class ContentActs:
             for start in range(0, len(mine), ENTRIES_TOLD_MAX):
                 some = mine[start : start + ENTRIES_TOLD_MAX]
                 entries = sorted(held.entry for held in some)
-                self._tell("control", {"act": "content.end", "entries": entries, "organisation": organisation})
+                body = {"act": "content.end", "entries": entries, "organisation": organisation}
+                with self._register.transaction(writes=True) as connection:
+                    self._register.tell(connection, now_us, "control", canonical.encode(body), CHANGE_KIND)
                 for held in some:
                     self._files.delete(held)
         return len(due)
@@ -133,9 +155,40 @@ class ContentActs:
                 for row in connection.execute(sa.select(*columns).order_by(_READS.c.at))
             ]
 
-    def _tell(self, actor: str, body: dict[str, object], demand: Demanded | None = None) -> None:
+    # -- forgetting
+
+    def _tell_forgetting(self, organisation: str, entry: str, actor: str, demand: Demanded) -> None:
+        body: dict[str, object] = {"act": FORGET, "entry": entry or None, "organisation": organisation}
         with self._register.transaction(writes=True) as connection:
+            _METADATA.create_all(connection)
             now_us = self._clock.now_us()
-            approval = None if demand is None else demand.meet(connection, now_us)
+            approval = demand.meet(connection, now_us)
+            if entry not in self._forgetting_of(connection, organisation):
+                connection.execute(sa.insert(_FORGETTING).values(organisation=organisation, entry=entry))
             told = body if approval is None else {**body, "approval": approval}
             self._register.tell(connection, now_us, actor, canonical.encode(told), CHANGE_KIND)
+
+    def _finish(self, organisation: str, entry: str) -> int:
+        """Do what was told of; how many were deleted. What is gone already is passed over."""
+        count = 1
+        if entry == _EVERYTHING:
+            count = self._files.forget(organisation, self._clock.now_us())
+        else:
+            with contextlib.suppress(ContentMissing):  # a crash came after the deletion
+                self._files.delete(self._files.find(entry))
+        done = sa.delete(_FORGETTING).where(_FORGETTING.c.organisation == organisation, _FORGETTING.c.entry == entry)
+        with self._register.transaction(writes=True) as connection:
+            connection.execute(done)
+        return count
+
+    def _forgetting(self) -> list[tuple[str, str]]:
+        with self._register.transaction(writes=False) as connection:
+            if not sa.inspect(connection).has_table(_FORGETTING.name):
+                return []
+            columns = (_FORGETTING.c.organisation, _FORGETTING.c.entry)
+            return [(row.organisation, row.entry) for row in connection.execute(sa.select(*columns))]
+
+    @staticmethod
+    def _forgetting_of(connection: sa.Connection, organisation: str) -> set[str]:
+        found = sa.select(_FORGETTING.c.entry).where(_FORGETTING.c.organisation == organisation)
+        return set(connection.execute(found).scalars())

@@ -3,6 +3,7 @@
 ContentError
 ├── ContentMissing          nothing is kept under that id, or not any more
 ├── ContentUnreadable       what is kept can't be decrypted: its key is destroyed, or its bytes were changed
+├── ContentNoRoom           the disk's last space is the ledger's
 ├── ContentKeyUnusable      an organisation's key can't be read or made
 └── ReadRefused             whoever asks may not read it; nothing was shown
 """
@@ -19,6 +20,10 @@ class ContentMissing(ContentError):
 
 
 class ContentUnreadable(ContentError):
+    pass
+
+
+class ContentNoRoom(ContentError):
     pass
 
 

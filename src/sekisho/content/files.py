@@ -13,13 +13,12 @@ import contextlib
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentUnreadable
+from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentNoRoom, ContentUnreadable
 from sekisho.content.interfaces import CONTENT_BYTES_MAX, Content, Held
 from sekisho.content.sealing import HEADER_BYTES_MAX, KEY_BYTES, seal, unseal
 from sekisho.kernel.clock import utc
@@ -41,13 +40,19 @@ class _File(NamedTuple):
 class ContentFiles:
     """Any number of processes may write, read and delete at once."""
 
-    def __init__(self, root: Path, keys: Path) -> None:
-        """Directories for content and for keys; each is made when it is first needed."""
+    def __init__(self, root: Path, keys: Path, *, free_bytes_min: int = 0) -> None:
+        """Directories for content and for keys; each is made when it is first needed.
+
+        `free_bytes_min` is what a write leaves free on the disk: without content requests go on, without the ledger
+        they don't.
+        """
         self._root = root
         self._keys = keys
+        self._free_bytes_min = free_bytes_min
 
     def write(self, content: Content) -> None:
-        """Keep it; durable when this returns. Raises OSError, ContentKeyUnusable."""
+        """Keep it; durable when this returns. Raises OSError, ContentNoRoom, ContentKeyUnusable."""
+        self._require_room(len(content.sent) + len(content.answer) + HEADER_BYTES_MAX)
         sealed = seal(content, self._key_to_write(content.organisation))
         path = self._root / content.organisation / _day(content.until) / f"{content.until}-{content.entry}"
         try:
@@ -92,13 +97,20 @@ class ContentFiles:
         with contextlib.suppress(OSError):  # not empty: another was kept meanwhile, or is not due
             directory.rmdir()
 
+    def require_kept(self, organisation: str) -> None:
+        """Raises ContentMissing unless there is something of an organisation to forget: content, or its key."""
+        _require_organisation(organisation)
+        if not (self._keys / f"{organisation}.key").exists() and not any(self._files(organisation)):
+            raise ContentMissing(
+                f"nothing is kept of {organisation}", remedy="`sekisho content list` shows of whom something is"
+            )
+
     def forget(self, organisation: str, now_us: int) -> int:
         """Destroy an organisation's key and all that is kept under it; how many there were.
 
         Raises OSError, and ContentMissing for what can't be an organisation.
         """
-        if not _ORGANISATION.fullmatch(organisation):
-            raise ContentMissing(f"{organisation!r:.60} names no organisation")
+        _require_organisation(organisation)
         count = len(list(self._files(organisation)))
         key = self._keys / f"{organisation}.key"
         if key.exists():
@@ -126,13 +138,22 @@ class ContentFiles:
         today = _day(now_us)
         for entry in self._root.iterdir():
             if entry.name.startswith(_FORGOTTEN):
-                shutil.rmtree(entry)
+                _remove_tree(entry)
             elif _ORGANISATION.fullmatch(entry.name):
-                for day in entry.iterdir():
+                for day in _listed(entry):
                     if _DAY.fullmatch(day.name) and day.name < today:
                         _sweep_day(day)
 
     # -- inside
+
+    def _require_room(self, size: int) -> None:
+        state = os.statvfs(self._root.parent)
+        free = state.f_bavail * state.f_frsize
+        if free < self._free_bytes_min + size:
+            raise ContentNoRoom(
+                f"{free >> 20} MiB are free, and the ledger needs {self._free_bytes_min >> 20} MiB of them",
+                remedy="Free space: requests go on, but their content is not kept",
+            )
 
     def _put(self, path: Path, sealed: bytes) -> None:
         _make_private(path.parent, self._root.parent)
@@ -151,7 +172,7 @@ class ContentFiles:
         for directory in sorted(self._root.iterdir()):
             if not _ORGANISATION.fullmatch(directory.name) or organisation not in (None, directory.name):
                 continue
-            for day in sorted(directory.iterdir()):
+            for day in _listed(directory):
                 if _DAY.fullmatch(day.name) and (until_day is None or day.name <= until_day):
                     yield from _files_of(directory.name, day)
 
@@ -185,23 +206,44 @@ class ContentFiles:
         return key
 
 
+def _require_organisation(organisation: str) -> None:
+    if not _ORGANISATION.fullmatch(organisation):
+        raise ContentMissing(f"{organisation!r:.60} names no organisation")
+
+
 def _files_of(organisation: str, day: Path) -> Iterator[_File]:
-    try:
-        paths = sorted(day.iterdir())
-    except FileNotFoundError:  # its last file was deleted just now
-        return
-    for path in paths:
+    for path in _listed(day):
         match = _NAME.fullmatch(path.name)
         if match is not None:
             with contextlib.suppress(FileNotFoundError):
                 yield _File(Held(organisation, match[2], int(match[1]), path.stat().st_size), path)
 
 
+def _listed(directory: Path) -> list[Path]:
+    """What is in it, sorted; nothing if another process removed or renamed it just now."""
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _remove_tree(root: Path) -> None:
+    """Remove a directory that nothing is put into any more. Another process may be at it too."""
+    for directory, _, names in os.walk(root, topdown=False):
+        for name in names:
+            Path(directory, name).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(directory)
+
+
 def _sweep_day(day: Path) -> None:
     """Remove files that were never finished from a day that is over, and the day if nothing else is in it."""
-    for path in day.glob(".*.new"):
+    left = list(day.glob(".*.new"))
+    for path in left:
         path.unlink(missing_ok=True)
-    sync_directory(day)
+    if left:
+        with contextlib.suppress(FileNotFoundError):  # another process has removed the day as well
+            sync_directory(day)
     with contextlib.suppress(OSError):  # not empty: what is left is due, and told of before it goes
         day.rmdir()
 

@@ -23,6 +23,7 @@ ENGLISH: Final = "en"
 JAPANESE: Final = "ja"
 CLOCK_SETTLE: Final = "clock.settle"
 CONTENT_FORGET: Final = "content.forget"
+KEYS_FORGET: Final = "keys.forget"
 PERSON_ENROL: Final = "person.enrol"
 STOP_LIFT: Final = "stop.lift"
 
@@ -56,6 +57,11 @@ KINDS: Final[Mapping[str, ActKind]] = {
         {"entry": re.compile(f"{UUID7.pattern}|{EVERYTHING}", re.ASCII), "organisation": _DECLARED},
         "Delete, for good, what is kept of requests of {organisation}: {entry}.",
         "{organisation} のリクエストについて保存した内容を、元に戻せない形で削除します。対象: {entry}",
+    ),
+    KEYS_FORGET: ActKind(
+        {"organisation": _DECLARED},
+        "Destroy, for good, the commitment key of {organisation}: nothing can link its entries to their content again.",
+        "{organisation} のコミットメント鍵を、元に戻せない形で破棄します。以後、エントリーを内容に結び付けられません。",
     ),
     PERSON_ENROL: ActKind(
         {"key": KEY, "person": NAME},

@@ -4,7 +4,7 @@ Each act is one transaction: the row, and the outbox entry that tells of it. An 
 act done in one transaction too, so that neither a second use nor a retirement can slip in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -52,6 +52,11 @@ class Rules(NamedTuple):
     origin: str
 
 
+def in_use(keys: Iterable[PersonKey]) -> list[PersonKey]:
+    """Those that were not retired, whatever the clock said then: one set back must not bring a key to life again."""
+    return [one for one in keys if one.retired_at is None]
+
+
 class Demand:
     """Whatever the rules demand of one act. `meet` is asked in the transaction of the act itself."""
 
@@ -63,9 +68,8 @@ class Demand:
 
     def meet(self, connection: sa.Connection, now_us: int) -> dict[str, Any] | None:
         """What the entry of the act tells under `approval`; None if nothing is demanded. Raises ApprovalError."""
-        approved = require_approval(
-            self._wanted, self._approvals, self._rules.rules, self._register.keys_in(connection), now_us=now_us
-        )
+        live = in_use(self._register.keys_in(connection))
+        approved = require_approval(self._wanted, self._approvals, self._rules.rules, live, now_us=now_us)
         if approved is None:
             return None
         if connection.execute(sa.select(_USED.c.act).where(_USED.c.act == approved.act.id)).first() is not None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sekisho.kernel.cosignatures import CosignatureVerifier
+from sekisho.kernel.cosignatures import TIME_BYTES, CosignatureVerifier
 from sekisho.kernel.errors import NoteError
 from sekisho.kernel.files import FileLock, LockHeld
 from sekisho.kernel.notes import SignatureLine, SignedNote, format_signature, parse_signatures
@@ -47,8 +47,8 @@ class CosignedNotes:
         self._root = ledger / COSIGNED
 
     def add(self, note: str, lines: str, witnesses: Collection[CosignatureVerifier]) -> None:
-        """Keep cosignatures of `note`, a published checkpoint; both have been verified. A witness's newer line replaces
-        its older one.
+        """Keep cosignatures of `note`, a published checkpoint; both have been verified. A witness's later line replaces
+        its earlier one, never the other way round.
 
         `witnesses` are those declared: it is their cosignatures that decide which other notes stay. Raises OSError,
         WitnessBusy, NoteError.
@@ -134,9 +134,17 @@ def _taken_apart(note: str) -> CosignedNote:
 
 
 def _merged(note: str, lines: Collection[SignatureLine]) -> str:
-    """`note` with one line of each signer, what comes in `lines` in place of what was there before."""
+    """`note` with one line of each signer: of a witness's two the later, so that none is replaced by a replayed one."""
     signed = SignedNote.parse(note)
-    by_signer = {(line.name, line.key_id): line for line in (*signed.signatures, *lines)}
+    by_signer: dict[tuple[str, bytes], SignatureLine] = {}
+    for line in (*signed.signatures, *lines):
+        signer = line.name, line.key_id
+        by_signer[signer] = max(by_signer.get(signer, line), line, key=_time)
     block = "".join(format_signature(*line) for line in by_signer.values())
     parse_signatures(block)  # raises NoteError beyond the bound on lines
     return f"{signed.text}\n{block}"
+
+
+def _time(line: SignatureLine) -> bytes:
+    """A cosignature begins with its time, big-endian. A log's own two lines are equal, whatever they begin with."""
+    return line.signature[:TIME_BYTES]

@@ -154,7 +154,7 @@ class Cosigner:
                 asked.note(behind_since_us=self._clock.now_us())
             if not self._is_due(asked, size):
                 continue
-            asked.task = asyncio.create_task(self._question(asked, note, size))
+            asked.task = asyncio.create_task(self._question(asked, note))
             if not asked.status.failures:
                 waited.append(asked.task)
         if waited:
@@ -184,12 +184,12 @@ class Cosigner:
         found = (one.checkpoint.size for one in self._notes.notes() if one.bears(witness.verifier))
         return next(found, 0)
 
-    async def _question(self, asked: _Asked, note: str, size: int) -> None:
+    async def _question(self, asked: _Asked, note: str) -> None:
         """One question, its end noted, whatever it is."""
         witness = asked.witness
         try:
             async with asyncio.timeout(ASK_S_MAX):
-                line = await self._cosignature(asked, note, size)
+                note, line = await self._cosignature(asked, note)
             keys = [one.verifier for one in self._asked]
             await asyncio.to_thread(self._notes.add, note, line, keys)
         except _Contradiction as error:
@@ -204,10 +204,11 @@ class Cosigner:
             log.exception("a fault in asking witness %s", witness.name)  # others are asked all the same
             self._failed(asked, str(error))
         else:
-            self._cosigned(asked, size)
+            self._cosigned(asked, read_checkpoint(note).size)
 
-    async def _cosignature(self, asked: _Asked, note: str, size: int) -> str:
-        """The witness's verified line. Raises SekishoError, OSError."""
+    async def _cosignature(self, asked: _Asked, note: str) -> tuple[str, str]:
+        """The witness's verified line on `note`, or on one published since. Raises SekishoError, OSError."""
+        size = read_checkpoint(note).size
         old_size = min(asked.status.size, size)
         for _ in range(_TRIES):
             nodes = self._files.nodes(size)
@@ -219,8 +220,13 @@ class Cosigner:
                     remedy=_WRONG_DISK,
                 )
             try:
-                return read_answer(answer, note, asked.witness.verifier)
+                return note, read_answer(answer, note, asked.witness.verifier)
             except SizeConflict as conflict:
+                if conflict.size > size:
+                    # Anybody may have shown it what was published since it was asked: that is no contradiction.
+                    newest = await asyncio.to_thread(self._files.checkpoint)
+                    note = note if newest is None else newest
+                    size = read_checkpoint(note).size
                 if conflict.size > size:
                     said = f"it says that it cosigned {conflict.size} entries of this log, which has {size} here"
                     raise _Contradiction(f"{said}, {await self._shown(asked, size)}", remedy=_WRONG_DISK) from None
@@ -264,8 +270,8 @@ class Cosigner:
     async def _tell(self) -> None:
         standing = self.standing
         if standing != self._told:
-            self._told = standing
             await asyncio.to_thread(self._changed, standing)
+            self._told = standing  # only now: what could not be told is told in the next round
 
 
 _SHOWN_NONE: Final = "and shows none that this log's own key signed"

@@ -37,7 +37,8 @@ def read_answer(answer: WitnessAnswer, note: str, witness: CosignatureVerifier) 
     Raises SizeConflict for a 409 that says a size (whether it is true is another question), WitnessAnswerInvalid for
     anything else.
     """
-    if answer.status == 409 and answer.content_type == SIZE_TYPE:
+    # A proxy on the way may add a charset (RFC 9110 section 8.3.1: case does not matter, and parameters follow).
+    if answer.status == 409 and answer.content_type.partition(";")[0].strip().lower() == SIZE_TYPE:
         raise SizeConflict(_size(answer.body))
     if answer.status != 200:
         words = answer.body.decode("utf-8", "replace").split("\n", 1)[0][:_REASON_MAX]

@@ -9,12 +9,13 @@ Invariants, over any crash and any number of processes:
 4. After a failed write nothing is signed any more until the process starts anew: what the disk holds is not known.
 
 `DIR/format`, `DIR/lock`, `DIR/<SHA-256 of the origin>` (the note, with the log's signatures and our cosignature, as
-`GET …/checkpoint` gives it), and `DIR/<the same>.split`: two signed checkpoints that prove a log has two histories.
+`GET …/checkpoint` gives it), `DIR/<the same>.known`: empty, written behind the log's first record, so that one that is
+lost later is missed, and `DIR/<the same>.split`: two signed checkpoints that prove a log has two histories.
 """
 
 import logging
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -42,6 +43,7 @@ FORMAT: Final = "1\n"
 LOCK_WAIT_S: Final = 5.0  # another process holds it for one durable write
 REPEAT_US: Final = 5_000_000  # a checkpoint that was cosigned so lately gets the same cosignature, without a write
 _ORIGIN_HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_KNOWN: Final = ".known"
 _GONE: Final = (
     "A witness that forgot could cosign two histories. Restore the directory as it last was; if that can't be, move"
     " keys/witness.key and witness/ away: a new witness is made, whose key others have to declare"
@@ -65,7 +67,7 @@ def begin(root: Path) -> FileLock:
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
     lock = _acquire(root)
     try:
-        if any(_ORIGIN_HASH.fullmatch(path.name) for path in root.iterdir()):
+        if has_records(root):
             raise WitnessHalted(f"the witness's record {root} is of a key that is gone", remedy=_GONE)
         Disk().replace(root / "format", FORMAT.encode())
         sync_directory(root.parent)
@@ -73,6 +75,11 @@ def begin(root: Path) -> FileLock:
         lock.release()
         raise
     return lock
+
+
+def has_records(root: Path) -> bool:
+    """Whether a witness has cosigned anything here. Raises OSError."""
+    return root.is_dir() and any(_ORIGIN_HASH.match(path.name) for path in root.iterdir())
 
 
 def _acquire(root: Path) -> FileLock:
@@ -91,7 +98,7 @@ class WitnessBook:
         self._signer = signer
         self._clock = clock
         self._storage = storage or Disk()
-        self._durable: dict[str, tuple[str, int]] = {}  # by origin: notes that this object has seen through, and when
+        self._durable: dict[Path, tuple[str, int]] = {}  # notes that this object has seen through, and when cosigned
         self._broken = ""
         self.splits = 0  # signed contradictions that were met
         try:
@@ -126,13 +133,20 @@ class WitnessBook:
             return repeated if repeated is not None else self._cosign(request, log_lines, record)
 
     def checkpoint(self, hashed: str) -> str | None:
-        """The note that was cosigned last, with the log's signatures and ours, by `origin_hash`; None: nothing was."""
-        if not _ORIGIN_HASH.fullmatch(hashed):
+        """The note that was cosigned last, with the log's signatures and ours, by `origin_hash`; None: nothing was.
+
+        Durable when it is given, like every cosignature: what another process wrote, or one that crashed, may be in
+        the file and not yet on the disk. Raises WitnessBusy, WitnessHalted, OSError.
+        """
+        path = self._root / hashed
+        if not _ORIGIN_HASH.fullmatch(hashed) or not path.exists():
             return None
-        try:
-            return (self._root / hashed).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
+        with self._locked():
+            note = self._parse(path).note
+            if self._durable.get(path, ("", 0))[0] != note:
+                self._written(lambda: self._storage.sync([path], self._root))
+                self._durable[path] = (note, 0)
+            return note
 
     def heads(self) -> dict[str, Head]:
         """What was cosigned last, by origin. Raises WitnessHalted for a record that is damaged."""
@@ -147,20 +161,26 @@ class WitnessBook:
         now_s = self._clock.now_us() // 1_000_000
         lines = self._signer.cosign(request.text, now_s if record is None else max(now_s, record.time))
         note = f"{request.text}\n{log_lines}{lines}"
-        origin = request.checkpoint.origin
+        path = self._path(request.checkpoint.origin)
+        self._written(lambda: self._storage.replace(path, note.encode()))
+        known = path.with_suffix(_KNOWN)
+        if not known.exists():
+            self._written(lambda: self._storage.replace(known, b""))
+        self._durable[path] = (note, self._clock.now_us())
+        return lines
+
+    def _written(self, write: Callable[[], None]) -> None:
         try:
-            self._storage.replace(self._path(origin), note.encode())
+            write()
         except OSError as error:
             self._broken = str(error)
             raise
-        self._durable[origin] = (note, self._clock.now_us())
-        return lines
 
     def _repeated(self, request: AddCheckpoint, record: _Record | None) -> str | None:
         """Our lines of just now, for what is cosigned already: who sends a log's checkpoint again costs us no write."""
         if record is None or request.checkpoint.size != record.head.size:
             return None
-        note, at_us = self._durable.get(request.checkpoint.origin, ("", 0))
+        note, at_us = self._durable.get(self._path(request.checkpoint.origin), ("", 0))
         same = note == record.note and SignedNote.parse(note).text == request.text
         if not same or self._clock.now_us() - at_us > REPEAT_US:
             return None
@@ -174,11 +194,15 @@ class WitnessBook:
         path = self._path(origin).with_suffix(".split")
         if path.exists():
             return
-        self._storage.replace(path, f"{record.note}\n{request.text}\n{log_lines}".encode())
+        proof = f"{record.note}\n{request.text}\n{log_lines}"
+        try:
+            self._storage.replace(path, proof.encode())
+            told = f"both stand in {path}"
+        except OSError as error:  # it is refused all the same, and what proves it is not lost with the disk
+            told = f"they could not be written to {path} ({error}), and are:\n{proof}"
         log.critical(
-            "the log %s has two histories: it signed two roots for %d entries; both stand in %s",
-            origin, record.head.size, path,
-        )  # fmt: skip
+            "the log %s has two histories: it signed two roots for %d entries; %s", origin, record.head.size, told
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -201,6 +225,8 @@ class WitnessBook:
         try:
             return self._parse(path)
         except FileNotFoundError:
+            if path.with_suffix(_KNOWN).exists():
+                raise WitnessHalted(f"the witness's record {path} is gone", remedy=_GONE) from None
             return None
 
     def _parse(self, path: Path) -> _Record:

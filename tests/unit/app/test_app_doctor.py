@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sekisho import __version__
-from sekisho.app.doctor import clock, declared, disk, keys, locks, providers, smells, versions, witnesses
+from sekisho.app.doctor import clock, content, declared, disk, keys, locks, providers, smells, versions, witnesses
 from sekisho.app.doctor.examine import Running, Theme, judge_answers
 from sekisho.app.doctor.findings import OK, PROBLEM, WARNING, bounded, ok, problem, warning
 from sekisho.app.witness import open_witness
@@ -34,9 +34,12 @@ from sekisho.catalog.interfaces import (
 from sekisho.cli.doctor import as_lines, as_objects
 from sekisho.cli.doctor_words import WORDS, told
 from sekisho.cli.explain import language_of
+from sekisho.content.files import ContentFiles
+from sekisho.content.interfaces import Content
 from sekisho.gateway.http1.interfaces import ClientTls
 from sekisho.identity.interfaces import Stop
 from sekisho.identity.register_look import RegisterLook
+from sekisho.kernel.ids import IdSource
 from sekisho.ledger.cosigner import WitnessStatus
 from sekisho.ledger.interfaces import PublishedEntry
 from sekisho.settings import ControlSettings, DataDirectory, GatewaySettings, InstallationSettings, Settings
@@ -714,6 +717,29 @@ def test_the_kernels_status_is_read_where_it_stands():
     assert struct.calcsize("@I4xqqqq") == clock._STATUS.start
 
 
+# -- kept content
+
+
+def test_content_that_is_past_its_end_is_told_and_nothing_is_written(tmp_path):
+    directory = DataDirectory(tmp_path)
+    directory.keys.mkdir()
+
+    def looked(end_us, *, control_runs):
+        return content.look_at_content(directory, end_us, control_runs=control_runs)
+
+    assert looked(NOW_US, control_runs=False) == []
+    files = ContentFiles(directory.content, directory.content_keys)
+    for end_us in (NOW_US, NOW_US + 1_000_000):
+        files.write(Content("default", IdSource().new(NOW_US), "r", end_us, b"asked", b"answered"))
+    before = sorted(tmp_path.rglob("*"))
+    assert codes(looked(NOW_US + content.OVERDUE_US - 1, control_runs=True)) == [(OK, "content.ends")]
+    (waits,) = looked(NOW_US + content.OVERDUE_US, control_runs=False)
+    assert waits == warning("content.waits", count=1, end_at=NOW_US)
+    (overdue,) = looked(NOW_US + 10 * content.OVERDUE_US, control_runs=True)
+    assert overdue == problem("content.overdue", count=2, end_at=NOW_US)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 # -- witnesses
 
 
@@ -740,6 +766,10 @@ def test_a_witness_whose_record_is_gone_is_a_problem_and_nothing_is_written(tmp_
     assert witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still()) == []
     open_witness(directory, "a/b/c", Still())
     assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(OK, "witness.signs")]
+    (directory.witness / ("0" * 64)).touch()
+    directory.witness_key.rename(tmp_path / "key")
+    assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(PROBLEM, "witness.record")]
+    (tmp_path / "key").rename(directory.witness_key)
     (directory.witness / "format").unlink()
     before = sorted(tmp_path.rglob("*"))
     assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(PROBLEM, "witness.record")]

@@ -152,6 +152,8 @@ async def test_a_fault_of_ours_is_no_answer_about_the_checkpoint(surface, direct
     assert answer.status == 500
     assert str(directory.root).encode() not in answer.body
     assert "damaged" in caplog.text
+    shown = await ask(surface, b"", f"/{origin_hash(ORIGIN)}/checkpoint", "GET")
+    assert (shown.status, shown.body) == (500, answer.body)
 
 
 def test_the_key_is_made_once_and_for_its_owner_only(directory):

@@ -180,6 +180,58 @@ def test_forgetting_is_told_of(world):
         world.acts.forget_entry(one.entry, "operator", Demand())
 
 
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_forgetting_that_broke_off_is_not_read_any_more_and_finished_by_control(world, monkeypatch, everything):
+    """Its approval is used up and the ledger says that it is forgotten: so it must be, whatever comes between."""
+    content, other = world.kept(), world.kept("other")
+
+    def crash(*_):
+        raise OSError("crash")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.files, "forget" if everything else "delete", crash)
+        forget = world.acts.forget_organisation if everything else world.acts.forget_entry
+        with pytest.raises(OSError, match="crash"):
+            forget("default" if everything else content.entry, "operator", Demand({"needed": 1}))
+    assert len(world.told("change")) == 1
+    with pytest.raises(ContentMissing, match="being forgotten"):
+        world.acts.read(content.entry, READER, "why")
+    assert world.told("access") == []
+    later = ContentActs(world.files, world.register, world.clock)
+    assert later.end_due() == 0
+    assert [held.entry for held in world.files.held()] == [other.entry]
+    assert len(world.told("change")) == 1
+    kept = world.kept()
+    later.end_due()
+    assert world.acts.read(kept.entry, READER, "why") == kept, "what is kept later stays"
+
+
+def test_a_forgetting_whose_end_was_not_noted_is_finished_too(world, monkeypatch):
+    content = world.kept()
+    delete = ContentFiles.delete
+
+    def crash(held):
+        delete(world.files, held)
+        raise OSError("crash")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.files, "delete", crash)
+        with pytest.raises(OSError, match="crash"):
+            world.acts.forget_entry(content.entry, "operator", Demand())
+    assert world.acts.end_due() == 0
+    with world.register.transaction(writes=False) as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM content_forgetting")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("name", ["nobody", "any text at all", "../keys", ""])
+def test_of_whom_nothing_is_kept_nothing_is_told(world, name):
+    """A name that is none could be any text, and what is told stays in the ledger."""
+    world.kept()
+    with pytest.raises(ContentMissing):
+        world.acts.forget_organisation(name, "operator", Demand())
+    assert world.told() == []
+
+
 def test_without_the_approval_that_is_demanded_nothing_is_forgotten(world):
     content = world.kept()
     missing = Demand(ApprovalMissing("needs the approval of others"))

@@ -1,11 +1,12 @@
 """Kept content on disk: private, found, ended, forgotten."""
 
 import os
+import shutil
 import stat
 
 import pytest
 
-from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentUnreadable
+from sekisho.content.errors import ContentKeyUnusable, ContentMissing, ContentNoRoom, ContentUnreadable
 from sekisho.content.files import ContentFiles
 from sekisho.content.interfaces import Content
 from sekisho.kernel.ids import IdSource
@@ -28,6 +29,15 @@ def files(root):
 
 def content(organisation="default", days=1, text=b"asked"):
     return Content(organisation, IDS.new(NOW_US), IDS.new(NOW_US), NOW_US + days * DAY_US, text, b"answered")
+
+
+def test_the_last_space_of_the_disk_is_the_ledgers(root):
+    state = os.statvfs(root)
+    free = state.f_bavail * state.f_frsize
+    files = ContentFiles(root / "content", root / "keys" / "content", free_bytes_min=2 * free)
+    with pytest.raises(ContentNoRoom, match="the ledger needs"):
+        files.write(content())
+    assert files.held() == []
 
 
 def test_what_was_kept_is_read_until_its_end(files):
@@ -119,6 +129,42 @@ def test_what_was_renamed_aside_is_swept(files, root):
     assert files.held() == []
     files.sweep(NOW_US)
     assert list((root / "content").iterdir()) == []
+
+
+def test_two_processes_can_sweep_at_once(files, root, monkeypatch):
+    """Control sweeps every few seconds, and may meet what a command is just removing."""
+    files.write(content())
+    files.write(content("other"))
+    aside = root / "content" / ".forgotten-default-0123456789ab"
+    (root / "content" / "default").rename(aside)
+    walk = os.walk
+
+    def overtaken(path, *, topdown):
+        found = list(walk(path, topdown=topdown))
+        shutil.rmtree(aside)
+        yield from found
+
+    monkeypatch.setattr(os, "walk", overtaken)
+    files.sweep(NOW_US)
+    monkeypatch.undo()
+    assert [path.name for path in (root / "content").iterdir()] == ["other"]
+
+
+def test_a_directory_that_goes_while_it_is_looked_at_holds_nothing(files, root, monkeypatch):
+    files.write(content("a"))
+    files.write(content("b"))
+    iterdir = type(root).iterdir
+
+    def overtaken(path):
+        if path.name == "a":
+            shutil.rmtree(path)
+        return iterdir(path)
+
+    monkeypatch.setattr(type(root), "iterdir", overtaken)
+    assert [held.organisation for held in files.held()] == ["b"]
+    files.write(content("a"))
+    files.sweep(NOW_US + 2 * DAY_US)
+    assert [held.organisation for held in files.held()] == ["b"]
 
 
 def test_what_a_crash_left_of_writing_goes_when_its_day_is_over(files, root):

@@ -12,6 +12,7 @@ from sekisho.identity.acts import PERSON_ENROL
 from sekisho.identity.approvals import approval_of_record
 from sekisho.identity.errors import (
     ApprovalExpired,
+    ApprovalInsufficient,
     ApprovalMissing,
     ApprovalNotAsked,
     ApprovalUsed,
@@ -175,6 +176,15 @@ def test_who_was_retired_meanwhile_approves_nothing(register, persons):
     persons.retire("s-001", None, "operator")
     with pytest.raises(ApprovalNotAsked):
         lift(register, persons, approval)
+
+
+def test_a_key_that_was_retired_by_a_clock_that_ran_ahead_counts_no_longer(register, persons):
+    ahead = Clock()
+    ahead.time_us = NOW_US + HOUR_US
+    SqlPersons(register, ahead).retire("s-002", None, "operator")
+    register.set_stop(**LIFT, reason="", actor="operator")
+    with pytest.raises(ApprovalInsufficient):
+        lift(register, persons, approved("s-002", "s-003"))
 
 
 def test_enrolling_can_need_approval_itself(register, persons):

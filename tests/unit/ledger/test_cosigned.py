@@ -60,6 +60,13 @@ def test_a_newer_cosignature_replaces_the_older(notes):
     assert len(note.signatures) == 2
 
 
+def test_an_older_cosignature_that_is_sent_again_replaces_nothing(notes):
+    for time in (1_790_000_050, 1_790_000_000):
+        notes.add(LOG.note(9), line(W1, 9, time), DECLARED)
+    note = SignedNote.parse(notes.with_cosignatures(LOG.note(9)))
+    assert [found.time for found in cosigned_by(note, DECLARED)] == [1_790_000_050]
+
+
 def test_another_root_of_that_size_gets_none_of_them(notes):
     add(notes, W1, 9)
     other = SmallLog(fork=b"other").note(9)
@@ -200,6 +207,10 @@ def test_a_conflict_is_read_strictly():
     with pytest.raises(SizeConflict) as conflict:
         read_answer(answer("7\n", 409, SIZE_TYPE), LOG.note(9), W1.verifier)
     assert conflict.value.size == 7
+    with pytest.raises(SizeConflict):  # by way of a proxy
+        read_answer(answer("7\n", 409, "Text/X.tlog.size; charset=utf-8"), LOG.note(9), W1.verifier)
+    with pytest.raises(WitnessAnswerInvalid):
+        read_answer(answer("7\n", 409, "text/plain"), LOG.note(9), W1.verifier)
     for body in ("", "7", "07\n", "-7\n", "7\n\n", "9223372036854775808\n", "7 \n", "９\n", b"\xff\n", "7" * 40 + "\n"):
         with pytest.raises(WitnessAnswerInvalid):
             read_answer(answer(body, 409, SIZE_TYPE), LOG.note(9), W1.verifier)

@@ -315,6 +315,45 @@ async def test_a_witness_that_has_seen_more_is_an_alarm(world, caplog):
     assert [record.levelname for record in caplog.records].count("CRITICAL") == 2, "said once"
 
 
+async def test_a_checkpoint_that_a_stranger_showed_it_while_it_was_asked_is_no_alarm(world, caplog):
+    """Checkpoints are public: anybody can send a witness one that was published after the question was written."""
+    (one,) = world.declare("one")
+    world.log.publish(3)
+    await world.cosigner.round()
+
+    def overtaken(witness, request):
+        world.witnesses.lies.clear()
+        world.log.publish(30)
+        world.witnesses.honest(witness, LOG.request(3, 30))
+        return world.witnesses.honest(witness, request)
+
+    world.log.publish(9)
+    world.witnesses.lie("one", overtaken)
+    await world.cosigner.round()
+    assert not world.status("one").alarm
+    assert "CRITICAL" not in [record.levelname for record in caplog.records]
+    assert world.witnesses.asked[-2:] == [("one", 3, 9), ("one", 30, 30)]
+    assert world.status("one").size == 30
+    assert world.log.cosigned_by(one)
+
+
+async def test_what_could_not_be_told_is_told_in_the_next_round(world):
+    world.declare("one")
+    world.log.publish(3)
+    told = []
+
+    def tell(word):
+        told.append(word)
+        if len(told) == 1:
+            raise OSError("the disk is full")
+
+    world.cosigner._changed = tell
+    with pytest.raises(OSError, match="full"):
+        await world.cosigner.round()
+    await world.cosigner.round()
+    assert told == [world.cosigner.standing] * 2
+
+
 async def test_a_witness_that_has_seen_another_history_is_an_alarm(world, caplog):
     """A rolled-back disk that has grown on: 25 entries now, of which the witness saw other ones."""
     world.declare("one")

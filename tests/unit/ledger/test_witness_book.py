@@ -109,10 +109,10 @@ def test_a_checkpoint_sent_again_costs_no_write_for_a_while(root):
     lines = witness.add_checkpoint(LOG.request(0, 5), KEYS)
     for _ in range(5):
         assert witness.add_checkpoint(LOG.request(5, 5), KEYS) == lines
-    assert disk.count == 1
+    assert disk.count == 2, "the record, and that there is one"
     clock.time_us += REPEAT_US + 1_000_000
     assert cosigned(witness.add_checkpoint(LOG.request(5, 5), KEYS), LOG, 5) > cosigned(lines, LOG, 5)
-    assert disk.count == 2
+    assert disk.count == 3
 
 
 @pytest.mark.parametrize("persisted", [False, True])
@@ -126,6 +126,37 @@ def test_after_a_failed_write_nothing_is_signed_until_a_new_start(root, persiste
             witness.add_checkpoint(request, KEYS)
     again, at = book(root), 9 if persisted else 5
     assert cosigned(again.add_checkpoint(LOG.request(at, 10), KEYS), LOG, 10)
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+def test_what_may_not_be_durable_is_not_shown_either(root, persisted):
+    """A cosignature that is read from the record leaves as well: a power cut could make us forget it."""
+    witness = book(root, storage=BreakingDisk(0, persisted=persisted))
+    with pytest.raises(DiskBroke):
+        witness.add_checkpoint(LOG.request(0, 9), KEYS)
+    if persisted:
+        with pytest.raises(WitnessHalted, match="injected"):
+            witness.checkpoint(HASH)
+        again = book(root, storage=BreakingDisk(0))  # a new process finds it, and its sync fails
+        with pytest.raises(DiskBroke):
+            again.checkpoint(HASH)
+        with pytest.raises(WitnessHalted, match="injected"):
+            again.add_checkpoint(LOG.request(9, 10), KEYS)
+        disk = BreakingDisk()
+        third = book(root, storage=disk)
+        assert [third.checkpoint(HASH) for _ in range(3)] == [(root / HASH).read_text()] * 3
+        assert disk.count == 1, "made durable once"
+    else:
+        assert witness.checkpoint(HASH) is None
+
+
+def test_a_full_disk_does_not_hide_two_histories(root, caplog):
+    book(root).add_checkpoint(LOG.request(0, 30), KEYS)
+    with pytest.raises(ProofRefused):
+        book(root, storage=BreakingDisk(0)).add_checkpoint(FORK.request(30, 30), KEYS)
+    assert "has two histories" in caplog.text
+    for log in (LOG, FORK):
+        assert log.checkpoint(30).text in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -148,6 +179,33 @@ def test_a_record_that_is_not_ours_stops_it(root, spoil):
             each.add_checkpoint(LOG.request(5, 9), KEYS)
     with pytest.raises(WitnessHalted):
         witness.heads()
+
+
+def test_a_record_that_is_lost_alone_is_missed(root):
+    """Begun anew, it could be made to cosign another history under the same key."""
+    witness = book(root)
+    witness.add_checkpoint(LOG.request(0, 5), KEYS)
+    (root / HASH).unlink()
+    for each in (witness, book(root)):
+        with pytest.raises(WitnessHalted, match="is gone"):
+            each.add_checkpoint(FORK.request(0, 9), KEYS)
+
+
+def test_a_record_of_before_there_was_a_mark_gets_one(root):
+    book(root).add_checkpoint(LOG.request(0, 5), KEYS)
+    (root / f"{HASH}.known").unlink()  # as after a crash between the two
+    book(root).add_checkpoint(LOG.request(5, 9), KEYS)
+    (root / HASH).unlink()
+    with pytest.raises(WitnessHalted, match="is gone"):
+        book(root).add_checkpoint(LOG.request(0, 5), KEYS)
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+def test_no_cosignature_leaves_before_its_log_is_marked_as_known(root, persisted):
+    witness = book(root, storage=BreakingDisk(1, persisted=persisted))
+    with pytest.raises(DiskBroke):
+        witness.add_checkpoint(LOG.request(0, 5), KEYS)
+    assert cosigned(book(root).add_checkpoint(LOG.request(5, 9), KEYS), LOG, 9)
 
 
 def test_another_logs_record_under_this_name_stops_it(root):

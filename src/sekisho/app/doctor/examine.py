@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sekisho.app.console import GatewayState, ask_control
 from sekisho.app.doctor.clock import Seen, is_synchronised, judge_clock, judge_synchronised
+from sekisho.app.doctor.content import look_at_content
 from sekisho.app.doctor.declared import judge_approvals, judge_stops, look_at_declarations, look_at_git_lock
 from sekisho.app.doctor.disk import look_at_disk, newest_at
 from sekisho.app.doctor.findings import Finding, ok, problem, warning
@@ -170,7 +171,9 @@ class Doctor:
 
     def _disk(self, settings: Settings) -> list[Finding]:
         directory, reserve = self._directory, settings.ledger.free_reserve_bytes
-        return look_at_disk(directory.ledger, directory.write_ahead, reserve, self._clock.now_us())
+        now_us, control_runs = self._clock.now_us(), self._held.control_runs
+        found = look_at_disk(directory.ledger, directory.write_ahead, reserve, now_us)
+        return found + look_at_content(directory, now_us, control_runs=control_runs)
 
     def _time(self) -> list[Finding]:
         seen: list[Seen] = []

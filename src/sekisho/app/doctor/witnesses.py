@@ -9,7 +9,7 @@ from sekisho.app.keys import load_witness_key
 from sekisho.kernel.clock import Clock
 from sekisho.ledger.cosigner import WitnessStatus
 from sekisho.ledger.errors import WitnessHalted
-from sekisho.ledger.witness_book import WitnessBook
+from sekisho.ledger.witness_book import WitnessBook, has_records
 from sekisho.settings import DataDirectory
 
 LAG_S_MAX: Final = 60  # a witness that is reached cosigns within seconds of a checkpoint
@@ -36,6 +36,8 @@ def judge_witnesses(standing: Sequence[WitnessStatus], now_us: int) -> list[Find
 
 def _look_at_own(directory: DataDirectory, origin: str, clock: Clock) -> list[Finding]:
     if not directory.witness_key.exists():
+        if has_records(directory.witness):
+            return [problem("witness.record", detail=f"{directory.witness} is of a key that is gone")]
         return []
     try:
         signer = load_witness_key(directory.witness_key, f"{origin}/witness")

@@ -25,7 +25,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sekisho.app.ledger import log_verifier, merge_here
+from sekisho.app.keys import log_verifier
+from sekisho.app.ledger import merge_here
 from sekisho.app.sealed import seal, unseal
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError

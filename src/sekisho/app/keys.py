@@ -23,7 +23,7 @@ from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import sync_directory, write_durable
 from sekisho.kernel.notes import NoteSigner, NoteVerifier, Signer
 from sekisho.kernel.words import alternatives
-from sekisho.ledger.checkpoint import make_enrolment
+from sekisho.ledger.checkpoint import make_enrolment, open_enrolment
 from sekisho.ledger.commitments import Commitment, Salts, commit
 from sekisho.ledger.interfaces import CommitmentKeyForgotten, CommitmentKeyMissing, StagedKey
 from sekisho.settings import DataDirectory
@@ -178,6 +178,38 @@ class OrganisationKeys:
 
     def _forgotten(self, organisation: str) -> Path:
         return self._directory / f"{organisation}.forgotten"
+
+
+def log_verifier(directory: DataDirectory) -> NoteVerifier:
+    """The key that the site has enrolled for its log now. Raises SekishoError."""
+    try:
+        site = NoteVerifier.parse(directory.site_vkey.read_text())
+        return open_enrolment(directory.enrolment.read_text(), site).log
+    except FileNotFoundError as error:
+        raise SekishoError(
+            f"{error.filename} is not there",
+            remedy=f"Is the disk of {directory.ledger} mounted? If the ledger is lost, restore a backup, which makes a"
+            " new node: begun anew under its old name, the log would sign a second history",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SekishoError(
+            f"site.vkey or ledger/enrolment can't be read: {error}", remedy="Restore it from a backup"
+        ) from None
+
+
+def require_own_ledger(directory: DataDirectory, origin: str) -> None:
+    """Before anything is written to the ledger's directory: that it is this log's. Raises SekishoError.
+
+    A disk that is not mounted leaves an empty directory. A log begun there would sign sizes that are signed already,
+    and what was recorded there would be hidden once the disk is back. The enrolment, which only `init` and `restore`
+    bring, tells the two apart.
+    """
+    enrolled = log_verifier(directory).name
+    if enrolled != origin:
+        raise SekishoError(
+            f"{directory.ledger} is the ledger of {enrolled}, and {directory.settings} names {origin}",
+            remedy="Is another disk mounted there?",
+        )
 
 
 class LogKeyFiles:

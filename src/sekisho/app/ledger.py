@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from sekisho.app.keys import LogKeyFiles, load_signing_key
+from sekisho.app.keys import LogKeyFiles, load_signing_key, log_verifier, require_own_ledger
 from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.kernel.clock import Clock, SystemClock
 from sekisho.kernel.errors import SekishoError
@@ -13,7 +13,6 @@ from sekisho.kernel.files import FileLock, LockHeld
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger.archive import Archiving, archive
-from sekisho.ledger.checkpoint import open_enrolment
 from sekisho.ledger.publisher import Identity, Publisher
 from sekisho.ledger.repair import Findings, Repair, Repaired
 from sekisho.ledger.status import LedgerStatus, read_status
@@ -25,7 +24,9 @@ _ROTATION_LOOK_S: Final = 0.1
 
 
 def make_publisher(directory: DataDirectory, settings: Settings, clock: Clock, ids: IdSource) -> Publisher:
-    """The installation's publisher, not yet started. Raises SekishoError if its key can't be read."""
+    """The installation's publisher, not yet started. Raises SekishoError if its key can't be read, or if the ledger's
+    directory is not its own."""
+    require_own_ledger(directory, settings.installation.origin)
     keys = LogKeyFiles(directory, settings.installation.origin)
     return Publisher(
         directory.ledger,
@@ -36,17 +37,6 @@ def make_publisher(directory: DataDirectory, settings: Settings, clock: Clock, i
         sources=writers,
         beginning=START,
     )
-
-
-def log_verifier(directory: DataDirectory) -> NoteVerifier:
-    """The key that the site has enrolled for its log now. Raises SekishoError."""
-    try:
-        site = NoteVerifier.parse(directory.site_vkey.read_text())
-        return open_enrolment(directory.enrolment.read_text(), site).log
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise SekishoError(
-            f"site.vkey or ledger/enrolment can't be read: {error}", remedy="Restore it from a backup"
-        ) from None
 
 
 def ledger_status(root: Path) -> LedgerStatus:

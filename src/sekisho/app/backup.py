@@ -25,10 +25,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from sekisho.app.clock import installation_clock
 from sekisho.app.keys import log_verifier
 from sekisho.app.ledger import merge_here
 from sekisho.app.sealed import seal, unseal
-from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import FileLock, sync_directory, write_durable
 from sekisho.kernel.notes import NoteVerifier
@@ -48,6 +48,7 @@ LEDGER: Final = "ledger"
 SEALED: Final = "keys.sealed"
 _COVERED_S_MAX: Final = 60.0  # control merges each second; a backlog of a minute is something to look at first
 _LOOK_S: Final = 0.2
+_MERGES: Final = 2  # that must end before what was written is in the log for certain
 _READS_MAX: Final = 3  # a rotation of the log's key is over in one
 _READ_BYTES: Final = 1 << 20
 # What signs for this machine alone: a second witness with the same key could cosign a second history.
@@ -84,7 +85,7 @@ def back_up(root: Path, target: Path, passphrase: str | None) -> Backup:
         "files": _digests(partial),
         "format": FORMAT,
         "left_out": left_out,
-        "made_at_us": SystemClock().now_us(),
+        "made_at_us": installation_clock(directory.ledger).now_us(),
         "origin": settings.installation.origin,
         "root": checkpoint.root.hex(),
         "site_vkey": directory.site_vkey.read_text().strip(),
@@ -142,11 +143,21 @@ def _copy_register(source: Path, target: Path) -> None:
 
 
 def _await_coverage(directory: DataDirectory, settings: Settings) -> None:
-    """Until everything that was written before now is published."""
-    now_us, deadline = SystemClock().now_us(), time.monotonic() + _COVERED_S_MAX
+    """Until everything that was written before now is published.
+
+    No clock is asked: ours need not be the publisher's. Of two merges that end after now, the second began after now,
+    and so has read what was written before.
+    """
+    deadline = time.monotonic() + _COVERED_S_MAX
     browser = LogBrowser(directory.ledger)
     try:
-        while (browser.watermark_us() or 0) < now_us:
+        seen, ended = browser.published_until_us(), 0
+        while True:
+            looked = browser.published_until_us()
+            if looked not in (None, seen):
+                seen, ended = looked, ended + 1
+            if ended == _MERGES:
+                return
             if time.monotonic() > deadline:
                 raise LogUnreadable(
                     "control does not publish what was written", remedy="See its log and `sekisho ledger status`"

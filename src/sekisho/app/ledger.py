@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from sekisho.app.clock import installation_clock
 from sekisho.app.keys import LogKeyFiles, load_signing_key, log_verifier, require_own_ledger
 from sekisho.gateway.entries import GatewayLifecycle
-from sekisho.kernel.clock import Clock, SystemClock
+from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.files import FileLock, LockHeld
 from sekisho.kernel.ids import IdSource
@@ -46,7 +47,7 @@ def ledger_status(root: Path) -> LedgerStatus:
         directory.ledger,
         [log_verifier(directory)],
         reserve_bytes=settings.ledger.free_reserve_bytes,
-        now_us=SystemClock().now_us(),
+        now_us=installation_clock(directory.ledger).now_us(),
     )
 
 
@@ -54,12 +55,16 @@ def examine_ledger(root: Path, copies: Sequence[Path]) -> Findings:
     """What a repair would do. Raises LockHeld while control runs."""
     directory = DataDirectory(root)
     load_settings(root)
-    return Repair(directory.ledger, [log_verifier(directory)], SystemClock(), copies).examine()
+    return Repair(directory.ledger, [log_verifier(directory)], installation_clock(directory.ledger), copies).examine()
 
 
 def repair_ledger(root: Path, copies: Sequence[Path]) -> Repaired:
     """Repair it. Raises LockHeld, LogHalted."""
-    directory, settings, clock = DataDirectory(root), load_settings(root), SystemClock()
+    directory, settings, clock = (
+        DataDirectory(root),
+        load_settings(root),
+        installation_clock(DataDirectory(root).ledger),
+    )
     repair = Repair(directory.ledger, [log_verifier(directory)], clock, copies)
     return repair.repair(lambda: make_publisher(directory, settings, clock, IdSource()))
 
@@ -79,7 +84,7 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
             f"that key is not the one of {directory.site_vkey}", remedy="Name the site's own: --site-key"
         )
     keys = LogKeyFiles(directory, origin)
-    new = keys.stage(site, IdSource().new(SystemClock().now_us()), "operator")
+    new = keys.stage(site, IdSource().new(installation_clock(directory.ledger).now_us()), "operator")
     deadline = time.monotonic() + _ROTATION_S_MAX
     while directory.next_log.exists():
         if time.monotonic() > deadline:
@@ -96,7 +101,7 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
 
 def merge_here(directory: DataDirectory, settings: Settings) -> None:
     """One merge in this process, for when control does not run; nothing if it has just started."""
-    publisher = make_publisher(directory, settings, SystemClock(), IdSource())
+    publisher = make_publisher(directory, settings, installation_clock(directory.ledger), IdSource())
     try:
         publisher.start()
         publisher.merge_once()

@@ -276,7 +276,7 @@ def _clock(root: Path, damage: list[str]) -> ClockState | None:
 def _require_index(root: Path, damage: list[str]) -> None:
     index = IndexReader(root / INDEX)
     try:
-        index.watermark_us()
+        index.covered()
     except LogUnreadable as error:
         damage.append(f"{error.message}; it is rebuilt when control starts")
     finally:

@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 
 from sekisho.app.clock import installation_clock
 from sekisho.app.keys import log_verifier
-from sekisho.app.ledger import merge_here
+from sekisho.app.ledger import merge_here, told_of_sqlite
 from sekisho.app.sealed import seal, unseal
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import FileLock, sync_directory, write_durable
@@ -79,6 +79,8 @@ def back_up(root: Path, target: Path, passphrase: str | None) -> Backup:
     partial.mkdir(mode=0o700, parents=True)
     _copy_register(directory.state, partial / STATE)
     _await_coverage(directory, settings)
+    # Keys before the marks of forgotten ones, which are made first: what is forgotten meanwhile is marked in the copy.
+    secrets = {} if passphrase is None else _secrets(directory, settings)
     left_out = _copy_files(directory, settings, partial / FILES)
     checkpoint = _copy_ledger(directory, partial / LEDGER)
     manifest = {
@@ -94,7 +96,7 @@ def back_up(root: Path, target: Path, passphrase: str | None) -> Backup:
     }
     data = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True).encode()
     if passphrase is not None:
-        sealed = seal(_secrets(directory, settings), passphrase, hashlib.sha256(data).digest())
+        sealed = seal(secrets, passphrase, hashlib.sha256(data).digest())
         write_durable(partial / SEALED, sealed, mode=0o600)
     write_durable(partial / MANIFEST, data)
     verify_backup(partial, passphrase)
@@ -136,7 +138,7 @@ def verify_backup(target: Path, passphrase: str | None) -> Backup:
 
 def _copy_register(source: Path, target: Path) -> None:
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(source)) as living, closing(sqlite3.connect(target)) as copy:
+    with told_of_sqlite(), closing(sqlite3.connect(source)) as living, closing(sqlite3.connect(target)) as copy:
         living.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")
     _sync_file(target)
@@ -171,14 +173,15 @@ def _await_coverage(directory: DataDirectory, settings: Settings) -> None:
 
 
 def _copy_files(directory: DataDirectory, settings: Settings, target: Path) -> list[str]:
-    """Everything but keys, ledger and register; returns what is left out: models' weights."""
+    """Everything but keys, ledger and register; returns what is left out: models' weights, and what the settings name
+    outside of the installation."""
     gateway = settings.gateway
-    named = [gateway.tls_certificate_file, gateway.tls_client_ca_file]
+    named = [one for one in (gateway.tls_certificate_file, gateway.tls_client_ca_file) if one]
     wanted = [
         directory.settings,
         directory.format,
         directory.site_vkey,
-        *(directory.root / one for one in named if one),
+        *(directory.root / one for one in named if _is_inside(directory, one)),
     ]
     wanted += sorted(directory.organisation_keys.glob("*.forgotten"))  # no secrets: so that no key is made again
     in_force = directory.snapshots / "current"
@@ -188,7 +191,13 @@ def _copy_files(directory: DataDirectory, settings: Settings, target: Path) -> l
     for path in wanted:
         if path != in_force and path.is_file():
             _copy(path, target / path.relative_to(directory.root))
-    return sorted(engine.file for engine in settings.engines.values() if engine.file)
+    outside = [one for one in (*named, gateway.tls_key_file) if one and not _is_inside(directory, one)]
+    return sorted({*outside, *(engine.file for engine in settings.engines.values() if engine.file)})
+
+
+def _is_inside(directory: DataDirectory, named: str) -> bool:
+    """Whether a file that the settings name, relative to the installation or not, is in it."""
+    return directory.root.resolve() in (directory.root / named).resolve().parents
 
 
 def _copy_ledger(directory: DataDirectory, target: Path) -> Checkpoint:
@@ -214,7 +223,7 @@ def _secrets(directory: DataDirectory, settings: Settings) -> dict[str, bytes]:
     """By path: what is in keys/, the log's key apart, and the TLS key."""
     found = (path for path in directory.keys.rglob("*") if path.is_file() and path.name not in _SECRETS_LEFT_OUT)
     paths = [path for path in found if _CONTENT_KEYS not in path.relative_to(directory.keys).parts[:-1]]
-    if settings.gateway.tls_key_file:
+    if settings.gateway.tls_key_file and _is_inside(directory, settings.gateway.tls_key_file):
         paths.append(directory.root / settings.gateway.tls_key_file)
     return {str(path.relative_to(directory.root)): path.read_bytes() for path in paths}
 

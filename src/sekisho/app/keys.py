@@ -43,6 +43,11 @@ def load_signing_key(path: Path, name: str) -> NoteSigner:
     return NoteSigner(name, _load_key(path))
 
 
+def parse_signing_key(data: bytes, name: str, where: str) -> NoteSigner:
+    """The key in a file's `data`, found `where`. Raises SekishoError if it is no Ed25519 key."""
+    return NoteSigner(name, _parse_key(data, where))
+
+
 def create_witness_key(path: Path, name: str) -> CosignatureSigner:
     """As `create_signing_key`: a key of its own, because cosignatures don't bear their signer's name."""
     return CosignatureSigner(name, _create_key(path))
@@ -62,12 +67,16 @@ def _create_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _load_key(path: Path) -> Ed25519PrivateKey:
+    return _parse_key(_read_secret(path), str(path))
+
+
+def _parse_key(data: bytes, where: str) -> Ed25519PrivateKey:
     try:
-        key = load_pem_private_key(_read_secret(path), password=None)
+        key = load_pem_private_key(data, password=None)
     except ValueError as error:
-        raise SekishoError(f"{path} is not a private key: {error}") from None
+        raise SekishoError(f"{where} is not a private key: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise SekishoError(f"{path} is not an Ed25519 key")
+        raise SekishoError(f"{where} is not an Ed25519 key")
     return key
 
 

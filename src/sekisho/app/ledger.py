@@ -1,7 +1,9 @@
 """An installation's ledger, joined: its publisher, its keys' public halves, its status, repair and archive."""
 
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +42,17 @@ def make_publisher(directory: DataDirectory, settings: Settings, clock: Clock, i
     )
 
 
+@contextmanager
+def told_of_sqlite() -> Iterator[None]:
+    """SQLite's errors as SekishoError: a disk that is full or fails, for whose own errors OSError is."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise SekishoError(
+            f"SQLite: {error}", remedy="Look at the free space and the disk, then give the command again"
+        ) from error
+
+
 def ledger_status(root: Path) -> LedgerStatus:
     """How the ledger is doing; beside whatever runs."""
     directory, settings = DataDirectory(root), load_settings(root)
@@ -60,13 +73,11 @@ def examine_ledger(root: Path, copies: Sequence[Path]) -> Findings:
 
 def repair_ledger(root: Path, copies: Sequence[Path]) -> Repaired:
     """Repair it. Raises LockHeld, LogHalted."""
-    directory, settings, clock = (
-        DataDirectory(root),
-        load_settings(root),
-        installation_clock(DataDirectory(root).ledger),
-    )
+    directory, settings = DataDirectory(root), load_settings(root)
+    clock = installation_clock(directory.ledger)
     repair = Repair(directory.ledger, [log_verifier(directory)], clock, copies)
-    return repair.repair(lambda: make_publisher(directory, settings, clock, IdSource()))
+    with told_of_sqlite():
+        return repair.repair(lambda: make_publisher(directory, settings, clock, IdSource()))
 
 
 def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
@@ -103,8 +114,9 @@ def merge_here(directory: DataDirectory, settings: Settings) -> None:
     """One merge in this process, for when control does not run; nothing if it has just started."""
     publisher = make_publisher(directory, settings, installation_clock(directory.ledger), IdSource())
     try:
-        publisher.start()
-        publisher.merge_once()
+        with told_of_sqlite():
+            publisher.start()
+            publisher.merge_once()
     except LockHeld:
         return
     finally:

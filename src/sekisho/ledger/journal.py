@@ -28,6 +28,7 @@ from sekisho.ledger.tiles import decode_bundle, encode_bundle
 MAGIC: Final = b"SkJ\x01"
 CHAIN_START: Final = bytes(32)
 REPAIR: Final = "Keep this directory; `sekisho ledger repair` says what can be done"
+NEW_NODE: Final = "Keep this directory, and go on from a backup, which makes a new node: `sekisho restore`"
 _FRAME: Final = struct.Struct(">4sII32s")
 _SUFFIX: Final = ".journal"
 
@@ -156,6 +157,7 @@ class Journal:
         self._file: AppendFile | None = None
         self._chain = CHAIN_START
         self.bytes = 0
+        self.torn = False  # whether `replay` has found a last record that can't be read
 
     def exists(self) -> bool:
         """Whether there is a journal to `replay`."""
@@ -219,6 +221,7 @@ class Journal:
         if first or _holds_frame(data, offset + 1):
             raise LogHalted(f"{path} is damaged at byte {offset}", remedy=REPAIR)
         self._storage.replace(path.with_name(f"{path.name}.torn-{offset}"), data[offset:])
+        self.torn = True
 
 
 def _frame(chain: bytes, state: State, entries: Sequence[bytes]) -> tuple[bytes, bytes]:

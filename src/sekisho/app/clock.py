@@ -8,8 +8,8 @@ from typing import Final
 
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
-from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
+from sekisho.kernel.retrying import Retrying
 from sekisho.ledger import clock_watch
 from sekisho.ledger.clock_watch import ClockState, Jump, Reading
 from sekisho.ledger.errors import LogUnreadable
@@ -38,12 +38,16 @@ async def watch_clock(
 
     What can't be recorded or kept now is tried again at the next look: a full disk must not end who looks after it.
     """
-    state = await asyncio.to_thread(_load, ledger)
+    state: ClockState | None = None
+    loaded = False
     saved_s: float | None = None  # never
+    recording = Retrying(log, "what the clock does can't be recorded")
     while True:
         reading = read_clocks()
-        seen = clock_watch.begin(reading) if state is None else state.at(reading)
-        try:
+        with recording:
+            if not loaded:
+                state, loaded = await asyncio.to_thread(_load, ledger), True
+            seen = clock_watch.begin(reading) if state is None else state.at(reading)
             if state is not None and seen.jumps != state.jumps:
                 await _tell(seen.jumps[-1], writer, clock, ids)
                 saved_s = None
@@ -52,8 +56,6 @@ async def watch_clock(
             if saved_s is None or now_s - saved_s >= SAVE_S:
                 await asyncio.to_thread(clock_watch.save, ledger, state)
                 saved_s = now_s
-        except (SekishoError, OSError) as error:
-            log.error("what the clock does can't be recorded now: %s", error)
         await asyncio.sleep(LOOK_S)
 
 

@@ -14,7 +14,8 @@ After any error in between, this object is spent: the process ends and a new one
 
 What a process before this one wrote can be read, and may not be on the disk all the same: it may have died before its
 sync, and a sync that failed is not made good by a later one, since the kernel takes those pages for clean. So recovery
-writes all that the journal holds once more, makes that durable and begins the journal anew, before it signs anything.
+writes all that the journal holds once more, and the checkpoint, makes that durable and begins the journal anew, before
+it signs anything.
 """
 
 import dataclasses
@@ -239,6 +240,8 @@ class Publisher:
             )
         if self._files_root(published.size) != published.root:
             raise LogHalted(f"the published root at {published.size} entries is not ours", remedy=_WRONG_DISK)
+        # Who wrote it may have died before it was durable. Without it nobody could tell later what was published.
+        self._storage.replace(self._root / CHECKPOINT, (self._root / CHECKPOINT).read_bytes())
 
     def _files_root(self, size: int) -> bytes:
         # Over the tiles of the tree as it is now: an older size has its subtrees in it, but not all of its tiles.

@@ -211,15 +211,7 @@ def _checkpoint(root: Path, verifiers: list[NoteVerifier], damage: list[str]) ->
 
 def _states(root: Path, damage: list[str]) -> tuple[State, State]:
     """What the journal begins from and what it ends with."""
-    for _ in range(_LOOKS_MAX):
-        try:
-            reading = read_journal(root / "journal")
-            break
-        except FileNotFoundError:
-            continue  # the next file was begun meanwhile
-    else:
-        damage.append("the journal can't be read")
-        return State(), State()
+    reading = read_journal(root / "journal")
     if reading.damaged_at is not None:
         damage.append(f"the journal is damaged at byte {reading.damaged_at}")
     return reading.first or State(), reading.last or State()

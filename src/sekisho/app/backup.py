@@ -42,6 +42,7 @@ from sekisho.settings import DataDirectory, Settings, load_settings
 
 FORMAT: Final = 1
 MANIFEST: Final = "backup.json"
+_FIELDS: Final = {"files", "left_out", "made_at_us", "origin", "root", "site_vkey", "size", "with_keys"}
 FILES: Final = "files"
 STATE: Final = "state.sqlite"
 LEDGER: Final = "ledger"
@@ -115,8 +116,12 @@ def verify_backup(target: Path, passphrase: str | None) -> Backup:
         manifest = json.loads(data)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise UsageError(f"{target} is no backup: it has no readable {MANIFEST}") from None
-    if manifest.get("format") != FORMAT:
-        raise SekishoError(f"the backup has format {manifest.get('format')}", remedy="Use a newer version of Sekisho")
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise UsageError(f"{target} is no backup: its {MANIFEST} does not say what is in it")
+    if manifest["format"] != FORMAT:
+        raise SekishoError(f"the backup has format {manifest['format']!r:.40}", remedy="Use a newer version of Sekisho")
+    if missing := _FIELDS - manifest.keys():
+        raise SekishoError(f"the backup's {MANIFEST} lacks {', '.join(sorted(missing))}", remedy="Use another backup")
     digest = hashlib.sha256(data).digest()
     if passphrase is not None and manifest["with_keys"]:
         unseal((target / SEALED).read_bytes(), passphrase, digest)
@@ -129,7 +134,10 @@ def verify_backup(target: Path, passphrase: str | None) -> Backup:
     checkpoint = audit_integrity(target / LEDGER, log).checkpoint
     if (checkpoint.size, checkpoint.root.hex()) != (manifest["size"], manifest["root"]):
         raise SekishoError("the backup's log is not the one that it names")
-    with closing(sqlite3.connect(f"{(target / STATE).absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as register:
+    with (
+        told_of_sqlite(),
+        closing(sqlite3.connect(f"{(target / STATE).absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as register,
+    ):
         problem = register.execute("PRAGMA integrity_check").fetchone()[0]
     if problem != "ok":
         raise SekishoError(f"the backup's register is damaged: {problem}", remedy="Use another backup")

@@ -14,9 +14,11 @@ A directory is in one of three states, in this order:
 """
 
 import os
+import re
 import secrets
 import shutil
 import sqlite3
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -78,6 +80,9 @@ def restore(backup: Path, root: Path, *, passphrase: str | None, site_key: Path 
 def _restore(
     backup: Path, directory: DataDirectory, manifest: Mapping[str, Any], sealed: Mapping[str, bytes], site: NoteSigner
 ) -> Restored:
+    before: str = manifest["origin"]
+    origin = f"{before.rpartition('/')[0]}/{secrets.token_hex(4)}"
+    settings = _settings(backup / FILES, before, origin)
     _make_directories(directory)
     _put_files(backup / FILES, directory)
     for name, data in sealed.items():
@@ -88,12 +93,10 @@ def _restore(
         write_durable(path, data, mode=0o600)
     made = tuple(_ensure_organisation_keys(directory))
     former = _put_former_log(backup / LEDGER, directory)
-    before: str = manifest["origin"]
-    origin = f"{before.rpartition('/')[0]}/{secrets.token_hex(4)}"
     log = create_signing_key(directory.log_key, origin)
     write_durable(directory.enrolment, make_enrolment(site, origin, log.verifier).encode())
     _put_register(backup / STATE, directory, former, manifest)
-    _put_settings(backup / FILES, directory, before, origin)  # last: without it this is no installation
+    write_durable(directory.settings, settings)  # last: without it this is no installation
     return Restored(origin, before, manifest["made_at_us"], tuple(manifest["left_out"]), made)
 
 
@@ -224,11 +227,18 @@ def _logged(former: Path, identifiers: list[str]) -> list[str]:
         return [row[0] for row in rows]
 
 
-def _put_settings(source: Path, directory: DataDirectory, before: str, origin: str) -> None:
-    text = (source / directory.settings.name).read_text(encoding="utf-8")
-    if text.count(f'"{before}"') != 1:
+def _settings(source: Path, before: str, origin: str) -> bytes:
+    """The settings of the backup, with the new log's origin in place of the old one's. Raises SekishoError."""
+    text = (source / FILE).read_text(encoding="utf-8")
+    named = rf"""\borigin(\s*)=(\s*)(["']){re.escape(before)}\3"""
+    changed = re.sub(named, rf"origin\1=\2\g<3>{origin}\3", text)
+    try:
+        found = tomllib.loads(changed)["installation"]["origin"]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+        found = None
+    if found != origin:
         raise SekishoError(
-            f"sekisho.toml names the origin {before} not exactly once",
-            remedy="Set it by hand, as [installation] origin",
+            f"the backup's {FILE} does not name its log, {before}, as [installation] origin",
+            remedy="Use another backup",
         )
-    write_durable(directory.settings, text.replace(f'"{before}"', f'"{origin}"').encode())
+    return changed.encode()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from sekisho.app.backup import back_up
+from sekisho.app.backup import back_up, verify_backup
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import Listen, create_installation
 from sekisho.app.ledger import make_publisher
@@ -127,3 +127,21 @@ def test_files_outside_of_the_installation_are_named_and_left_out(directory, tmp
     assert made.manifest["left_out"] == ["../key.pem", str(tmp_path / "cert.pem")]
     assert (tmp_path / "backup/files/ca.pem").read_text() == "PEM"
     assert not list((tmp_path / "backup").rglob("key.pem"))
+
+
+@pytest.mark.parametrize("quotes", ['"', "'"])
+def test_the_origin_may_be_written_in_any_way_and_be_spoken_of(directory, tmp_path, quotes):
+    settings, origin = directory.settings.read_text(), load_settings(directory.root).installation.origin
+    settings = settings.replace(f'origin = "{origin}"', f"origin={quotes}{origin}{quotes}  # was {origin}")
+    directory.settings.write_text(f'# the log is "{origin}"\n{settings}')
+    assert load_settings(directory.root).installation.origin == origin
+    back_up(directory.root, tmp_path / "backup", None)
+    done = restore(tmp_path / "backup", tmp_path / "new", passphrase=None, site_key=directory.site_key)
+    assert load_settings(tmp_path / "new").installation.origin == done.origin != origin
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{}", "7", '{"format": 1}', '{"format": 2}', '{"format": "\\ud800"}', "x"])
+def test_what_is_no_manifest_is_no_backup(tmp_path, manifest):
+    (tmp_path / "backup.json").write_text(manifest)
+    with pytest.raises(SekishoError, match="backup"):
+        verify_backup(tmp_path, None)

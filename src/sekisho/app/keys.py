@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sekisho.kernel.cosignatures import CosignatureSigner
 from sekisho.kernel.errors import SekishoError, UsageError
-from sekisho.kernel.files import sync_directory, write_durable
+from sekisho.kernel.files import FileLock, LockHeld, sync_directory, write_durable
 from sekisho.kernel.notes import NoteSigner, NoteVerifier, Signer
 from sekisho.kernel.words import alternatives
 from sekisho.ledger.checkpoint import make_enrolment, open_enrolment
@@ -31,6 +31,7 @@ from sekisho.settings import DataDirectory
 FOLLOW_INTERVAL_S: Final = 0.25  # as long as a revocation may go unseen: two looks at the directory cost 5 µs
 _ORGANISATION_KEY_BYTES: Final = 32
 _FILE_BYTES_MAX: Final = 16 * 1024
+_ROTATION_LOCK: Final = "rotate.lock"
 
 
 def create_signing_key(path: Path, name: str) -> NoteSigner:
@@ -237,10 +238,19 @@ class LogKeyFiles:
 
     def stage(self, site: Signer, entry_id: str, actor: str) -> NoteVerifier:
         """Make the next key, and the enrolment by which `site` will have it. Raises UsageError if one waits already."""
-        if self._directory.next_log.exists():
-            raise UsageError(
-                "a rotation is under way already", remedy="It is finished by control; start `sekisho up`, or wait"
-            )
+        under_way = UsageError(
+            "a rotation is under way already", remedy="It is finished by control; start `sekisho up`, or wait"
+        )
+        try:
+            # Two at once could leave the key of the one with the enrolment of the other.
+            with FileLock(self._directory.ledger / _ROTATION_LOCK):
+                if self._directory.next_log.exists():
+                    raise under_way
+                return self._stage(site, entry_id, actor)
+        except LockHeld:
+            raise under_way from None
+
+    def _stage(self, site: Signer, entry_id: str, actor: str) -> NoteVerifier:
         self._directory.next_log_key.unlink(missing_ok=True)  # of a command that broke off before it was staged
         signer = create_signing_key(self._directory.next_log_key, self._origin)
         enrolment = make_enrolment(site, self._origin, signer.verifier)
@@ -260,6 +270,11 @@ class LogKeyFiles:
             self._directory.next_log.unlink()
             return None
         signer = load_signing_key(self._directory.next_log_key, self._origin)
+        if signer.verifier.vkey not in staged["enrolment"].split("\n"):  # a log must never go on with a key that is not
+            raise SekishoError(
+                f"{self._directory.next_log_key} is not the key that {self._directory.next_log} enrols",
+                remedy="Remove both, and give the command again; the present key stays in force",
+            )
         return StagedKey(signer, staged["id"], staged["actor"])
 
     def advance(self) -> None:

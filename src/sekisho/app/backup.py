@@ -21,7 +21,8 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,7 +31,7 @@ from sekisho.app.keys import log_verifier
 from sekisho.app.ledger import merge_here, told_of_sqlite
 from sekisho.app.sealed import seal, unseal
 from sekisho.kernel.errors import SekishoError, UsageError
-from sekisho.kernel.files import FileLock, sync_directory, write_durable
+from sekisho.kernel.files import FileLock, LockHeld, sync_directory, write_durable
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger.audit import audit_integrity
 from sekisho.ledger.browse import LogBrowser
@@ -67,17 +68,52 @@ class Backup(NamedTuple):
 def back_up(root: Path, target: Path, passphrase: str | None) -> Backup:
     """Back up the installation in `root` to the new directory `target`, keys sealed with `passphrase` included.
 
-    Raises UsageError if `target` is there, LogUnreadable if the log does not follow, SekishoError, OSError.
+    Raises UsageError if `target` is there, LockHeld while another backup to it is made, LogUnreadable if the log does
+    not follow, SekishoError, OSError; then nothing is left of it.
     """
     directory, settings = DataDirectory(root), load_settings(root)
-    if target.exists():
-        raise UsageError(f"{target} is there already", remedy="Name a directory that does not exist")
     if root.resolve() in target.resolve().parents:
         raise UsageError(f"{target} lies in the installation", remedy="Name one elsewhere, best on another disk")
+    with _making(target) as partial:
+        backup = _back_up(directory, settings, partial, passphrase)
+        partial.rename(target)
+        sync_directory(target.parent)
+    return backup
+
+
+@contextmanager
+def _making(target: Path) -> Iterator[Path]:
+    """The directory that a backup is made in, until it bears its name. Raises as `back_up`."""
+    _require_absent(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)  # of a backup that broke off
-    partial.mkdir(mode=0o700, parents=True)
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        lock.acquire()
+    except LockHeld:
+        raise LockHeld(
+            f"another backup to {target} is being made", remedy="Wait for it, or name another directory"
+        ) from None
+    with lock:
+        try:
+            _require_absent(target)  # another one may have come to its end since the first look
+            if partial.exists():
+                shutil.rmtree(partial)  # of a backup that was killed
+            partial.mkdir(mode=0o700)
+            yield partial
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # it would fill the disk; the first error is the one to tell
+            raise
+        finally:
+            lock.path.unlink()
+
+
+def _require_absent(target: Path) -> None:
+    if target.exists():
+        raise UsageError(f"{target} is there already", remedy="Name a directory that does not exist")
+
+
+def _back_up(directory: DataDirectory, settings: Settings, partial: Path, passphrase: str | None) -> Backup:
     _copy_register(directory.state, partial / STATE)
     _await_coverage(directory, settings)
     # Keys before the marks of forgotten ones, which are made first: what is forgotten meanwhile is marked in the copy.
@@ -100,10 +136,7 @@ def back_up(root: Path, target: Path, passphrase: str | None) -> Backup:
         sealed = seal(secrets, passphrase, hashlib.sha256(data).digest())
         write_durable(partial / SEALED, sealed, mode=0o600)
     write_durable(partial / MANIFEST, data)
-    verify_backup(partial, passphrase)
-    partial.rename(target)
-    sync_directory(target.parent)
-    return Backup(manifest, hashlib.sha256(data).digest())
+    return verify_backup(partial, passphrase)
 
 
 def verify_backup(target: Path, passphrase: str | None) -> Backup:

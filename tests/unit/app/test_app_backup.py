@@ -145,3 +145,24 @@ def test_what_is_no_manifest_is_no_backup(tmp_path, manifest):
     (tmp_path / "backup.json").write_text(manifest)
     with pytest.raises(SekishoError, match="backup"):
         verify_backup(tmp_path, None)
+
+
+@pytest.mark.parametrize("size", [0, 1, 500, 2_000, 30_000])
+def test_a_backup_that_breaks_off_leaves_nothing_and_is_made_by_the_same_command(directory, tmp_path, size):
+    target = tmp_path / "backups" / "monday"
+    back_up(directory.root, tmp_path / "before", None)  # so that the ledger itself is at rest
+    with files_of_at_most(size), pytest.raises((SekishoError, OSError)):
+        back_up(directory.root, target, None)
+    assert list(target.parent.iterdir()) == []
+    (target.parent / ".monday.partial/ledger").mkdir(parents=True)  # of one that was killed
+    back_up(directory.root, target, None)
+    assert list(target.parent.iterdir()) == [target]
+    verify_backup(target, None)
+
+
+def test_two_backups_do_not_meet_in_one_directory(directory, tmp_path):
+    partial = tmp_path / ".monday.partial"
+    partial.mkdir()
+    with FileLock(tmp_path / ".monday.lock"), pytest.raises(LockHeld, match="another backup"):
+        back_up(directory.root, tmp_path / "monday", None)
+    assert partial.is_dir()

@@ -196,11 +196,14 @@ def log_verifier(directory: DataDirectory) -> NoteVerifier:
         site = NoteVerifier.parse(directory.site_vkey.read_text())
         return open_enrolment(directory.enrolment.read_text(), site).log
     except FileNotFoundError as error:
-        raise SekishoError(
-            f"{error.filename} is not there",
-            remedy=f"Is the disk of {directory.ledger} mounted? If the ledger is lost, restore a backup, which makes a"
-            " new node: begun anew under its old name, the log would sign a second history",
-        ) from None
+        if (directory.ledger / "journal").is_dir() or not directory.site_vkey.exists():
+            remedy = "It alone is gone: put it back from a backup, which has it in ledger/ or files/"
+        else:
+            remedy = (
+                f"Is the disk of {directory.ledger} mounted? If the ledger is lost, restore a backup, which makes a new"
+                " node: begun anew under its old name, the log would sign a second history"
+            )
+        raise SekishoError(f"{error.filename} is not there", remedy=remedy) from None
     except UnicodeDecodeError as error:
         raise SekishoError(
             f"site.vkey or ledger/enrolment can't be read: {error}", remedy="Restore it from a backup"

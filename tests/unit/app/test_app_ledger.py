@@ -52,3 +52,14 @@ async def test_the_ledger_of_another_installation_is_refused(directory, write, t
     shutil.copy(other.site_vkey, directory.site_vkey)
     with pytest.raises(SekishoError, match="is the ledger of"):
         write(directory, load_settings(directory.root), SystemClock(), IdSource())
+
+
+@pytest.mark.parametrize("gone", ["enrolment", "site_vkey"])
+async def test_a_single_file_that_is_gone_is_put_back_from_a_backup(directory, gone):
+    settings = load_settings(directory.root)
+    publisher = make_publisher(directory, settings, SystemClock(), IdSource())
+    publisher.start()
+    publisher.close()
+    getattr(directory, gone).unlink()
+    with pytest.raises(SekishoError, match="put it back from a backup"):
+        make_publisher(directory, settings, SystemClock(), IdSource())

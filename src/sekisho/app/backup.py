@@ -26,7 +26,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sekisho.app.clock import installation_clock
+from sekisho.app.clock import command_clock
 from sekisho.app.keys import log_verifier
 from sekisho.app.ledger import merge_here, told_of_sqlite
 from sekisho.app.sealed import seal, unseal
@@ -124,7 +124,7 @@ def _back_up(directory: DataDirectory, settings: Settings, partial: Path, passph
         "files": _digests(partial),
         "format": FORMAT,
         "left_out": left_out,
-        "made_at_us": installation_clock(directory.ledger).now_us(),
+        "made_at_us": command_clock(directory).now_us(),
         "origin": settings.installation.origin,
         "root": checkpoint.root.hex(),
         "site_vkey": directory.site_vkey.read_text().strip(),

@@ -14,6 +14,7 @@ from sekisho.ledger import clock_watch
 from sekisho.ledger.clock_watch import ClockState, Jump, Reading
 from sekisho.ledger.errors import LogUnreadable
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter
+from sekisho.settings import DataDirectory
 
 LOOK_S: Final = 1.0
 SAVE_S: Final = 30.0  # what a crash may cost the floor; each saving is a durable file
@@ -25,6 +26,11 @@ def installation_clock(ledger: Path) -> SystemClock:
     """For a process of the installation whose ledger this is."""
     state = _load(ledger)
     return SystemClock(None if state is None else state.at(clock_watch.read_clocks()).trusted_us)
+
+
+def command_clock(directory: DataDirectory) -> SystemClock:
+    """For a command: what has ended has not begun again because somebody set the machine's clock back."""
+    return installation_clock(directory.ledger)
 
 
 async def watch_clock(
@@ -41,7 +47,7 @@ async def watch_clock(
     state: ClockState | None = None
     loaded = False
     saved_s: float | None = None  # never
-    recording = Retrying(log, "what the clock does can't be recorded")
+    recording = Retrying(log, "what the clock does can't be recorded now")
     while True:
         reading = read_clocks()
         with recording:

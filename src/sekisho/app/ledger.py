@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sekisho.app.clock import installation_clock
+from sekisho.app.clock import command_clock
 from sekisho.app.keys import LogKeyFiles, load_signing_key, log_verifier, require_own_ledger
 from sekisho.gateway.entries import GatewayLifecycle
 from sekisho.kernel.clock import Clock
@@ -60,7 +60,7 @@ def ledger_status(root: Path) -> LedgerStatus:
         directory.ledger,
         [log_verifier(directory)],
         reserve_bytes=settings.ledger.free_reserve_bytes,
-        now_us=installation_clock(directory.ledger).now_us(),
+        now_us=command_clock(directory).now_us(),
     )
 
 
@@ -68,13 +68,13 @@ def examine_ledger(root: Path, copies: Sequence[Path]) -> Findings:
     """What a repair would do. Raises LockHeld while control runs."""
     directory = DataDirectory(root)
     load_settings(root)
-    return Repair(directory.ledger, [log_verifier(directory)], installation_clock(directory.ledger), copies).examine()
+    return Repair(directory.ledger, [log_verifier(directory)], command_clock(directory), copies).examine()
 
 
 def repair_ledger(root: Path, copies: Sequence[Path]) -> Repaired:
     """Repair it. Raises LockHeld, LogHalted."""
     directory, settings = DataDirectory(root), load_settings(root)
-    clock = installation_clock(directory.ledger)
+    clock = command_clock(directory)
     repair = Repair(directory.ledger, [log_verifier(directory)], clock, copies)
     with told_of_sqlite():
         return repair.repair(lambda: make_publisher(directory, settings, clock, IdSource()))
@@ -95,7 +95,7 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
             f"that key is not the one of {directory.site_vkey}", remedy="Name the site's own: --site-key"
         )
     keys = LogKeyFiles(directory, origin)
-    new = keys.stage(site, IdSource().new(installation_clock(directory.ledger).now_us()), "operator")
+    new = keys.stage(site, IdSource().new(command_clock(directory).now_us()), "operator")
     deadline = time.monotonic() + _ROTATION_S_MAX
     while directory.next_log.exists():
         if time.monotonic() > deadline:
@@ -112,7 +112,7 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
 
 def merge_here(directory: DataDirectory, settings: Settings) -> None:
     """One merge in this process, for when control does not run; nothing if it has just started."""
-    publisher = make_publisher(directory, settings, installation_clock(directory.ledger), IdSource())
+    publisher = make_publisher(directory, settings, command_clock(directory), IdSource())
     try:
         with told_of_sqlite():
             publisher.start()

@@ -144,12 +144,12 @@ class Publisher:
         self._at_work(lambda: self._take(Intake(own=[entry]), self._state.watermark_us))
 
     def salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
-        """Log what could be read of a dead writer whose log is damaged, and close it; how many entries that added.
+        """Log what could be read of a dead writer whose log is damaged, `told` with the first of it, and
+        close it; how many entries that added.
 
         For the holder of that writer's lock, who has kept a copy: the directory is removed. `runs` begin where the log
-        was merged to, and may leave gaps. `told` is logged with the first of them, because a crash in between leaves
-        the rest to whoever comes next: where no more damage is behind, that is a merge, which tells nothing. Raises
-        as `merge_once`.
+        was merged to, and may leave gaps. A crash in between leaves the rest to the next salvage. Raises as
+        `merge_once`.
         """
         return self._at_work(lambda: self._salvage(source, runs, told))
 
@@ -315,14 +315,14 @@ class Publisher:
     def _salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
         added = used = 0
         taken: list[Taken] = []
-        own = [told]
+        own = [told]  # with the first merge: after a crash, the next salvage knows nothing of gaps before that place
         position = self.merged_to(source.name).position
         for run in runs:
             taken.append(Taken(source.name, run.first_seq, list(run.entries), run.position))
             used, position = used + sum(map(len, run.entries)), run.position
             if used >= MERGE_BYTES_MAX:
                 added += self._take(Intake(taken=taken, own=own), self._state.watermark_us)
-                taken, own, used = [], [], 0
+                taken, used, own = [], 0, []
         taken.append(Taken(source.name, position.seq, [], position))
         return added + self._take(Intake(taken=taken, ended=[source], own=own), self._state.watermark_us)
 

@@ -138,7 +138,7 @@ async def test_a_floor_that_cannot_be_read_yet_is_read_later_and_told_of_once(tm
         await watch_clock(tmp_path, writer, SystemClock(), IdSource(), read_clocks)
     assert [json.loads(draft.body)["by_us"] for draft in writer.drafts] == [DAY]
     assert [r.message.partition(":")[0] for r in caplog.records if r.levelname == "ERROR"] == [
-        "what the clock does can't be recorded"
+        "what the clock does can't be recorded now"
     ]
 
 

@@ -4,14 +4,17 @@ import contextlib
 import hashlib
 import json
 import shutil
+import signal
 import sqlite3
+import subprocess
 import threading
 
 import pytest
 
-from journeys.installation import Installation, free_port, openai_client, sekisho
+from journeys.installation import ENVIRONMENT, SEKISHO, Installation, free_port, openai_client, sekisho
 from journeys.playing_upstream import PlayingUpstream
 from journeys.published_log import log_key, require_log_holds
+from journeys.test_order_of_syscalls import strace_unusable
 from sekisho.ledger.audit import audit_integrity
 from sekisho.ledger.log_files import LogFiles
 
@@ -134,6 +137,29 @@ def test_it_is_restored_as_a_new_node_beside_the_original(site, backup, passphra
         for entry in bundle
     ]
     assert (acts + logged).count("key.create") == 2, "the outbox's acts are told once, there or here"
+
+
+def test_a_restore_that_is_killed_anywhere_is_begun_anew_by_the_same_command(site, backup, passphrase, tmp_path):
+    if reason := strace_unusable():
+        pytest.skip(reason)
+    command = ("restore", backup[0], "--passphrase-file", passphrase)
+
+    def traced(root, *injection):
+        words = ["strace", "-f", "-o", tmp_path / "trace", *injection, *SEKISHO, *command, root]
+        return subprocess.run(list(map(str, words)), env=ENVIRONMENT, timeout=60, capture_output=True).returncode
+
+    assert traced(tmp_path / "whole", "-e", "trace=fsync") == 0
+    count = (tmp_path / "trace").read_text().count("fsync(")
+    assert count > 20
+    root = tmp_path / "killed"
+    for number in (1, count // 3, count * 2 // 3, count - 2):  # the last of them before the settings are there
+        assert traced(root, "-e", "trace=fsync", "-e", f"inject=fsync:signal=KILL:when={number}") == -signal.SIGKILL
+        assert not (root / "sekisho.toml").exists(), number
+    sekisho(*command, root)
+    former = audit_integrity(root / "ledger/former/0001", log_key(site.root))
+    assert former.size == json.loads((backup[0] / "backup.json").read_text())["size"]
+    assert not (root / ".restoring").exists()
+    assert sekisho("ledger", "status", "--dir", root).returncode == 0
 
 
 def test_an_altered_backup_is_refused(site, backup, passphrase, tmp_path):

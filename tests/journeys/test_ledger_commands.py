@@ -77,6 +77,8 @@ def test_it_is_archived_while_it_runs_and_receipts_are_still_made(site, tmp_path
     assert done["size"] > 0
     site.receipt(wanted)
     assert (cold / "checkpoint").read_text().splitlines()[1] == str(done["size"])
+    audited = sekisho("audit", cold, "--trust", site.root / "site.vkey", "--json", check=False)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
     assert ledger(site, "archive", "--to", site.root / "ledger", check=False).returncode == 2
 
 

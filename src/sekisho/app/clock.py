@@ -24,7 +24,6 @@ from sekisho.settings import DataDirectory
 LOOK_S: Final = 1.0
 SETTLED_US: Final = 2_000_000  # what a clock may move between being looked at, approved and settled
 SAVE_S: Final = 30.0  # what a crash may cost the floor; each saving is a durable file
-_CANT_SEE: Final = "whether the clock was settled can't be seen"
 
 log = logging.getLogger(__name__)
 
@@ -54,24 +53,26 @@ async def watch_clock(
 
     What can't be recorded or kept now is tried again at the next look: a full disk must not end who looks after it.
     """
-    state = await asyncio.to_thread(_load, ledger)
-    settlements = Settlements(ledger, 0 if state is None else state.settled)
-    looking = Retrying(log, _CANT_SEE)
+    state: ClockState | None = None
+    settlements: Settlements | None = None
     recording = Retrying(log, "what the clock does can't be recorded now")
     saved_s: float | None = None  # never
     while True:
-        with looking:
+        reading = read_clocks()
+        with recording:
+            if settlements is None:
+                state = await asyncio.to_thread(_load, ledger)
+                settlements = Settlements(ledger, 0 if state is None else state.settled)
             settled = await asyncio.to_thread(settlements.newer)
-            if settled is not None:
+            if settled is not None:  # after this reading, maybe
                 state = settled
                 clock.settle(settled.trusted_us, settled.elapsed_us)
-        reading = read_clocks()  # after what was settled, which must not lie in its future
-        seen = clock_watch.begin(reading) if state is None else state.at(reading)
-        with recording:
-            if state is not None and seen.jumps != state.jumps:
-                await _tell(seen.jumps[-1], writer, clock, ids)
-                saved_s = None
-            state = seen
+            else:
+                seen = clock_watch.begin(reading) if state is None else state.at(reading)
+                if state is not None and seen.jumps != state.jumps:
+                    await _tell(seen.jumps[-1], writer, clock, ids)
+                    saved_s = None
+                state = seen
             now_s = asyncio.get_running_loop().time()
             if saved_s is None or now_s - saved_s >= SAVE_S:
                 await asyncio.to_thread(clock_watch.keep, ledger, state)  # what is settled meanwhile is seen next time
@@ -81,7 +82,7 @@ async def watch_clock(
 
 async def follow_clock(clock: SystemClock, settlements: Settlements) -> None:
     """Until cancelled, in a process that does not watch the clock: take over what is settled."""
-    following = Retrying(log, _CANT_SEE)
+    following = Retrying(log, "whether the clock was settled can't be seen")
     while True:
         with following:
             state = await asyncio.to_thread(settlements.newer)

@@ -13,7 +13,7 @@ from typing import Final
 from sekisho.app.clock import follow_clock, installation_clock
 from sekisho.app.installation import snapshot_store
 from sekisho.app.issuers import IssuerFetches, key_sources
-from sekisho.app.keys import OrganisationKeys
+from sekisho.app.keys import OrganisationKeys, require_own_ledger
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import mistakes_on_disk
@@ -224,7 +224,9 @@ def _notes(follower: Follower, halts: Halts, budget_used: float) -> list[str]:
 def open_writer(
     directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource, *, segment_bytes: int | None = None
 ) -> WriteAheadWriter:
-    """`segment_bytes`: where another size than the settings' is right."""
+    """`segment_bytes`: where another size than the settings' is right. Raises SekishoError if the ledger's directory is
+    not this installation's, LedgerError if no log can be made there."""
+    require_own_ledger(directory, settings.installation.origin)
     ledger = settings.ledger
     return WriteAheadWriter.open(
         directory.ledger,

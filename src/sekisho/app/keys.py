@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sekisho.kernel.cosignatures import CosignatureSigner
 from sekisho.kernel.errors import SekishoError, UsageError
-from sekisho.kernel.files import sync_directory, write_durable
+from sekisho.kernel.files import FileLock, LockHeld, sync_directory, write_durable
 from sekisho.kernel.notes import NoteSigner, NoteVerifier, Signer
 from sekisho.kernel.words import alternatives
-from sekisho.ledger.checkpoint import make_enrolment
+from sekisho.ledger.checkpoint import make_enrolment, open_enrolment
 from sekisho.ledger.commitments import Commitment, Salts, commit
 from sekisho.ledger.interfaces import CommitmentKeyForgotten, CommitmentKeyMissing, StagedKey
 from sekisho.settings import DataDirectory
@@ -31,6 +31,7 @@ from sekisho.settings import DataDirectory
 FOLLOW_INTERVAL_S: Final = 0.25  # as long as a revocation may go unseen: two looks at the directory cost 5 µs
 _ORGANISATION_KEY_BYTES: Final = 32
 _FILE_BYTES_MAX: Final = 16 * 1024
+_ROTATION_LOCK: Final = "rotate.lock"
 
 
 def create_signing_key(path: Path, name: str) -> NoteSigner:
@@ -41,6 +42,11 @@ def create_signing_key(path: Path, name: str) -> NoteSigner:
 def load_signing_key(path: Path, name: str) -> NoteSigner:
     """Raises SekishoError for a file that others can read, or that is no Ed25519 key."""
     return NoteSigner(name, _load_key(path))
+
+
+def parse_signing_key(data: bytes, name: str, where: str) -> NoteSigner:
+    """The key in a file's `data`, found `where`. Raises SekishoError if it is no Ed25519 key."""
+    return NoteSigner(name, _parse_key(data, where))
 
 
 def create_witness_key(path: Path, name: str) -> CosignatureSigner:
@@ -62,12 +68,16 @@ def _create_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _load_key(path: Path) -> Ed25519PrivateKey:
+    return _parse_key(_read_secret(path), str(path))
+
+
+def _parse_key(data: bytes, where: str) -> Ed25519PrivateKey:
     try:
-        key = load_pem_private_key(_read_secret(path), password=None)
+        key = load_pem_private_key(data, password=None)
     except ValueError as error:
-        raise SekishoError(f"{path} is not a private key: {error}") from None
+        raise SekishoError(f"{where} is not a private key: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise SekishoError(f"{path} is not an Ed25519 key")
+        raise SekishoError(f"{where} is not an Ed25519 key")
     return key
 
 
@@ -184,6 +194,41 @@ class OrganisationKeys:
         return self._directory / f"{organisation}.forgotten"
 
 
+def log_verifier(directory: DataDirectory) -> NoteVerifier:
+    """The key that the site has enrolled for its log now. Raises SekishoError."""
+    try:
+        site = NoteVerifier.parse(directory.site_vkey.read_text())
+        return open_enrolment(directory.enrolment.read_text(), site).log
+    except FileNotFoundError as error:
+        if (directory.ledger / "journal").is_dir() or not directory.site_vkey.exists():
+            remedy = "It alone is gone: put it back from a backup, which has it in ledger/ or files/"
+        else:
+            remedy = (
+                f"Is the disk of {directory.ledger} mounted? If the ledger is lost, restore a backup, which makes a new"
+                " node: begun anew under its old name, the log would sign a second history"
+            )
+        raise SekishoError(f"{error.filename} is not there", remedy=remedy) from None
+    except UnicodeDecodeError as error:
+        raise SekishoError(
+            f"site.vkey or ledger/enrolment can't be read: {error}", remedy="Restore it from a backup"
+        ) from None
+
+
+def require_own_ledger(directory: DataDirectory, origin: str) -> None:
+    """Before anything is written to the ledger's directory: that it is this log's. Raises SekishoError.
+
+    A disk that is not mounted leaves an empty directory. A log begun there would sign sizes that are signed already,
+    and what was recorded there would be hidden once the disk is back. The enrolment, which only `init` and `restore`
+    bring, tells the two apart.
+    """
+    enrolled = log_verifier(directory).name
+    if enrolled != origin:
+        raise SekishoError(
+            f"{directory.ledger} is the ledger of {enrolled}, and {directory.settings} names {origin}",
+            remedy="Is another disk mounted there?",
+        )
+
+
 class LogKeyFiles:
     """The log's key in `keys/`, and the one that is to take its place. Implements the ledger's KeyRotation.
 
@@ -200,10 +245,19 @@ class LogKeyFiles:
 
     def stage(self, site: Signer, entry_id: str, actor: str) -> NoteVerifier:
         """Make the next key, and the enrolment by which `site` will have it. Raises UsageError if one waits already."""
-        if self._directory.next_log.exists():
-            raise UsageError(
-                "a rotation is under way already", remedy="It is finished by control; start `sekisho up`, or wait"
-            )
+        under_way = UsageError(
+            "a rotation is under way already", remedy="It is finished by control; start `sekisho up`, or wait"
+        )
+        try:
+            # Two at once could leave the key of the one with the enrolment of the other.
+            with FileLock(self._directory.ledger / _ROTATION_LOCK):
+                if self._directory.next_log.exists():
+                    raise under_way
+                return self._stage(site, entry_id, actor)
+        except LockHeld:
+            raise under_way from None
+
+    def _stage(self, site: Signer, entry_id: str, actor: str) -> NoteVerifier:
         self._directory.next_log_key.unlink(missing_ok=True)  # of a command that broke off before it was staged
         signer = create_signing_key(self._directory.next_log_key, self._origin)
         enrolment = make_enrolment(site, self._origin, signer.verifier)
@@ -223,6 +277,11 @@ class LogKeyFiles:
             self._directory.next_log.unlink()
             return None
         signer = load_signing_key(self._directory.next_log_key, self._origin)
+        if signer.verifier.vkey not in staged["enrolment"].split("\n"):  # a log must never go on with a key that is not
+            raise SekishoError(
+                f"{self._directory.next_log_key} is not the key that {self._directory.next_log} enrols",
+                remedy="Remove both, and give the command again; the present key stays in force",
+            )
         return StagedKey(signer, staged["id"], staged["actor"])
 
     def advance(self) -> None:

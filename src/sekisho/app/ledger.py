@@ -1,19 +1,21 @@
 """An installation's ledger, joined: its publisher, its keys' public halves, its status, repair and archive."""
 
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sekisho.app.keys import LogKeyFiles, load_signing_key
+from sekisho.app.clock import command_clock
+from sekisho.app.keys import LogKeyFiles, load_signing_key, log_verifier, require_own_ledger
 from sekisho.gateway.entries import GatewayLifecycle
-from sekisho.kernel.clock import Clock, SystemClock
+from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.files import FileLock, LockHeld
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger.archive import Archiving, archive
-from sekisho.ledger.checkpoint import open_enrolment
 from sekisho.ledger.publisher import Identity, Publisher
 from sekisho.ledger.repair import Findings, Repair, Repaired
 from sekisho.ledger.status import LedgerStatus, read_status
@@ -25,7 +27,9 @@ _ROTATION_LOOK_S: Final = 0.1
 
 
 def make_publisher(directory: DataDirectory, settings: Settings, clock: Clock, ids: IdSource) -> Publisher:
-    """The installation's publisher, not yet started. Raises SekishoError if its key can't be read."""
+    """The installation's publisher, not yet started. Raises SekishoError if its key can't be read, or if the ledger's
+    directory is not its own."""
+    require_own_ledger(directory, settings.installation.origin)
     keys = LogKeyFiles(directory, settings.installation.origin)
     return Publisher(
         directory.ledger,
@@ -38,15 +42,15 @@ def make_publisher(directory: DataDirectory, settings: Settings, clock: Clock, i
     )
 
 
-def log_verifier(directory: DataDirectory) -> NoteVerifier:
-    """The key that the site has enrolled for its log now. Raises SekishoError."""
+@contextmanager
+def told_of_sqlite() -> Iterator[None]:
+    """SQLite's errors as SekishoError: a disk that is full or fails, for whose own errors OSError is."""
     try:
-        site = NoteVerifier.parse(directory.site_vkey.read_text())
-        return open_enrolment(directory.enrolment.read_text(), site).log
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+        yield
+    except sqlite3.Error as error:
         raise SekishoError(
-            f"site.vkey or ledger/enrolment can't be read: {error}", remedy="Restore it from a backup"
-        ) from None
+            f"SQLite: {error}", remedy="Look at the free space and the disk, then give the command again"
+        ) from error
 
 
 def ledger_status(root: Path) -> LedgerStatus:
@@ -56,7 +60,7 @@ def ledger_status(root: Path) -> LedgerStatus:
         directory.ledger,
         [log_verifier(directory)],
         reserve_bytes=settings.ledger.free_reserve_bytes,
-        now_us=SystemClock().now_us(),
+        now_us=command_clock(directory).now_us(),
     )
 
 
@@ -64,14 +68,16 @@ def examine_ledger(root: Path, copies: Sequence[Path]) -> Findings:
     """What a repair would do. Raises LockHeld while control runs."""
     directory = DataDirectory(root)
     load_settings(root)
-    return Repair(directory.ledger, [log_verifier(directory)], SystemClock(), copies).examine()
+    return Repair(directory.ledger, [log_verifier(directory)], command_clock(directory), copies).examine()
 
 
 def repair_ledger(root: Path, copies: Sequence[Path]) -> Repaired:
     """Repair it. Raises LockHeld, LogHalted."""
-    directory, settings, clock = DataDirectory(root), load_settings(root), SystemClock()
+    directory, settings = DataDirectory(root), load_settings(root)
+    clock = command_clock(directory)
     repair = Repair(directory.ledger, [log_verifier(directory)], clock, copies)
-    return repair.repair(lambda: make_publisher(directory, settings, clock, IdSource()))
+    with told_of_sqlite():
+        return repair.repair(lambda: make_publisher(directory, settings, clock, IdSource()))
 
 
 def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
@@ -89,7 +95,7 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
             f"that key is not the one of {directory.site_vkey}", remedy="Name the site's own: --site-key"
         )
     keys = LogKeyFiles(directory, origin)
-    new = keys.stage(site, IdSource().new(SystemClock().now_us()), "operator")
+    new = keys.stage(site, IdSource().new(command_clock(directory).now_us()), "operator")
     deadline = time.monotonic() + _ROTATION_S_MAX
     while directory.next_log.exists():
         if time.monotonic() > deadline:
@@ -106,10 +112,11 @@ def rotate_log_key(root: Path, site_key: Path | None) -> NoteVerifier:
 
 def merge_here(directory: DataDirectory, settings: Settings) -> None:
     """One merge in this process, for when control does not run; nothing if it has just started."""
-    publisher = make_publisher(directory, settings, SystemClock(), IdSource())
+    publisher = make_publisher(directory, settings, command_clock(directory), IdSource())
     try:
-        publisher.start()
-        publisher.merge_once()
+        with told_of_sqlite():
+            publisher.start()
+            publisher.merge_once()
     except LockHeld:
         return
     finally:

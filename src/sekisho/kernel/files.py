@@ -19,8 +19,9 @@ class LockHeld(SekishoError):
 
 
 def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` by `data`, all or nothing, durable when this returns. Raises OSError; then the old file stands.
+    """Replace `path` by `data`, all or nothing, durable when this returns.
 
+    Raises OSError; then the old file stands or, where it was the name that could not be made durable, one of the two.
     The directory is opened before anything is written: an I/O error on it that happened in between is reported to
     this descriptor, and would be lost to one opened later.
     """

@@ -1,8 +1,8 @@
 """Moving old entry bundles to a cold directory.
 
-The cold directory is a whole log of its own (tiles, bundles, checkpoint, in C2SP form): any static file server can
-serve it, any audit can check it. Here, `ledger/archived` names it, and entries are read through from there. Hash tiles
-stay here as well, so proofs need the cold directory for nothing but the entries.
+The cold directory is a whole log of its own (tiles, bundles and checkpoint in C2SP form, and its enrolment): any static
+file server can serve it, any audit can check it. Here, `ledger/archived` names it, and entries are read through from
+there. Hash tiles stay here as well, so proofs need the cold directory for nothing but the entries.
 
 In this order, each step durable before the next: the copy; its audit; `ledger/archived`; only then the bundles here
 are removed. A crash in between leaves every bundle in at least one place, and the next archiving goes on.
@@ -17,9 +17,9 @@ from sekisho.kernel.files import FileLock, LockHeld
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger.audit import audit_integrity
 from sekisho.ledger.checkpoint import open_checkpoint
-from sekisho.ledger.errors import LogUnreadable
+from sekisho.ledger.errors import AuditFinding, LogUnreadable
 from sekisho.ledger.journal import read_journal
-from sekisho.ledger.log_files import ARCHIVED, LogFiles, archived_directory
+from sekisho.ledger.log_files import ARCHIVED, CHECKPOINT, ENROLMENT, LogFiles, archived_directory
 from sekisho.ledger.mirror import copy_log
 from sekisho.ledger.segments import TORN_DIRECTORY
 from sekisho.ledger.storage import Disk, Storage
@@ -54,18 +54,32 @@ def archive(
         raise LockHeld("another archiving of this ledger runs", remedy="Wait for it") from None
     with lock:
         files = LogFiles(root)
-        note = files.checkpoint()
+        # In this order: if the log's key is replaced in between, the checkpoint is signed by both.
+        enrolment, note = files.note(ENROLMENT), files.checkpoint()
         if note is None:
             raise LogUnreadable("nothing is published yet", remedy="Run `sekisho up` once")
         checkpoint = open_checkpoint(note, verifier)
         cold.mkdir(parents=True, exist_ok=True)
         disk = storage or Disk()
         written = copy_log(files, checkpoint, note, cold, disk)
-        audit_integrity(cold, verifier)
+        if enrolment is not None:
+            disk.replace(cold / ENROLMENT, enrolment.encode())
+        _require_copy_holds(cold, verifier)
         _keep_torn(root, cold, disk)
         disk.replace(root / ARCHIVED, json.dumps({"directory": str(cold.resolve())}).encode() + b"\n")
         moved, moved_bytes = _remove_bundles(root, _movable(root, checkpoint.size, keep), disk)
         return Archiving(checkpoint.size, written, moved, moved_bytes)
+
+
+def _require_copy_holds(cold: Path, verifier: NoteVerifier) -> None:
+    try:
+        audit_integrity(cold, verifier)
+    except AuditFinding as error:
+        raise AuditFinding(
+            f"the copy in {cold} does not hold: {error.message}",
+            remedy=f"Nothing was removed here. Remove {cold / CHECKPOINT} and archive again: what is still here is then"
+            " copied anew; what is only there must come from another copy",
+        ) from None
 
 
 def _require_usable(root: Path, cold: Path) -> None:

@@ -28,8 +28,10 @@ from sekisho.ledger.tiles import decode_bundle, encode_bundle
 MAGIC: Final = b"SkJ\x01"
 CHAIN_START: Final = bytes(32)
 REPAIR: Final = "Keep this directory; `sekisho ledger repair` says what can be done"
+NEW_NODE: Final = "Keep this directory, and go on from a backup, which makes a new node: `sekisho restore`"
 _FRAME: Final = struct.Struct(">4sII32s")
 _SUFFIX: Final = ".journal"
+_LOOKS_MAX: Final = 5  # a file is begun anew every 64 MiB: more than once within a look is not load
 
 
 class Source(NamedTuple):
@@ -108,11 +110,19 @@ class JournalReading(NamedTuple):
 
 
 def read_journal(directory: Path) -> JournalReading:
-    """Read the newest file of a journal, whoever writes it. Raises FileNotFoundError if that is replaced meanwhile."""
-    files = journal_files(directory)
-    if not files:
-        return JournalReading()
-    data = files[-1].read_bytes()
+    """Read the newest file of a journal, whoever writes it. Raises LogUnreadable, OSError."""
+    for _ in range(_LOOKS_MAX):
+        files = journal_files(directory)
+        if not files:
+            return JournalReading()
+        try:
+            return _read(files[-1].read_bytes())
+        except FileNotFoundError:
+            continue  # the next file was begun meanwhile
+    raise LogUnreadable("the journal is begun anew faster than it can be read", remedy="Try again")
+
+
+def _read(data: bytes) -> JournalReading:
     first = last = None
     chain, offset = CHAIN_START, 0
     try:
@@ -156,6 +166,7 @@ class Journal:
         self._file: AppendFile | None = None
         self._chain = CHAIN_START
         self.bytes = 0
+        self.torn = False  # whether `replay` has found a last record that can't be read
 
     def exists(self) -> bool:
         """Whether there is a journal to `replay`."""
@@ -219,6 +230,7 @@ class Journal:
         if first or _holds_frame(data, offset + 1):
             raise LogHalted(f"{path} is damaged at byte {offset}", remedy=REPAIR)
         self._storage.replace(path.with_name(f"{path.name}.torn-{offset}"), data[offset:])
+        self.torn = True
 
 
 def _frame(chain: bytes, state: State, entries: Sequence[bytes]) -> tuple[bytes, bytes]:

@@ -14,7 +14,8 @@ After any error in between, this object is spent: the process ends and a new one
 
 What a process before this one wrote can be read, and may not be on the disk all the same: it may have died before its
 sync, and a sync that failed is not made good by a later one, since the kernel takes those pages for clean. So recovery
-writes all that the journal holds once more, makes that durable and begins the journal anew, before it signs anything.
+writes all that the journal holds once more, and the checkpoint, makes that durable and begins the journal anew, before
+it signs anything.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ from sekisho.ledger.errors import CheckpointInvalid, LedgerFormatError, LogHalte
 from sekisho.ledger.index import INDEX, Index, IndexDamaged
 from sekisho.ledger.indexing import fill_index
 from sekisho.ledger.interfaces import KeyRotation, Lifecycle, StagedKey
-from sekisho.ledger.journal import REPAIR, Journal, Source, State
+from sekisho.ledger.journal import NEW_NODE, REPAIR, Journal, Source, State
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles
 from sekisho.ledger.merge import Intake, Interruptions, Merge, OwnEntry, Taken, assemble, collect
 from sekisho.ledger.merkle import tree_root
@@ -143,8 +144,8 @@ class Publisher:
         self._at_work(lambda: self._take(Intake(own=[entry]), self._state.watermark_us))
 
     def salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
-        """Log what could be read of a dead writer whose log is damaged, close it, and log `told` with
-        that; how many entries that added.
+        """Log what could be read of a dead writer whose log is damaged, `told` with the first of it, and
+        close it; how many entries that added.
 
         For the holder of that writer's lock, who has kept a copy: the directory is removed. `runs` begin where the log
         was merged to, and may leave gaps. A crash in between leaves the rest to the next salvage. Raises as
@@ -226,6 +227,12 @@ class Publisher:
     def _require_published_is_ours(self) -> None:
         published = self._published()
         if published is None:
+            if self._journal.torn:
+                raise LogHalted(
+                    "the journal's last record can't be read, and there is no checkpoint that tells whether it was"
+                    " published: going on could sign a size twice",
+                    remedy=NEW_NODE,
+                )
             return
         if published.size > self._state.size:
             raise LogHalted(
@@ -233,6 +240,8 @@ class Publisher:
             )
         if self._files_root(published.size) != published.root:
             raise LogHalted(f"the published root at {published.size} entries is not ours", remedy=_WRONG_DISK)
+        # Who wrote it may have died before it was durable. Without it nobody could tell later what was published.
+        self._storage.replace(self._root / CHECKPOINT, (self._root / CHECKPOINT).read_bytes())
 
     def _files_root(self, size: int) -> bytes:
         # Over the tiles of the tree as it is now: an older size has its subtrees in it, but not all of its tiles.
@@ -306,15 +315,16 @@ class Publisher:
     def _salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
         added = used = 0
         taken: list[Taken] = []
+        own = [told]  # with the first merge: after a crash, the next salvage knows nothing of gaps before that place
         position = self.merged_to(source.name).position
         for run in runs:
             taken.append(Taken(source.name, run.first_seq, list(run.entries), run.position))
             used, position = used + sum(map(len, run.entries)), run.position
             if used >= MERGE_BYTES_MAX:
-                added += self._take(Intake(taken=taken), self._state.watermark_us)
-                taken, used = [], 0
+                added += self._take(Intake(taken=taken, own=own), self._state.watermark_us)
+                taken, used, own = [], 0, []
         taken.append(Taken(source.name, position.seq, [], position))
-        return added + self._take(Intake(taken=taken, ended=[source], own=[told]), self._state.watermark_us)
+        return added + self._take(Intake(taken=taken, ended=[source], own=own), self._state.watermark_us)
 
     def _give_back(self, intake: Intake) -> None:
         for source in intake.living:

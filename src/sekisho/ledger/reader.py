@@ -61,8 +61,11 @@ class LogReader:
         if rows is None or note is None:
             return ReceiptState(_absent(request_id, 0, now_us))
         if not rows.leaves:
-            return ReceiptState(_absent(request_id, rows.watermark_us, now_us))
+            return ReceiptState(_absent(request_id, rows.covered.watermark_us, now_us))
         checkpoint = read_checkpoint(note)
+        if rows.covered.size < checkpoint.size:
+            # It is being brought up to the log again; what it has of this request may not be all.
+            return ReceiptState(PENDING)
         if rows.is_open or rows.leaves[-1] >= checkpoint.size:
             # Whose it is can be told as soon as the first entry is published.
             first = [leaf for leaf in rows.leaves[:1] if leaf < checkpoint.size]

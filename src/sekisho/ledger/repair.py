@@ -26,9 +26,10 @@ from sekisho.kernel.files import LOOK_S_MAX, FileLock, LockHeld, sync_directory
 from sekisho.kernel.notes import NoteVerifier, SignedNote
 from sekisho.ledger.checkpoint import Checkpoint
 from sekisho.ledger.errors import CheckpointInvalid, LogHalted, LogUnreadable, WriteAheadDamaged
-from sekisho.ledger.journal import Journal, Source, State, journal_files, read_journal, readable_records
+from sekisho.ledger.journal import NEW_NODE, Journal, Source, State, journal_files, read_journal, readable_records
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles, archived_directory
 from sekisho.ledger.merge import OwnEntry
+from sekisho.ledger.merkle import tree_root
 from sekisho.ledger.mirror import tiles_of
 from sekisho.ledger.publisher import PUBLISHER, Publisher
 from sekisho.ledger.rebuild import Range, Tree, TreeFindings, edge_damage
@@ -164,10 +165,17 @@ class Repair:
             state = None
         if state is None and checkpoint is None and (journal or problem):
             refused.append(f"neither the journal nor the checkpoint can be relied on. {_FROM}")
+        if state is not None and checkpoint is None and read_journal(self._root / "journal").torn_bytes:
+            refused.append(
+                "the journal's last record can't be read, and no checkpoint tells whether it was published. Going on"
+                f" could sign a size twice. {NEW_NODE}"
+            )
         edge = self._examine_beginning() if state is not None else None
         tree, found = self._examine_tree(state, checkpoint, problem or edge)
         if not found.holds:
             refused.append(f"what is left of the tiles does not lead to the root at {found.size} entries. {_FROM}")
+        elif self._is_other_history(state, checkpoint, found):
+            refused.append(f"what is published is of another history than this disk's. {NEW_NODE}")
         elif (journal or edge) is not None and found.lost:
             refused.append(f"the journal can't be rebuilt while entries of the log are lost. {_FROM}")
         rebuilding = journal is not None and not refused
@@ -227,6 +235,12 @@ class Repair:
                 return tree, found
         tree = Tree(self._root, size, root, logged=logged, copies=self._copies)
         return tree, tree.check()
+
+    def _is_other_history(self, state: State | None, checkpoint: Checkpoint | None, found: TreeFindings) -> bool:
+        """Whether the published root can't be this log's: told only by tiles that are all right."""
+        if state is None or checkpoint is None or found.rebuildable or found.size != state.size:
+            return False
+        return tree_root(checkpoint.size, LogFiles(self._root).nodes(state.size)) != checkpoint.root
 
     def _logged(self) -> dict[int, bytes]:
         """Entries by leaf, as the journal still has them."""
@@ -330,10 +344,12 @@ class _Aside:
             if target.exists():
                 continue  # from a repair of the same second that broke off
             target.parent.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
-            with file.open("rb") as source, target.open("xb") as copy:
+            partial = target.with_name(f".{target.name}.new")  # what bears the name is whole, whenever we break off
+            with file.open("rb") as source, partial.open("wb") as copy:
                 shutil.copyfileobj(source, copy)
                 copy.flush()
                 os.fsync(copy.fileno())
+            partial.rename(target)
             for directory in target.parents:
                 sync_directory(directory)
                 if directory == self._root:

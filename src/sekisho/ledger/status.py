@@ -211,15 +211,7 @@ def _checkpoint(root: Path, verifiers: list[NoteVerifier], damage: list[str]) ->
 
 def _states(root: Path, damage: list[str]) -> tuple[State, State]:
     """What the journal begins from and what it ends with."""
-    for _ in range(_LOOKS_MAX):
-        try:
-            reading = read_journal(root / "journal")
-            break
-        except FileNotFoundError:
-            continue  # the next file was begun meanwhile
-    else:
-        damage.append("the journal can't be read")
-        return State(), State()
+    reading = read_journal(root / "journal")
     if reading.damaged_at is not None:
         damage.append(f"the journal is damaged at byte {reading.damaged_at}")
     return reading.first or State(), reading.last or State()
@@ -276,7 +268,7 @@ def _clock(root: Path, damage: list[str]) -> ClockState | None:
 def _require_index(root: Path, damage: list[str]) -> None:
     index = IndexReader(root / INDEX)
     try:
-        index.watermark_us()
+        index.covered()
     except LogUnreadable as error:
         damage.append(f"{error.message}; it is rebuilt when control starts")
     finally:

@@ -3,6 +3,14 @@
 What runs where: entries are encoded, framed and written (`pwrite` into allocated space, so the page cache) on the
 event loop; `fdatasync` runs in a thread of its own, one at a time; new segments are made in another. A failed sync
 ends the process from the thread that saw it, before any future could complete.
+
+Invariants (those of the bytes are in `frames`, those of the space in `room`):
+
+1. synced <= written, both on borders of frames; a future that promises durability completes at or below synced only.
+2. At most one sync runs; it covers every descriptor written to since the one before began, and no descriptor is
+   closed before a sync that covers it has succeeded.
+3. Entries get their numbers in the order of the appends, and are written in that order; what is numbered has room.
+4. After a sync, a write or a closing that failed nothing is written, synced or answered any more: the process ends.
 """
 
 import asyncio

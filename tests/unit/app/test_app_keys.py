@@ -13,7 +13,8 @@ from ledger_fakes import BEGINNING, ORIGIN, Decisions, World  # the ledger's uni
 from sekisho.app import keys as key_files
 from sekisho.app.keys import LogKeyFiles, OrganisationKeys, create_signing_key
 from sekisho.kernel import canonical
-from sekisho.kernel.errors import UsageError
+from sekisho.kernel.errors import SekishoError, UsageError
+from sekisho.kernel.files import FileLock
 from sekisho.kernel.notes import SignedNote
 from sekisho.ledger.audit import audit_integrity
 from sekisho.ledger.checkpoint import make_enrolment, open_checkpoint, open_enrolment
@@ -133,6 +134,28 @@ def test_the_new_key_is_named_in_the_log_and_introduced_by_the_old_one(site):
     kept = [path.read_text() for path in site.directory.former_enrolments.iterdir()]
     assert [open_enrolment(note, site.site.verifier).log for note in kept] == [old]
     assert sorted(path.name for path in site.directory.keys.iterdir()) == ["log.key", "site.key"]
+
+
+def test_two_rotations_at_once_can_not_mix_their_keys(site):
+    """The key of the one with the enrolment of the other: no checkpoint would ever verify again."""
+    with FileLock(site.directory.ledger / "rotate.lock"), pytest.raises(UsageError, match="under way"):
+        site.stage()
+    before = site.enrolled()
+    site.stage()
+    site.directory.next_log_key.unlink()
+    create_signing_key(site.directory.next_log_key, ORIGIN)
+    publisher = site.start()
+    with pytest.raises(SekishoError, match="Remove both"):
+        publisher.merge_once()
+    publisher.close()
+    assert site.enrolled() == before == site.keys.current().verifier
+    site.directory.next_log_key.unlink()
+    site.directory.next_log.unlink()
+    new = site.stage()
+    publisher = site.start()
+    publisher.merge_once()
+    publisher.close()
+    assert site.enrolled() == new == site.keys.current().verifier
 
 
 def test_a_second_rotation_waits_for_the_first(site):

@@ -40,15 +40,17 @@ def verifier(world):
 
 def test_old_bundles_move_and_everything_still_verifies(world, tmp_path):
     cold = tmp_path / "cold"
+    enrolment = make_enrolment(world.site_key, ORIGIN, verifier(world))
+    (world.root / "enrolment").write_text(enrolment)
     done = archive(world.root, cold, verifier(world), keep=190)
     assert (done.size, done.moved) == (702, 2)
     assert bundles(world) == ["002.p"]
+    assert (cold / "enrolment").read_text() == enrolment, "so that the site's key says something of it"
     assert audit_integrity(cold, verifier(world)).size == 702
     assert audit_integrity(world.root, verifier(world)).size == 702
     reader = LogReader(world.root)
     entries = reader.state(world.old_request, world.clock.now_us()).entries
     reader.close()
-    enrolment = make_enrolment(world.site_key, ORIGIN, verifier(world))
     receipt = build_receipt(world.old_request, world.site_key.verifier, enrolment, entries, ORGANISATION_KEY)
     assert verify_receipt(receipt, trusted=[world.site_key.verifier]).verdict == VERIFIED
 
@@ -84,9 +86,12 @@ def test_nothing_is_removed_unless_the_copy_holds(world, tmp_path):
     cold = tmp_path / "cold"
     archive(world.root, cold, verifier(world))
     (cold / "tile/entries/000").write_bytes(b"\0\1x" * 256)
-    with pytest.raises(AuditFinding):
+    with pytest.raises(AuditFinding, match="Nothing was removed here"):
         archive(world.root, cold, verifier(world), keep=0)
     assert bundles(world) == ["000", "001", "002.p"]
+    (cold / "checkpoint").unlink()  # as it says
+    assert archive(world.root, cold, verifier(world), keep=0).moved == 2
+    assert audit_integrity(world.root, verifier(world)).size == 702
 
 
 @pytest.mark.parametrize("persisted", [False, True], ids=["failed", "failed but persisted"])

@@ -116,6 +116,32 @@ async def test_a_jump_is_told_in_the_ledger_once_however_often_it_was_refused(tm
     assert clock_watch.load(tmp_path).suspect
 
 
+async def test_a_floor_that_cannot_be_read_yet_is_read_later_and_told_of_once(tmp_path, monkeypatch, caplog):
+    """Who looks after the clock does not end: it would be missed by nobody."""
+    monkeypatch.setattr(app_clock, "LOOK_S", 0.0)
+    kept = begin(START)
+    (tmp_path / "clock").mkdir()  # an error of the system, as a failing disk's
+    writer, looks = Writer(), 0
+    writer.full = False
+
+    def read_clocks():
+        nonlocal looks
+        looks += 1
+        if looks == 4:
+            (tmp_path / "clock").rmdir()
+            clock_watch.save(tmp_path, kept)
+        if looks == 6:
+            raise EOFError
+        return later(START, looks * S, stepped=DAY)
+
+    with contextlib.suppress(EOFError):
+        await watch_clock(tmp_path, writer, SystemClock(), IdSource(), read_clocks)
+    assert [json.loads(draft.body)["by_us"] for draft in writer.drafts] == [DAY]
+    assert [r.message.partition(":")[0] for r in caplog.records if r.levelname == "ERROR"] == [
+        "what the clock does can't be recorded now"
+    ]
+
+
 def test_status_tells_of_a_suspect_clock(tmp_path):
     world = World(tmp_path)
     publisher = world.publisher()

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import shutil
 
 import pytest
 from ledger_fakes import ORGANISATION_KEY, ORIGIN, World
@@ -19,8 +20,8 @@ from sekisho.ledger import commitments
 from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.ledger.description import describe, summary
 from sekisho.ledger.errors import LogUnreadable, ReceiptInvalid
-from sekisho.ledger.interfaces import ProvenEntry
-from sekisho.ledger.reader import DECIDE_US_MAX, FUTURE_US_MAX, LogReader
+from sekisho.ledger.interfaces import ProvenEntry, ReceiptState
+from sekisho.ledger.reader import DECIDE_US_MAX, FUTURE_US_MAX, PENDING, LogReader
 from sekisho.ledger.receipts import build_receipt
 from sekisho.ledger.verify import CONSISTENT, VERIFIED, verify_receipt
 
@@ -200,6 +201,24 @@ def test_the_reader_follows_a_log_that_grows_and_an_index_that_is_rebuilt(world,
             state = reader.state(request, world.clock.now_us())
             data = build_receipt(request, world.site_key.verifier, enrolment, state.entries, ORGANISATION_KEY)
             assert verify_receipt(data, trusted=[world.site_key.verifier]).verdict == VERIFIED
+
+
+def test_an_index_that_lags_behind_the_checkpoint_makes_no_receipt_of_half_a_request(world, reader):
+    """It is being rebuilt, up to between two attempts of the request; the receipt must not end there."""
+    writer = world.writer("w")
+    request = world.ids.new(world.clock.now_us())
+    publisher = world.publisher()
+    for attempt, ended in ((1, "failed"), (2, "answered")):
+        world.finish(writer, request, world.decide(writer, request, attempt), attempt, ended)
+        publisher.merge_once()
+        if attempt == 1:
+            publisher.close()
+            shutil.copy(world.root / "index.sqlite", world.root / "half.sqlite")
+            publisher = world.publisher()
+    publisher.close()
+    assert len(reader.state(request, world.clock.now_us()).entries) == 4
+    (world.root / "half.sqlite").replace(world.root / "index.sqlite")
+    assert reader.state(request, world.clock.now_us()) == ReceiptState(PENDING)
 
 
 def test_a_damaged_tile_does_not_become_a_receipt(world, reader):

@@ -7,6 +7,7 @@ from ledger_fakes import BreakingDisk, DiskBroke
 from repair_fixtures import DECISION, Site
 
 from sekisho.kernel.files import FileLock, LockHeld
+from sekisho.ledger import publisher as publishing
 from sekisho.ledger.errors import LogHalted, WriteAheadDamaged
 
 
@@ -210,3 +211,98 @@ async def test_a_repair_that_breaks_off_anywhere_is_finished_by_the_next(site, t
         assert site.repair().examine().clean
         step += 1
     assert step > 8
+
+
+@pytest.mark.parametrize("persisted", [False, True], ids=["failed", "failed but persisted"])
+async def test_what_is_lost_is_told_of_though_the_rest_is_merged_by_another(site, tmp_path, monkeypatch, persisted):
+    """A salvage in several merges, of a log whose one damage is behind the first of them, breaks off between two."""
+    monkeypatch.setattr(publishing, "MERGE_BYTES_MAX", 1)  # each frame is a merge
+    site.publish()
+    name = await site.written(*[b"{}"] * 6)
+    site.damage(name, 0)
+    original, root = site.root, tmp_path / "original"
+    shutil.copytree(original, root)
+    step, alone = 0, 0
+    while True:
+        shutil.rmtree(original)
+        shutil.copytree(root, original)
+        disk = BreakingDisk(step, persisted=persisted)
+        try:
+            site.repair().repair(lambda disk=disk: site.make_publisher(disk))
+        except DiskBroke:
+            disk.power_cut()
+        else:
+            break
+        if not site.repair().examine().writers:  # nothing of it is damaged any more
+            alone += 1
+        else:
+            site.repair().repair(site.make_publisher)
+        for _ in range(8):
+            site.publish()  # and from here on control goes on
+        entries = site.logged()
+        assert numbers(entries, name) == [1, 2, 3, 4, 5], step
+        assert [e["body"]["lost"] for e in entries if e["body"].get("writer") == name] == [[[0, 1]]], step
+        step += 1
+    assert alone > 8, "it never broke off between two merges: the test shows nothing"
+
+
+async def test_a_log_whose_end_nobody_can_tell_is_not_gone_on_with(site):
+    """The last record was published, then it was damaged, and so was what had been published of it."""
+    await site.written(b"{}")
+    site.publish()
+    await site.written(*[b"{}"] * 3)
+    site.publish()
+    (journal,) = (site.root / "journal").iterdir()
+    whole, checkpoint = journal.read_bytes(), site.root / "checkpoint"
+    journal.write_bytes(whole[:-1])
+    checkpoint.write_bytes(b"")
+    with pytest.raises(LogHalted):
+        site.publish()
+    with pytest.raises(LogHalted, match=r"could sign a size twice.*sekisho restore"):
+        site.repair().repair(site.make_publisher)
+    checkpoint.unlink()
+    for _ in range(2):
+        with pytest.raises(LogHalted, match=r"could sign a size twice.*sekisho restore"):
+            site.publish()
+    assert not checkpoint.exists()
+    journal.write_bytes(whole)
+    site.publish()
+    assert len(site.logged()) == 4
+
+
+async def test_another_history_under_the_same_name_is_told_of(site, tmp_path):
+    await site.written(b"{}")
+    site.publish()
+    twin = tmp_path / "twin"
+    shutil.copytree(site.root, twin)
+    await site.written(*[b'{"here":true}'] * 3)
+    site.publish()
+    here, site.root = site.root, twin
+    await site.written(*[b'{"there":true}'] * 3)
+    site.publish()
+    site.root = here
+    shutil.copy(twin / "checkpoint", here / "checkpoint")
+    with pytest.raises(LogHalted, match="not ours"):
+        site.publish()
+    assert "another history" in site.repair().examine().refused[0]
+    with pytest.raises(LogHalted, match="another history"):
+        site.repair().repair(site.make_publisher)
+
+
+async def test_what_is_kept_aside_is_whole_or_is_not_there(site, monkeypatch):
+    """A repair that broke off while it copied, and another in the same second."""
+    name = await site.written(*[b"{}"] * 4)
+    site.damage(name, 1)
+    before = (site.root / "wal" / name / "00000000.seg").read_bytes()
+
+    def breaks_off(source, copy):
+        copy.write(source.read(100))
+        raise DiskBroke("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfileobj", breaks_off)
+        with pytest.raises(DiskBroke):
+            site.repair().repair(site.make_publisher)
+    done = site.repair().repair(site.make_publisher)
+    assert [path.name for path in (site.root / "aside").iterdir()] == [done.aside.name], "not the same second"
+    assert (done.aside / "wal" / name / "00000000.seg").read_bytes() == before

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from ledger_fakes import World
 from repair_fixtures import Site
 
+from sekisho.ledger import journal
+from sekisho.ledger.errors import LogUnreadable
 from sekisho.ledger.room import BUDGET_ALARM, budget_bytes
 from sekisho.ledger.status import DiskBudget, read_status
 
@@ -107,3 +110,18 @@ def test_the_budget_is_what_fits_until_the_writers_rule_says_no():
     assert free - more >= 2 * disk.budget_bytes + reserve
     assert free - more - 1 < 2 * (disk.budget_bytes + 1) + reserve
     assert 0 < disk.used_percent < BUDGET_ALARM * 100
+
+
+def test_a_journal_that_is_begun_anew_during_a_look_is_looked_at_again(tmp_path, monkeypatch):
+    """The publisher removes the old file between somebody's list and read: that is no error."""
+    world = World(tmp_path / "ledger")
+    world.request(world.writer())
+    publisher = world.publisher()
+    publisher.merge_once()
+    publisher.close()
+    listed, stale = journal.journal_files, [[world.root / "journal" / "00000000.journal"]]
+    monkeypatch.setattr(journal, "journal_files", lambda directory: stale.pop() if stale else listed(directory))
+    assert journal.read_journal(world.root / "journal").last.size == 2
+    monkeypatch.setattr(journal, "journal_files", lambda directory: [directory / "00000000.journal"])
+    with pytest.raises(LogUnreadable, match="Try again"):
+        journal.read_journal(world.root / "journal")

@@ -547,3 +547,25 @@ async def test_the_disk_budget_that_is_used_rises_before_anything_is_refused(tmp
     disk.free = writer.unmerged_bytes
     assert writer.budget_used == 1.0
     await writer.close()
+
+
+@pytest.mark.parametrize("which", ["the segment's", "the directory's"])
+@pytest.mark.parametrize("number", [ENOSPC, EIO])
+async def test_a_sync_that_fails_while_a_segment_is_made_ends_the_process(tmp_path, monkeypatch, which, number):
+    """Also one that fails for want of space: waiting for space mends an allocation, not a sync."""
+    disk, sync, left = TestDisk(), os.fsync, [1 if which == "the segment's" else 2]
+
+    def fails(descriptor):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    writer = open_writer(tmp_path, disk)
+    await until(lambda: writer._making is None)
+    monkeypatch.setattr(os, "fsync", fails)
+    for _ in range(2 * SEGMENT_BYTES // 60_000):  # until another one is needed
+        with contextlib.suppress(LedgerError):
+            await writer.append(draft(body_of(60_000)))
+    await until(lambda: left[0] <= 0 and writer._making is None)
+    assert disk.ended_with == [WRITE_AHEAD_FAILED]

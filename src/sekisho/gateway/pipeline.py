@@ -59,7 +59,7 @@ from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import AuthenticationError, Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.ids import is_uuid7
-from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
+from sekisho.ledger.interfaces import CommitmentKeyForgotten, Commitments, EntryDraft, EntryTooLarge, LedgerFull
 from sekisho.policy.interfaces import SEND_RAW, Decision, Retention
 from sekisho.policy.monitor import Monitored
 
@@ -213,6 +213,8 @@ class Pipeline:
         except GatewayError as error:
             error.has_receipt = error.has_receipt or governed.attempt is not None
             raise
+        except CommitmentKeyForgotten:
+            raise  # no fault: whoever serves this answers it in words
         except Exception:
             log.exception("request %s: a fault of the gateway", governed.request_id)
             failed = gateway_failed()

@@ -5,7 +5,7 @@ entries far apart (ids, a request's attempts and outcomes) is set aside on disk 
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -28,11 +28,11 @@ from sekisho.ledger.audit_kinds import (
     TIME_FUTURE,
 )
 from sekisho.ledger.findings import Findings, Kind
+from sekisho.ledger.losses import PUBLISHER, Losses, Range
 from sekisho.ledger.spool import Spool
 from sekisho.ledger.verify import DECISION, OUTCOME
 from sekisho.ledger.writers import Writers
 
-PUBLISHER: Final = "publisher"  # who closes what a dead writer left open
 INTERRUPTED: Final = "interrupted"
 OPEN_US_MAX: Final = 3_600_000_000  # an answer that takes longer than an hour is not one that is still under way
 FUTURE_US_MAX: Final = 60_000_000  # how far the auditor's clock and the site's may differ
@@ -61,15 +61,19 @@ class Event(NamedTuple):
 
 
 class Completeness:
-    """`see` each entry in the log's order, then `finish`. `directory` must not exist; it is the caller's to remove."""
+    """`see` each entry in the log's order, then `finish`. `directory` must not exist; it is the caller's to remove.
 
-    def __init__(self, findings: Findings, directory: Path, now_us: int) -> None:
+    `damaged` are the entries that the checkpoint does not prove; it may grow until `finish`.
+    """
+
+    def __init__(self, findings: Findings, directory: Path, now_us: int, damaged: Sequence[Range] = ()) -> None:
         self._findings = findings
         self._now_us = now_us
         directory.mkdir(mode=0o700)
         self._ids = Spool(directory / "ids", _ID_RECORD.size)
         self._events = Spool(directory / "requests", _EVENT.size)
-        self._writers = Writers(findings)
+        self._losses = Losses(findings, damaged)
+        self._writers = Writers(findings, self._losses)
         self._actors = Actors(findings)
         self._site: str | None = None
         self._last_at = 0
@@ -96,6 +100,7 @@ class Completeness:
             self._see_request(index, envelope, key)
         else:
             self._actors.see_act(index, envelope)
+            self._losses.see(index, envelope)
 
     def finish(self) -> None:
         """What only shows at the end."""
@@ -162,7 +167,7 @@ class Completeness:
             detail = "it does not say which decision ended, or how"
             self._findings.add(BODY_MALFORMED, detail, index, envelope["id"], envelope["request"])
             return b"", None
-        by_publisher = envelope["actor"] == PUBLISHER and ended == INTERRUPTED
+        by_publisher = envelope["actor"] == PUBLISHER and ended == INTERRUPTED  # it closes what a dead writer left open
         return bytes.fromhex(decision.replace("-", "")), _INTERRUPTED if by_publisher else _ENDED
 
     # At the end

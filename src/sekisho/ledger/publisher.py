@@ -143,8 +143,8 @@ class Publisher:
         self._at_work(lambda: self._take(Intake(own=[entry]), self._state.watermark_us))
 
     def salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
-        """Log what could be read of a dead writer whose log is damaged, close it, and log `told` with
-        that; how many entries that added.
+        """Log what could be read of a dead writer whose log is damaged, `told` with the first of it, and
+        close it; how many entries that added.
 
         For the holder of that writer's lock, who has kept a copy: the directory is removed. `runs` begin where the log
         was merged to, and may leave gaps. A crash in between leaves the rest to the next salvage. Raises as
@@ -306,15 +306,16 @@ class Publisher:
     def _salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
         added = used = 0
         taken: list[Taken] = []
+        own = [told]  # with the first merge: after a crash, the next salvage knows nothing of gaps before that place
         position = self.merged_to(source.name).position
         for run in runs:
             taken.append(Taken(source.name, run.first_seq, list(run.entries), run.position))
             used, position = used + sum(map(len, run.entries)), run.position
             if used >= MERGE_BYTES_MAX:
-                added += self._take(Intake(taken=taken), self._state.watermark_us)
-                taken, used = [], 0
+                added += self._take(Intake(taken=taken, own=own), self._state.watermark_us)
+                taken, used, own = [], 0, []
         taken.append(Taken(source.name, position.seq, [], position))
-        return added + self._take(Intake(taken=taken, ended=[source], own=[told]), self._state.watermark_us)
+        return added + self._take(Intake(taken=taken, ended=[source], own=own), self._state.watermark_us)
 
     def _give_back(self, intake: Intake) -> None:
         for source in intake.living:

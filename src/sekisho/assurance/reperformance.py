@@ -67,7 +67,7 @@ class Reperformance:
         self._checked_max = checked_max
         self._findings = findings
         self._book = book
-        self._in_force = SnapshotsInForce(findings)
+        self.in_force = SnapshotsInForce(findings)
         self._young: dict[bytes, Checked] = {}
         self._old: dict[bytes, Checked] = {}
         self._told: set[str] = set()
@@ -77,7 +77,7 @@ class Reperformance:
 
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
         if envelope["kind"] == CHANGE:
-            self._in_force.see_act(envelope)
+            self.in_force.see_act(envelope)
         if envelope["kind"] != DECISION:
             return
         body = envelope["body"]
@@ -97,7 +97,7 @@ class Reperformance:
             self._tell_once(SITE_UNKNOWN, f"{envelope['site']!r:.80}", index, envelope)
 
     def finish(self) -> None:
-        self._in_force.finish()
+        self.in_force.finish()
 
     # What many decisions share
 
@@ -175,7 +175,7 @@ class Reperformance:
             detail = f"epoch {asked.epoch_from}, where it must be {earliest} to {latest}"
             self._findings.add(EPOCH_WRONG, detail, index, envelope["id"], request)
         if envelope["body"].get("attempt") == 1:  # later ones keep the snapshot of the first
-            self._in_force.see_first_attempt(index, envelope, asked.snapshot, arrived_us)
+            self.in_force.see_first_attempt(index, envelope, asked.snapshot, arrived_us)
 
     def _tell_once(self, kind: Kind, detail: str, index: int, envelope: Mapping[str, Any]) -> None:
         """Of what concerns thousands of entries at once, the first."""

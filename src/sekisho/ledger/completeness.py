@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sekisho.kernel.ids import is_uuid7, uuid7_time_us
+from sekisho.kernel.ids import is_uuid7, packed, unpacked, uuid7_time_us
 from sekisho.ledger.actors import Actors
 from sekisho.ledger.audit_kinds import (
     ACTOR_DIFFERS,
@@ -85,7 +85,7 @@ class Completeness:
         identifier, at, kind = envelope["id"], envelope["at"], envelope["kind"]
         counted = kind if kind in self.kinds or len(self.kinds) < _KINDS_MAX else _OTHER
         self.kinds[counted] = self.kinds.get(counted, 0) + 1
-        key = bytes.fromhex(identifier.replace("-", ""))
+        key = packed(identifier)
         self._ids.add(key, _ID_RECORD.pack(key, index))
         self._last_at = max(self._last_at, at)
         self._writers.see(index, envelope)
@@ -142,9 +142,10 @@ class Completeness:
             decision, what = self._outcome(index, envelope)
         if what is None:
             return
-        packed = bytes.fromhex(request.replace("-", ""))
+        of_request = packed(request)
         actor = hash(envelope["actor"])
-        self._events.add(packed, _EVENT.pack(packed, key, decision, index, envelope["at"], actor, attempt, what))
+        event = _EVENT.pack(of_request, key, decision, index, envelope["at"], actor, attempt, what)
+        self._events.add(of_request, event)
 
     def _decision(self, index: int, envelope: Mapping[str, Any]) -> int | None:
         body = envelope["body"]
@@ -168,7 +169,7 @@ class Completeness:
             self._findings.add(BODY_MALFORMED, detail, index, envelope["id"], envelope["request"])
             return b"", None
         by_publisher = envelope["actor"] == PUBLISHER and ended == INTERRUPTED  # it closes what a dead writer left open
-        return bytes.fromhex(decision.replace("-", "")), _INTERRUPTED if by_publisher else _ENDED
+        return packed(decision), _INTERRUPTED if by_publisher else _ENDED
 
     # At the end
 
@@ -177,7 +178,7 @@ class Completeness:
         for record in records:
             key, index = _ID_RECORD.unpack(record)
             if key in seen:
-                self._findings.add(ID_TWICE, f"it is the id of entry {seen[key]} too", index, _uuid(key))
+                self._findings.add(ID_TWICE, f"it is the id of entry {seen[key]} too", index, unpacked(key))
             else:
                 seen[key] = index
 
@@ -207,7 +208,7 @@ class Completeness:
 
     def _look_at_outcome(self, event: Event, decision: Event | None) -> None:
         if decision is None:
-            self._add(OUTCOME_UNEXPECTED, f"it names the decision {_uuid(event.decision)}", event)
+            self._add(OUTCOME_UNEXPECTED, f"it names the decision {unpacked(event.decision)}", event)
             return
         if event.attempt != decision.attempt:
             self._add(OUTCOME_DIFFERS, f"attempt {event.attempt}; the decision is attempt {decision.attempt}", event)
@@ -217,12 +218,7 @@ class Completeness:
             self._add(TIME_BACKWARDS, f"it ended {_seconds(decision.at - event.at)} before it was decided", event)
 
     def _add(self, kind: Kind, detail: str, event: Event) -> None:
-        self._findings.add(kind, detail, event.leaf, _uuid(event.id), _uuid(event.request))
-
-
-def _uuid(key: bytes) -> str:
-    text = key.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        self._findings.add(kind, detail, event.leaf, unpacked(event.id), unpacked(event.request))
 
 
 def _seconds(us: int) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sekisho.app.backup import FILES, LEDGER, SEALED, STATE, verify_backup
+from sekisho.app.installation import activation_body, snapshot_store
 from sekisho.app.keys import OrganisationKeys, create_signing_key, load_signing_key
 from sekisho.app.sealed import unseal
 from sekisho.gateway.entries import GatewayLifecycle
@@ -152,8 +153,11 @@ def _put_register(source: Path, directory: DataDirectory, former: Path, manifest
             "root": manifest["root"],
             "size": manifest["size"],
         }
+        in_force = snapshot_store(directory).current()
         with register.transaction(writes=True) as connection:
             register.tell(connection, clock.now_us(), "operator", encode(body))
+            if in_force is not None:  # it was and it is: without this the new log would not tell
+                register.tell(connection, clock.now_us(), "operator", activation_body(in_force, in_force))
 
 
 def _logged(former: Path, identifiers: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from sekisho.ledger.findings import Findings
 
 ACTIVATE: Final = "snapshot.activate"
 TAKEN_OVER_US: Final = 60_000_000  # gateways follow in about a second; a large snapshot takes longer to load
+ACT_US: Final = 10_000_000  # from reading the rules to the act itself, which may wait 5 s for the register
 WAITING_MAX: Final = 10_000
 
 
@@ -48,9 +49,9 @@ class SnapshotsInForce:
             self._waiting.append(use)
 
     def at(self, instant_us: int) -> tuple[str, ...]:
-        """Those that may have been in force, the oldest first; empty where the log does not tell. To be asked in the
-        end, when all activations are known."""
-        first = bisect.bisect_right(self._times, instant_us - TAKEN_OVER_US) - 1
+        """Those whose rules may have counted for an act of that time, the oldest first; empty where the log does not
+        tell. To be asked in the end, when all activations are known."""
+        first = bisect.bisect_right(self._times, instant_us - ACT_US) - 1
         found = self._digests[max(0, first) : bisect.bisect_right(self._times, instant_us)]
         return (self._initial, *found) if first < 0 and self._times and self._initial is not None else tuple(found)
 

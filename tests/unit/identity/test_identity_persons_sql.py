@@ -5,8 +5,8 @@ import sqlite3
 import threading
 
 import pytest
-from approval_world import HOUR_US, LIFT, NOW_US, ORIGIN, PEOPLE, RULE, WANTED, an_act, approved, enrolled
 
+from approval_world import HOUR_US, LIFT, NOW_US, ORIGIN, PEOPLE, RULE, WANTED, an_act, approved, enrolled
 from sekisho.catalog.interfaces import ApprovalRule
 from sekisho.identity.acts import PERSON_ENROL
 from sekisho.identity.approvals import approval_of_record

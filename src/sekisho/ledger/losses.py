@@ -5,6 +5,7 @@ any more. That explains a gap, and does not mend it: what was lost stays an erro
 lost what is there, because such an entry could cover up a deletion.
 """
 
+import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -77,7 +78,7 @@ class Losses:
         missing = [*((gap.first, gap.end) for gap in gaps if gap.first < known_until), (known_until, _NUMBER_MAX)]
         for repair in repairs:
             self._hold(writer, repair, missing)
-        named = sorted(pair for repair in repairs for pair in repair.ranges)
+        named = _merged(pair for repair in repairs for pair in repair.ranges)
         unexplained = [gap._replace(first=a, end=b) for gap in gaps for a, b in _without((gap.first, gap.end), named)]
         for repair in repairs:
             unexplained = self._take_unnamed(writer, repair, unexplained)
@@ -86,11 +87,12 @@ class Losses:
     def finish(self) -> None:
         for writer in list(self._of_writers):
             self.explain(writer, (), 0)
+        damaged = _merged(self._damaged)
         for repair in self._of_log:
             for pair in repair.ranges:
-                for first, end in _within(pair, self._damaged):
+                for first, end in _within(pair, damaged):
                     self._tell(repair, f"entries {first} to {end - 1} of the log")
-                for first, end in _without(pair, self._damaged):
+                for first, end in _without(pair, damaged):
                     detail = f"entries {first} to {end - 1} of the log are here"
                     self._findings.add(LOSS_RECOVERED, detail, repair.leaf, repair.id)
 
@@ -148,22 +150,39 @@ def _read(index: int, identifier: str, body: Mapping[str, Any]) -> Repair | None
     return Repair(index, identifier, tuple(ranges), unnamed, rest_from)
 
 
+def _merged(ranges: Iterable[Range]) -> list[Range]:
+    """The same numbers as ranges that are sorted and apart."""
+    merged: list[Range] = []
+    for first, end in sorted(ranges):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((first, end))
+    return merged
+
+
 def _within(pair: Range, ranges: Sequence[Range]) -> list[Range]:
-    """The parts of a range that lie within `ranges`, which are sorted and may touch."""
-    parts = ((max(pair[0], first), min(pair[1], end)) for first, end in ranges)
-    return [part for part in parts if part[0] < part[1]]
+    """The parts of a range that lie within `ranges`, which are sorted and do not overlap."""
+    first, last = pair
+    start = max(0, bisect.bisect_left(ranges, (first,)) - 1)
+    parts: list[Range] = []
+    for number in range(start, len(ranges)):
+        begin, end = ranges[number]
+        if begin >= last:
+            break
+        if end > first:
+            parts.append((max(first, begin), min(last, end)))
+    return parts
 
 
 def _without(pair: Range, ranges: Sequence[Range]) -> list[Range]:
-    """The parts of a range that lie outside `ranges`, which are sorted and may overlap."""
+    """The parts of a range that lie outside `ranges`, which are sorted and do not overlap."""
     parts: list[Range] = []
     first, last = pair
-    for begin, end in ranges:
-        if begin >= last:
-            break
+    for begin, end in _within(pair, ranges):
         if begin > first:
             parts.append((first, begin))
-        first = max(first, end)
+        first = end
     if first < last:
         parts.append((first, last))
     return parts

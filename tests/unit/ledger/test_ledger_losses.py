@@ -1,12 +1,16 @@
 """What repairs say was lost: named as that where it is missing, and found out where it is not."""
 
+import re
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from repair_fixtures import DECISION, Site
 
 from audited_log import AuditedLog
 from sekisho.kernel import canonical
+from sekisho.kernel.ids import IdSource
 from sekisho.ledger.audit import AuditOptions, audit_log, signed_checkpoint
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.completeness import Completeness
@@ -197,6 +201,43 @@ def test_beyond_the_gaps_that_are_kept_nothing_is_called_false(log, tmp_path):
     numbers = range(0, 2 * GAPS_KEPT_MAX + 10, 2)
     found = sees(log, tmp_path, *numbers, repair((2 * GAPS_KEPT_MAX + 3, 2 * GAPS_KEPT_MAX + 4)))
     assert "loss_false" not in {one.kind.code for one in found}
+
+
+NUMBERS = st.sets(st.integers(0, 24), max_size=20)
+
+
+def ranges_of(numbers):
+    """The same as [first, end) pairs, cut at random lengths of up to 3."""
+    pairs = []
+    for number in sorted(numbers):
+        if pairs and pairs[-1][1] == number and pairs[-1][1] - pairs[-1][0] < 3:
+            pairs[-1] = (pairs[-1][0], number + 1)
+        else:
+            pairs.append((number, number + 1))
+    return pairs
+
+
+def numbers_in(details):
+    """The numbers that details speak of."""
+    found = re.findall(r"numbers (\d+) to (\d+)", " ".join(details))
+    return {number for first, last in found for number in range(int(first), int(last) + 1)}
+
+
+@given(NUMBERS, st.lists(NUMBERS, max_size=3))
+def test_every_number_is_told_found_false_or_left_unexplained(missing, claims):
+    findings = Findings()
+    found = Losses(findings)
+    ids = IdSource()
+    for index, claim in enumerate(claims):
+        body = repair(*ranges_of(claim))
+        found.see(index, {"body": body, "id": ids.new(1_790_000_000_000_000), "writer": "publisher"})
+    gaps = [Gap(0, "x", first, end) for first, end in ranges_of(missing)]
+    unexplained = {number for gap in found.explain("w", gaps, 25) for number in range(gap.first, gap.end)}
+    claimed = set().union(*claims)
+    details = {code: [one.detail for one in findings.kept if one.kind.code == code] for code in findings.counts}
+    assert unexplained == missing - claimed
+    assert numbers_in(details.get("loss_told", ())) == missing & claimed
+    assert numbers_in(details.get("loss_false", ())) == claimed - missing
 
 
 def test_repairs_are_remembered_up_to_a_bound(log):

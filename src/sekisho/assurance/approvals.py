@@ -6,6 +6,7 @@
 3. The approval holds as `identity.approvals.require_approval` says: signed over the act's canonical bytes by as many
    persons as the rule names, the asker not counted, in force at that time, for this log's origin, with the parameters
    that the entry tells. Its keys are of persons whom entries of this log enrolled, and who were not retired by then.
+   After a restoration the new log only tells whom the old one had enrolled; each of those is for a person to look at.
 4. Nothing was approved twice by one approval.
 
 An act reaches the log by way of an outbox, and so does what it hangs on, in whatever order relays gave them: times
@@ -23,6 +24,7 @@ from sekisho.assurance.kinds import (
     APPROVAL_INVALID,
     APPROVAL_MISSING,
     APPROVAL_USED_AGAIN,
+    PERSON_CARRIED,
     RULES_UNKNOWN,
     SNAPSHOT_MISSING,
     SNAPSHOT_UNUSABLE,
@@ -34,7 +36,7 @@ from sekisho.identity.acts import KEY, NAME, PERSON_ENROL, parameters_told
 from sekisho.identity.approvals import Approval, Wanted, approval_of_record, require_approval
 from sekisho.identity.errors import ApprovalError
 from sekisho.identity.interfaces import PersonKey
-from sekisho.identity.persons import PERSON_RETIRE, is_weak
+from sekisho.identity.persons import PERSON_CARRY, PERSON_RETIRE, is_weak
 from sekisho.kernel.ids import packed, unpacked
 from sekisho.ledger.findings import Findings, Kind
 from sekisho.ledger.spool import Spool
@@ -93,8 +95,10 @@ class ApprovedActs:
             return
         body, at = envelope["body"], envelope["at"]
         act, key = body.get("act"), body.get("key")
-        if act == PERSON_ENROL:
+        if act in (PERSON_ENROL, PERSON_CARRY):
             self._see_enrolment(index, at, key, body.get("person"))
+        if act == PERSON_CARRY:
+            self._findings.add(PERSON_CARRIED, f"{body.get('person')!r:.80}, key {key!r:.80}", index, envelope["id"])
         elif act == PERSON_RETIRE and isinstance(key, str) and len(self._retired) < KEYS_KEPT_MAX:
             self._retired[key[:_KEY_LENGTH]] = min(at, self._retired.get(key, at))
         if act in APPROVABLE_ACTS or APPROVAL in body:

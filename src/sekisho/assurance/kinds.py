@@ -125,6 +125,18 @@ APPROVAL_USED_AGAIN: Final = Kind(
     Words("One approval stands in the entries of two acts", "一つの承認が、二つの操作のエントリーにあります"),
     _ASK_WHO,
 )
+PERSON_CARRIED: Final = Kind(
+    "person_carried",
+    WARNING,
+    Words(
+        "A person's key counts though its enrolment is not in this log: it was carried over when the site was restored",
+        "人の鍵の登録がこの台帳になく、復元の際に引き継がれたものとして数えています",
+    ),
+    Words(
+        "Look for its enrolment in the log that the entry ledger.restore names",
+        "ledger.restore のエントリーが示す以前の台帳で、登録を確認してください",
+    ),
+)
 RULES_UNKNOWN: Final = Kind(
     "rules_unknown",
     WARNING,
@@ -243,7 +255,7 @@ PROVIDER_LOG_DAMAGED: Final = Kind(
 KINDS: Final = (
     DECISION_WRONG, REASONS_DIFFER, CHOSEN_NOT_PERMITTED, DENIED_THOUGH_PERMITTED, MONITORED_WRONG, RETENTION_WRONG,
     INPUT_MALFORMED, POLICIES_MISNAMED, SCHEMA_DIFFERS, EPOCH_WRONG,
-    APPROVAL_MISSING, APPROVAL_INVALID, APPROVAL_USED_AGAIN, RULES_UNKNOWN,
+    APPROVAL_MISSING, APPROVAL_INVALID, APPROVAL_USED_AGAIN, PERSON_CARRIED, RULES_UNKNOWN,
     SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED, SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
     EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, PROVIDER_LOG_DAMAGED,
 )  # fmt: skip

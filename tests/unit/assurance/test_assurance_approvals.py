@@ -22,7 +22,7 @@ from sekisho.identity.approvals import (
     signed,
     with_signature,
 )
-from sekisho.identity.persons import enrolled_body, retired_body
+from sekisho.identity.persons import carried_body, enrolled_body, retired_body
 from support_decide import catalogue
 
 LIFT = {"kind": "provider", "name": "tokyo"}
@@ -282,6 +282,15 @@ def test_an_enrolment_that_stands_before_counts_though_the_clock_was_set_back_si
     log.enrol("s-003", at=log.clock.now_us() + MINUTES_US)
     log.act(told(STOP_LIFT, LIFT, log.lifted()))
     assert "approval_invalid" not in audit(log).findings.counts
+
+
+def test_a_key_that_a_restoration_carried_over_counts_and_is_named(tmp_path):
+    log = Governed(tmp_path / "site", RULE, people=PEOPLE[:2])
+    carried = log.act(carried_body(*enrolled("s-003")))
+    log.act(told(STOP_LIFT, LIFT, log.lifted()))
+    report = audit(log)
+    assert codes(report) == [("person_carried", carried)]
+    assert "s-003" in report.findings.kept[0].detail
 
 
 def test_a_key_belongs_to_whom_it_was_enrolled_for_first(log):

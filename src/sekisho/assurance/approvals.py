@@ -30,7 +30,7 @@ from sekisho.assurance.kinds import (
     SNAPSHOT_UNUSABLE,
 )
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.assurance.snapshots_in_force import SnapshotsInForce
+from sekisho.assurance.snapshots_in_force import ACT_US, SnapshotsInForce
 from sekisho.catalog.interfaces import APPROVABLE_ACTS, ApprovalRule
 from sekisho.identity.acts import KEY, NAME, PERSON_ENROL, parameters_told
 from sekisho.identity.approvals import Approval, Wanted, approval_of_record, require_approval
@@ -43,6 +43,7 @@ from sekisho.ledger.spool import Spool
 from sekisho.snapshot.interfaces import SnapshotError, SnapshotMissing
 
 CHANGE: Final = "change"
+RESTORE: Final = "ledger.restore"  # tells of persons' keys in the same moment
 APPROVAL: Final = "approval"  # of an entry's body
 KEYS_KEPT_MAX: Final = 100_000  # ten times what a register holds; about 40 MB. A key beyond them counts as unknown
 _KEY_LENGTH: Final = 64  # of a public key in hex
@@ -87,6 +88,7 @@ class ApprovedActs:
         self._enrolled: dict[str, _Enrolled] = {}
         self._retired: dict[str, int] = {}
         self._told: set[str] = set()
+        self._restored_at: int | None = None
         self.looked_at = 0  # acts under a rule, or that say they were
         self.left_out = 0  # of all, those of which nobody can say whether they were
 
@@ -95,10 +97,17 @@ class ApprovedActs:
             return
         body, at = envelope["body"], envelope["at"]
         act, key = body.get("act"), body.get("key")
-        if act in (PERSON_ENROL, PERSON_CARRY):
+        if act == RESTORE:
+            self._restored_at = at
+        elif act == PERSON_ENROL:
             self._see_enrolment(index, at, key, body.get("person"))
-        if act == PERSON_CARRY:
-            self._findings.add(PERSON_CARRIED, f"{body.get('person')!r:.80}, key {key!r:.80}", index, envelope["id"])
+        elif act == PERSON_CARRY:
+            counts = self._restored_at is not None and 0 <= at - self._restored_at <= ACT_US
+            if counts:
+                self._see_enrolment(index, at, key, body.get("person"))
+            detail = f"{body.get('person')!r:.80}, key {key!r:.80}"
+            detail += "" if counts else ": no restoration explains it, and it does not count"
+            self._findings.add(PERSON_CARRIED, detail, index, envelope["id"])
         elif act == PERSON_RETIRE and isinstance(key, str) and len(self._retired) < KEYS_KEPT_MAX:
             self._retired[key[:_KEY_LENGTH]] = min(at, self._retired.get(key, at))
         if act in APPROVABLE_ACTS or APPROVAL in body:

@@ -129,8 +129,8 @@ PERSON_CARRIED: Final = Kind(
     "person_carried",
     WARNING,
     Words(
-        "A person's key counts though its enrolment is not in this log: it was carried over when the site was restored",
-        "人の鍵の登録がこの台帳になく、復元の際に引き継がれたものとして数えています",
+        "A person's key was enrolled in an earlier log, and carried over into this one when the site was restored",
+        "人の鍵が以前の台帳で登録され、復元の際にこの台帳へ引き継がれたとあります",
     ),
     Words(
         "Look for its enrolment in the log that the entry ledger.restore names",

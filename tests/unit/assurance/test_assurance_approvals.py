@@ -286,11 +286,23 @@ def test_an_enrolment_that_stands_before_counts_though_the_clock_was_set_back_si
 
 def test_a_key_that_a_restoration_carried_over_counts_and_is_named(tmp_path):
     log = Governed(tmp_path / "site", RULE, people=PEOPLE[:2])
+    log.act({"act": "ledger.restore", "origin_before": "bank.example/tokyo/node-0", "root": "00" * 32, "size": 7})
     carried = log.act(carried_body(*enrolled("s-003")))
     log.act(told(STOP_LIFT, LIFT, log.lifted()))
     report = audit(log)
     assert codes(report) == [("person_carried", carried)]
     assert "s-003" in report.findings.kept[0].detail
+
+
+@pytest.mark.parametrize("later_us", [None, MINUTES_US])
+def test_a_key_that_no_restoration_carried_over_does_not_count(tmp_path, later_us):
+    log = Governed(tmp_path / "site", RULE, people=PEOPLE[:2])
+    if later_us is not None:
+        log.act({"act": "ledger.restore", "origin_before": "bank.example/tokyo/node-0", "root": "00" * 32, "size": 7})
+        log.clock.time_us += later_us
+    carried = log.act(carried_body(*enrolled("s-003")))
+    invalid = log.act(told(STOP_LIFT, LIFT, log.lifted()))
+    assert codes(audit(log)) == [("approval_invalid", invalid), ("person_carried", carried)]
 
 
 def test_a_key_belongs_to_whom_it_was_enrolled_for_first(log):

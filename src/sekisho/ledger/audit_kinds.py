@@ -189,6 +189,18 @@ LOSS_POSSIBLE: Final = Kind(
         "その時間帯について、呼び出し元とプロバイダーの記録と照合してください（深さ 4）",
     ),
 )
+LOSS_FOLLOWS: Final = Kind(
+    "loss_follows",
+    ERROR,
+    Words(
+        "A request's entries do not fit together, and a repair says that the same gateway's were lost: likely its own",
+        "リクエストのエントリーが揃っていません。同じゲートウェイのエントリーが失われたと修復が記録しており、その一部と思われます",
+    ),
+    Words(
+        "Ask the site for what the repair kept aside: it may still name the request's lost entries",
+        "修復が退避したものを拠点に確認してください。失われたエントリーの ID が残っていることがあります",
+    ),
+)
 LOSS_FALSE: Final = Kind(
     "loss_false",
     ERROR,
@@ -380,8 +392,8 @@ INTEGRITY: Final = (
     TILE_DAMAGED, BUNDLE_DAMAGED, ENTRY_ALTERED, ENTRIES_UNPROVEN,
 )  # fmt: skip
 COMPLETENESS: Final = (
-    ENTRY_MALFORMED, ID_TWICE, SEQUENCE_GAP, SEQUENCE_GAP_RELAY, LOSS_TOLD, LOSS_POSSIBLE, LOSS_FALSE, LOSS_RECOVERED,
-    SEQUENCE_BACK, REQUEST_MISSING, BODY_MALFORMED,
+    ENTRY_MALFORMED, ID_TWICE, SEQUENCE_GAP, SEQUENCE_GAP_RELAY, LOSS_TOLD, LOSS_POSSIBLE, LOSS_FOLLOWS, LOSS_FALSE,
+    LOSS_RECOVERED, SEQUENCE_BACK, REQUEST_MISSING, BODY_MALFORMED,
     ATTEMPT_OUT_OF_ORDER, DECISION_AFTER_DENIAL, OUTCOME_UNEXPECTED, OUTCOME_DIFFERS, OUTCOME_MISSING,
     OUTCOME_PENDING, ACTOR_DIFFERS, KEY_UNKNOWN, KEY_DIFFERS, KEY_REVOKED, ACTOR_UNKNOWN, SITE_DIFFERS,
     TIME_BACKWARDS, CLOCK_JUMPED, CLOCK_STOOD_STILL, TIME_FUTURE, ID_TIME,

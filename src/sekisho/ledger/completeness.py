@@ -18,6 +18,7 @@ from sekisho.ledger.audit_kinds import (
     DECISION_AFTER_DENIAL,
     ID_TIME,
     ID_TWICE,
+    LOSS_FOLLOWS,
     OUTCOME_DIFFERS,
     OUTCOME_MISSING,
     OUTCOME_PENDING,
@@ -43,7 +44,8 @@ _KINDS_MAX: Final = 64  # counted by name; a log that has more is counted under 
 _OTHER: Final = "(other)"
 
 _ID_RECORD: Final = struct.Struct(">16sQ")  # id, index
-_EVENT: Final = struct.Struct(">16s16s16sQQqHB")  # request, id, decision's id, index, at, hash of actor, attempt, what
+# request, id, decision's id, index, at, hashes of actor and writer, attempt, what
+_EVENT: Final = struct.Struct(">16s16s16sQQqqHB")
 _CHOSE, _DENIED, _ENDED, _INTERRUPTED = range(4)
 
 
@@ -56,6 +58,7 @@ class Event(NamedTuple):
     leaf: int
     at: int
     actor: int
+    writer: int
     attempt: int
     what: int
 
@@ -75,6 +78,7 @@ class Completeness:
         self._losses = Losses(findings, damaged)
         self._writers = Writers(findings, self._losses)
         self._actors = Actors(findings)
+        self._lossy: set[int] = set()  # hashes of writers some of whose entries were lost, as repairs say
         self._site: str | None = None
         self._last_at = 0
         self.requests = 0
@@ -105,6 +109,7 @@ class Completeness:
     def finish(self) -> None:
         """What only shows at the end."""
         self._writers.finish()
+        self._lossy = {hash(writer) for writer in self._losses.told_of}
         self._actors.finish()
         for records in self._ids.partitions():
             self._look_for_twins(records)
@@ -143,8 +148,8 @@ class Completeness:
         if what is None:
             return
         of_request = packed(request)
-        actor = hash(envelope["actor"])
-        event = _EVENT.pack(of_request, key, decision, index, envelope["at"], actor, attempt, what)
+        actor, writer = hash(envelope["actor"]), hash(envelope["writer"])
+        event = _EVENT.pack(of_request, key, decision, index, envelope["at"], actor, writer, attempt, what)
         self._events.add(of_request, event)
 
     def _decision(self, index: int, envelope: Mapping[str, Any]) -> int | None:
@@ -193,9 +198,12 @@ class Completeness:
             if denied:
                 self._add(DECISION_AFTER_DENIAL, f"attempt {event.attempt}", event)
             if event.attempt != expected:
-                self._add(ATTEMPT_OUT_OF_ORDER, f"attempt {event.attempt} stands where {expected} should", event)
+                kind = self._or_follows(event) if event.attempt > expected else None
+                detail = f"attempt {event.attempt} stands where {expected} should"
+                self._add(kind or ATTEMPT_OUT_OF_ORDER, detail, event)
             elif opened:
-                self._add(ATTEMPT_OUT_OF_ORDER, f"attempt {event.attempt} begins before the last has ended", event)
+                detail = f"attempt {event.attempt} begins before the last has ended"
+                self._add(self._or_follows(event) or ATTEMPT_OUT_OF_ORDER, detail, event)
             expected = event.attempt + 1
             if event.what == _DENIED:
                 denied = True
@@ -208,7 +216,11 @@ class Completeness:
 
     def _look_at_outcome(self, event: Event, decision: Event | None) -> None:
         if decision is None:
-            self._add(OUTCOME_UNEXPECTED, f"it names the decision {unpacked(event.decision)}", event)
+            self._add(
+                self._or_follows(event) or OUTCOME_UNEXPECTED,
+                f"it names the decision {unpacked(event.decision)}",
+                event,
+            )
             return
         if event.attempt != decision.attempt:
             self._add(OUTCOME_DIFFERS, f"attempt {event.attempt}; the decision is attempt {decision.attempt}", event)
@@ -216,6 +228,10 @@ class Completeness:
             self._add(OUTCOME_DIFFERS, "another actor", event)
         elif event.at < decision.at and event.what == _ENDED:
             self._add(TIME_BACKWARDS, f"it ended {_seconds(decision.at - event.at)} before it was decided", event)
+
+    def _or_follows(self, event: Event) -> Kind | None:
+        """Of what an entry that is missing before this one would explain: if its writer is known to have lost some."""
+        return LOSS_FOLLOWS if event.writer in self._lossy else None
 
     def _add(self, kind: Kind, detail: str, event: Event) -> None:
         self._findings.add(kind, detail, event.leaf, unpacked(event.id), unpacked(event.request))

@@ -56,6 +56,7 @@ class Losses:
         self._of_writers: dict[str, list[Repair]] = {}
         self._of_log: list[Repair] = []
         self._kept = 0
+        self.told_of: set[str] = set()  # writers of which something is lost as a repair says
 
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
         body = envelope["body"]
@@ -100,6 +101,7 @@ class Losses:
         for pair in repair.ranges:
             for first, end in _within(pair, missing):
                 self._tell(repair, f"numbers {first} to {end - 1} of {writer:.80}")
+                self.told_of.add(writer)
             for first, end in _without(pair, missing):
                 detail = f"numbers {first} to {end - 1} of {writer:.80} are in the log"
                 self._findings.add(LOSS_FALSE, detail, repair.leaf, repair.id)

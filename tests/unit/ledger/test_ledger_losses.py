@@ -1,5 +1,6 @@
 """What repairs say was lost: named as that where it is missing, and found out where it is not."""
 
+import json
 import re
 import shutil
 
@@ -183,6 +184,49 @@ def test_what_no_repair_writes_explains_nothing(log, tmp_path, body):
     found = sees(log, tmp_path, 0, 3, body)
     assert codes(found) == [("loss_false", 2), ("sequence_gap_relay", 1)]
     assert "can't be read" in found[0].detail
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_hangs_on_lost_entries_is_told_apart_too(log, tmp_path, named):
+    log.create_key()
+    log.request()
+    lost = log.decision(log.arrival())
+    retried = log.arrival()
+    first, second = (log.decision(retried, attempt) for attempt in (1, 2))
+    cut = log.arrival()
+    third, fourth = (log.decision(cut, attempt) for attempt in (1, 2))
+    twice = log.arrival()
+    log.forge = lambda envelope: dropped(log, envelope, (2, 4, 5, 9))
+    for entry in (
+        lost, log.outcome(lost), first, log.outcome(first), second, log.outcome(second), third, log.outcome(third),
+        fourth, log.outcome(fourth),
+    ):  # fmt: skip
+        log.write(entry)
+    log.request(twice)
+    log.write(again := log.decision(twice))  # nothing that is missing explains this
+    log.write(log.outcome(again))
+    given_ = [json.loads(entry) for entry in (*log.control.added, *log.gateway.added)]
+    findings = Findings()
+    completeness = Completeness(findings, tmp_path / "spool", 2**60)
+    for index, envelope in enumerate(given_):
+        completeness.see(index, envelope)
+    if named:
+        body = repair((2, 3), (4, 6), (9, 10), writer=log.gateway.name)
+        completeness.see(len(given_), log.envelope("change", body) | {"writer": "publisher"})
+    completeness.finish()
+    found = [one.kind.code for one in findings.sorted()]
+    odd = ["outcome_unexpected", "attempt_out_of_order", "attempt_out_of_order"]
+    expected = ["loss_follows", "loss_told"] * 3 if named else [*odd, *["sequence_gap"] * 3]
+    pending = ["outcome_pending"]  # of the attempt whose outcome was lost: the publisher has not closed it here
+    assert sorted(found) == sorted([*expected, *pending, "attempt_out_of_order"])
+
+
+def dropped(log, envelope, numbers):
+    """The envelope, but for those of the gateway's with these numbers, whose numbers are used up all the same."""
+    if envelope["writer"] == log.gateway.name and envelope["seq"] in numbers:
+        log.gateway.seq += 1
+        return None
+    return envelope
 
 
 @pytest.mark.parametrize(("counted", "unexplained"), [(2, [1]), (1, [1, 2 * RANGES_MAX + 5])])

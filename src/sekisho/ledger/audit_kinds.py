@@ -206,7 +206,7 @@ LOSS_FALSE: Final = Kind(
     ERROR,
     Words(
         "An entry says that a repair found something lost, and it is not so",
-        "修復によれば失われたとあるエントリーが、失われていないか、記録が正しくありません",
+        "失われたと修復が記録したエントリーが実際には失われていないか、その記録自体が正しくありません",
     ),
     Words(
         "sekisho's own software never writes this: it could cover up a deletion. Keep this copy as evidence",

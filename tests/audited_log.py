@@ -160,7 +160,11 @@ class AuditedLog:
             route = Route(decision.permitted_redacted[0], SEND_REDACTED)
         received = commit(self.salts.of(identifier, "received"), b"question")
         sent = None if route is None else commit(self.salts.of(identifier, "sent"), b"question out")
-        record = DecisionRecord("chat", attempt, route, 64, received, sent, monitored, caller_request)
+        asked, retain = decision.input, None
+        if route is not None:
+            labels = asked.labels_raw if route.action == SEND_RAW else asked.labels_redacted
+            retain = self.snapshot.decider.retention(asked, route.deployment, labels)
+        record = DecisionRecord("chat", attempt, route, 64, received, sent, monitored, caller_request, retain)
         body = json.loads(self.encoder.encode(decision, record))
         return self.envelope(DECISION, body, decision.input.principal.id, request, at, identifier)
 

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
@@ -15,6 +16,8 @@ from sekisho.content.files import ContentFiles
 from sekisho.content.interfaces import Content
 from sekisho.identity.approvals import Wanted, approval_of_record, require_approval
 from sekisho.identity.interfaces import PersonKey
+from sekisho.identity.sql import SqlIdentity
+from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
 
 PEOPLE = ("s-001", "s-002", "s-003")
@@ -220,14 +223,18 @@ def test_two_persons_lift_a_stop_by_file_and_the_log_tells(home, governed, tmp_p
     again = lift(governed, *both, check=False)
     assert again.returncode == 1
     assert "used before" in again.stderr
-    require_told(governed)
+    with governed:
+        governed.start()
+        require_told(governed)
+        require_a_lifting_past_the_rules_is_found(governed)
 
 
 def require_told(governed):
-    """An auditor has the log alone: who was enrolled, and that the lifting was approved by enough of them."""
-    with governed:
-        governed.start()
-        entries = until(lambda: lifted(require_log_holds(governed.root)), 30, "the entry of the lifting")
+    """An auditor has the log and its snapshots alone: who was enrolled, and what enough of them approved."""
+    entries = until(lambda: lifted(require_log_holds(governed.root)), 30, "the entry of the lifting")
+    report = audited(governed)
+    assert (report["depth"], report["found"]["errors"], report["found"]["warnings"]) == (3, 0, 0), report["findings"]
+    assert report["counts"]["acts_under_approval"] == 3, "the lifting, an enrolment, and a deletion"
     assert "Person" not in json.dumps(entries)
     persons = {}
     for entry in entries:
@@ -246,6 +253,32 @@ def require_told(governed):
     assert [(body["organisation"], approval_of_record(body["approval"]).act.asked_by) for body in forgotten] == [
         ("other", "s-001")
     ]
+
+
+class NothingDemanded:
+    """What somebody has in hand who can write to the register's database, and does not ask."""
+
+    def meet(self, connection, now_us):
+        return None
+
+
+def require_a_lifting_past_the_rules_is_found(governed):
+    def lift_and_audit():
+        """Again and again: shortly after the rules came in force it might have been done under those before."""
+        with closing(SqlIdentity(governed.root / "state.sqlite", SystemClock())) as register:
+            register.set_stop("provider", "local", "", "operator")
+            register.lift_stop("provider", "local", "operator", NothingDemanded())
+        return [one for one in audited(governed)["findings"] if one["severity"] == "error"]
+
+    finding, *_ = until(lift_and_audit, 30, "the finding")
+    assert finding["code"] == "approval_missing"
+    assert "stop.lift" in finding["detail"]
+    assert finding["id"]
+
+
+def audited(governed):
+    done = sekisho("audit", governed.root, "--trust", governed.root / "site.vkey", "--json", check=False)
+    return json.loads(done.stdout)
 
 
 def lifted(entries):

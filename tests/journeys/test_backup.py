@@ -54,6 +54,9 @@ def backup(site, passphrase, tmp_path_factory):
     for name in NEVER_RESTORED:
         (site.root / "keys" / name).parent.mkdir(exist_ok=True)
         (site.root / "keys" / name).write_text(f"what {name} holds is for this machine alone\n")
+    person = tmp_path_factory.mktemp("person") / "s-001"
+    sekisho("persons", "new-key", person, "--no-passphrase")
+    sekisho("persons", "enrol", "s-001", "--key", f"{person}.pub", "--dir", site.root)
     sekisho("keys", "create", "--name", "late", site.root)  # its entry is on its way through the outbox
     stop, asked = threading.Event(), []
 
@@ -128,6 +131,14 @@ def test_it_is_restored_as_a_new_node_beside_the_original(site, backup, passphra
     manifest = json.loads((target / "backup.json").read_text())
     (told,) = [e["body"] for e in entries if e["body"].get("act") == "ledger.restore"]
     assert (told["origin_before"], told["size"], told["root"]) == (old[0], manifest["size"], manifest["root"])
+    bodies = [e["body"] for e in entries if e["kind"] == "change"]
+    (carried,) = [body for body in bodies if body["act"] == "person.carry"]
+    assert (carried["person"], len(carried["key"])) == ("s-001", 64)
+    activated = next(body for body in bodies if body["act"] == "snapshot.activate")
+    assert activated["before"] == activated["snapshot"] == (target / "files/snapshots/current").read_text().strip()
+    report = json.loads(sekisho("audit", root, *pin, "--json").stdout)
+    assert (report["depth"], report["found"]["errors"]) == (3, 0)
+    assert set(report["found"]["by_code"]) == {"key_unknown", "person_carried"}, "what only the old log tells"
     former = audit_integrity(root / "ledger/former/0001", log_key(site.root))
     assert former.size == manifest["size"]
     acts = [e["body"]["act"] for e in entries if e["kind"] == "change"]

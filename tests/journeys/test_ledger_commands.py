@@ -176,6 +176,15 @@ def test_damage_stops_control_names_the_command_and_is_repaired(site):
     ]
     with pytest.raises(AssertionError, match=r"gap|without a permitted decision"):
         require_well_formed(entries)  # what was lost shows, and the repair's entry tells of it
+    (repair,) = (e["id"] for e in entries if e["body"].get("act") == "ledger.repair")
+    audited = sekisho("audit", site.root, "--trust", site.root / "site.vkey", "--json", check=False)
+    report = json.loads(audited.stdout)
+    assert audited.returncode == 1
+    assert "sequence_gap" not in report["found"]["by_code"], "nothing is missing that the repair did not name"
+    told = [one for one in report["findings"] if one["code"] == "loss_told"]
+    assert [(one["id"], one["detail"].partition(":")[0]) for one in told] == [
+        (repair, f"the repair of {repair} says that these were lost")
+    ]
 
 
 def test_without_control_the_commands_merge_themselves(site, tmp_path):

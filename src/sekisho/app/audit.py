@@ -38,6 +38,7 @@ from sekisho.ledger.tlog_policy import POLICY_BYTES_MAX, TlogPolicy, parse_polic
 from sekisho.settings import DataDirectory
 
 if TYPE_CHECKING:  # loaded when depth 3 or 4 is asked for
+    from sekisho.assurance.approvals import ApprovedActs
     from sekisho.assurance.reconciliation import Reconciliation
     from sekisho.assurance.reperformance import Reperformance
     from sekisho.assurance.rulebook import RuleBook
@@ -78,6 +79,7 @@ NO_ENGINE: Final = (
     ),
 )
 Gap = tuple[str, Words]
+LEFT_OUT: Final = ("acts_left_out", "decisions_left_out", "entries_unreadable")  # of a report's counts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,8 +141,8 @@ class Report:
 
     @property
     def left_out(self) -> int:
-        """Entries or decisions within the depth that could not be looked at."""
-        return self.counts.get("decisions_left_out", 0) + self.counts.get("entries_unreadable", 0)
+        """Entries, decisions or acts within the depth that could not be looked at."""
+        return sum(self.counts.get(name, 0) for name in LEFT_OUT)
 
 
 class _Source(NamedTuple):
@@ -148,6 +150,14 @@ class _Source(NamedTuple):
     snapshots: Path | None  # a directory; None: those beside a remote log, if it has any
     trust: tuple[NoteVerifier, ...]
     pinned: bool
+
+
+class _Deeper(NamedTuple):
+    """What looks at entries beyond depth 2, as deep as it goes."""
+
+    reperformance: "Reperformance | None" = None
+    approved: "ApprovedActs | None" = None
+    reconciliation: "Reconciliation | None" = None
 
 
 class Auditor:
@@ -191,10 +201,10 @@ class Auditor:
         earlier = [*_since(asked.since, verifier), *_remembered(asked.state, verifier)]
         options = AuditOptions(earlier=tuple(earlier), now_us=self._clock.now_us(), progress=self._progress)
         options.with_entries = _has_entries(asked, source, checkpoint, report)
-        reperformance, reconciliation = self._deeper(asked, source, scratch, report, options, stack)
+        deeper = self._deeper(asked, source, scratch, report, options, stack)
         log = audit_log(source.files, checkpoint, findings, options)
         report.held_against = tuple(sorted({one.size for one in earlier}))
-        _count(report, log, reperformance, reconciliation)
+        _count(report, log, deeper)
         if asked.state is not None and not any(kind.code in findings.counts for kind in audit_kinds.INTEGRITY):
             _remember(asked.state, signed)
         return report
@@ -207,7 +217,7 @@ class Auditor:
         report: Report,
         options: AuditOptions,
         stack: ExitStack,
-    ) -> "tuple[Reperformance | None, Reconciliation | None]":
+    ) -> "_Deeper":
         """Make ready what looks at entries, as deep as was asked for and as can be."""
         wanted = asked.depth or (4 if asked.provider is not None else 3)
         if wanted == 4 and asked.provider is None:
@@ -215,15 +225,18 @@ class Auditor:
         if wanted < 4 and asked.provider is not None:
             raise UsageError(f"a provider's record belongs to depth 4, not {wanted}", remedy="Leave one of them out")
         if wanted < 2 or not options.with_entries:
-            return None, None
+            return _Deeper()
         options.spool, report.depth = scratch / "completeness", 2
         book = _rule_book(asked, source, report, scratch) if wanted >= 3 else None
         if book is None:
-            return None, None
+            return _Deeper()
+        from sekisho.assurance.approvals import ApprovedActs
         from sekisho.assurance.reperformance import Reperformance
 
         reperformance = Reperformance(report.findings, book)
-        observers: list[Observer] = [reperformance]
+        in_force = reperformance.in_force
+        approved = ApprovedActs(report.findings, book, in_force, report.origin, scratch / "approvals")
+        observers: list[Observer] = [reperformance, approved]
         reconciliation = None
         report.depth = 3
         if wanted == 4 and asked.provider is not None:
@@ -231,7 +244,7 @@ class Auditor:
             observers.append(reconciliation)
             report.depth = 4
         options.observers = tuple(observers)
-        return reperformance, reconciliation
+        return _Deeper(reperformance, approved, reconciliation)
 
 
 def log_verifier(
@@ -469,15 +482,17 @@ def _provider_entries(
         yield from entries_of(source.files, signed.checkpoint, found)
 
 
-def _count(
-    report: Report, log: LogAudit, reperformance: "Reperformance | None", reconciliation: "Reconciliation | None"
-) -> None:
+def _count(report: Report, log: LogAudit, deeper: _Deeper) -> None:
     report.kinds = dict(sorted(log.kinds.items()))
     report.counts = {"entries": log.entries, "files": log.files, "requests": log.requests}
     report.counts["entries_unreadable"] = log.unreadable
-    if reperformance is not None:
-        report.counts["decisions_made_again"] = reperformance.decided
-        report.counts["decisions_distinct"] = reperformance.distinct
-        report.counts["decisions_left_out"] = reperformance.left_out
-    if reconciliation is not None:
-        report.counts |= {f"provider_{name}": n for name, n in dataclasses.asdict(reconciliation.totals).items()}
+    if deeper.reperformance is not None:
+        report.counts["decisions_made_again"] = deeper.reperformance.decided
+        report.counts["decisions_distinct"] = deeper.reperformance.distinct
+        report.counts["decisions_left_out"] = deeper.reperformance.left_out
+    if deeper.approved is not None:
+        report.counts["acts_under_approval"] = deeper.approved.looked_at
+        report.counts["acts_left_out"] = deeper.approved.left_out
+    if deeper.reconciliation is not None:
+        totals = dataclasses.asdict(deeper.reconciliation.totals)
+        report.counts |= {f"provider_{name}": n for name, n in totals.items()}

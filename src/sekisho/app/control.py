@@ -15,7 +15,7 @@ from sekisho.app.clock import installation_clock, watch_clock
 from sekisho.app.console import ConsoleServices, served
 from sekisho.app.cosigning import with_cosignatures
 from sekisho.app.gateway import open_writer
-from sekisho.app.installation import snapshot_store
+from sekisho.app.installation import activation_body, snapshot_store
 from sekisho.app.keys import OrganisationKeys
 from sekisho.app.ledger import make_publisher
 from sekisho.app.process import on_hangup, stop_event
@@ -28,7 +28,6 @@ from sekisho.content.acts import DUE_MAX, ContentActs
 from sekisho.content.files import ContentFiles
 from sekisho.identity.interfaces import Outbox
 from sekisho.identity.sql import SqlIdentity
-from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
@@ -119,8 +118,8 @@ def _recorder(writer: EntryWriter, clock: SystemClock, ids: IdSource) -> Record:
 
     async def record(before: str | None, digest: str) -> None:
         now_us = clock.now_us()
-        body = encode({"act": "snapshot.activate", "before": before, "snapshot": digest})
-        await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
+        draft = EntryDraft("change", ids.new(now_us), now_us, "control", activation_body(before, digest))
+        await writer.append(draft)
 
     return record
 

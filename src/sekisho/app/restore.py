@@ -25,9 +25,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sekisho.app.backup import FILES, LEDGER, SEALED, STATE, verify_backup
+from sekisho.app.installation import activation_body, snapshot_store
 from sekisho.app.keys import OrganisationKeys, create_signing_key, load_signing_key, parse_signing_key
 from sekisho.app.sealed import unseal
 from sekisho.gateway.entries import GatewayLifecycle
+from sekisho.identity.persons import carried_body
+from sekisho.identity.persons_sql import SqlPersons
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
@@ -216,8 +219,14 @@ def _put_register(source: Path, directory: DataDirectory, former: Path, manifest
             "root": manifest["root"],
             "size": manifest["size"],
         }
+        in_force, persons = snapshot_store(directory).current(), SqlPersons(register, clock)
         with register.transaction(writes=True) as connection:
             register.tell(connection, clock.now_us(), "operator", encode(body))
+            if in_force is not None:  # it was and it is: without this the new log would not tell
+                register.tell(connection, clock.now_us(), "operator", activation_body(in_force, in_force))
+            for key in persons.keys_in(connection):
+                if key.retired_at is None:
+                    register.tell(connection, clock.now_us(), "operator", carried_body(key))
 
 
 def _logged(former: Path, identifiers: list[str]) -> list[str]:

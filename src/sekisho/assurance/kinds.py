@@ -17,6 +17,11 @@ _ASK_PROVIDER: Final = Words(
     "プロバイダーに呼び出しの記録を、拠点にエントリーを求めてください",
 )
 
+_ASK_WHO: Final = Words(
+    "Ask the site who did it and how: the register refuses such an act. Keep this copy as evidence",
+    "誰がどのように行ったかを拠点に確認してください。登録簿はこの操作を拒否します。この複製を証拠として保全してください",
+)
+
 # Depth 3
 
 DECISION_WRONG: Final = Kind(
@@ -58,6 +63,15 @@ MONITORED_WRONG: Final = Kind(
     ),
     _DECIDE,
 )
+RETENTION_WRONG: Final = Kind(
+    "retention_wrong",
+    ERROR,
+    Words(
+        "It says that content was kept, and the policies do not let it be kept, or not for so long, or for that reason",
+        "内容を保存したとありますが、ポリシーは保存を許可しないか、保存日数または理由が異なります",
+    ),
+    _DECIDE,
+)
 INPUT_MALFORMED: Final = Kind(
     "input_malformed",
     ERROR,
@@ -89,6 +103,48 @@ EPOCH_WRONG: Final = Kind(
         "その時点では有効でない事実または監視モードで判定されています",
     ),
     _DECIDE,
+)
+APPROVAL_MISSING: Final = Kind(
+    "approval_missing",
+    ERROR,
+    Words(
+        "An act was done without the approval that the rules in force demanded",
+        "適用中の規則が求める承認なしに操作が行われています",
+    ),
+    _ASK_WHO,
+)
+APPROVAL_INVALID: Final = Kind(
+    "approval_invalid",
+    ERROR,
+    Words("The approval that an act's entry bears does not hold", "操作のエントリーにある承認が有効ではありません"),
+    _ASK_WHO,
+)
+APPROVAL_USED_AGAIN: Final = Kind(
+    "approval_used_again",
+    ERROR,
+    Words("One approval stands in the entries of two acts", "一つの承認が、二つの操作のエントリーにあります"),
+    _ASK_WHO,
+)
+PERSON_CARRIED: Final = Kind(
+    "person_carried",
+    WARNING,
+    Words(
+        "A person's key was enrolled in an earlier log, and carried over into this one when the site was restored",
+        "人の鍵が以前の台帳で登録され、復元の際にこの台帳へ引き継がれたとあります",
+    ),
+    Words(
+        "Look for its enrolment in the log that the entry ledger.restore names",
+        "ledger.restore のエントリーが示す以前の台帳で、登録を確認してください",
+    ),
+)
+RULES_UNKNOWN: Final = Kind(
+    "rules_unknown",
+    WARNING,
+    Words(
+        "The log does not tell which snapshot was in force when an act was done, so nobody can say what it needed",
+        "操作の時点でどのスナップショットが適用中だったか台帳に記録がなく、承認が必要だったか判断できません",
+    ),
+    Words("Ask the site which rules it had then", "その時点の規則を拠点に確認してください"),
 )
 SNAPSHOT_MISSING: Final = Kind(
     "snapshot_missing",
@@ -197,8 +253,9 @@ PROVIDER_LOG_DAMAGED: Final = Kind(
 )
 
 KINDS: Final = (
-    DECISION_WRONG, REASONS_DIFFER, CHOSEN_NOT_PERMITTED, DENIED_THOUGH_PERMITTED, MONITORED_WRONG, INPUT_MALFORMED,
-    POLICIES_MISNAMED, SCHEMA_DIFFERS, EPOCH_WRONG, SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED,
-    SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
+    DECISION_WRONG, REASONS_DIFFER, CHOSEN_NOT_PERMITTED, DENIED_THOUGH_PERMITTED, MONITORED_WRONG, RETENTION_WRONG,
+    INPUT_MALFORMED, POLICIES_MISNAMED, SCHEMA_DIFFERS, EPOCH_WRONG,
+    APPROVAL_MISSING, APPROVAL_INVALID, APPROVAL_USED_AGAIN, PERSON_CARRIED, RULES_UNKNOWN,
+    SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED, SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
     EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, PROVIDER_LOG_DAMAGED,
 )  # fmt: skip

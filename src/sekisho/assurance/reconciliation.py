@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from sekisho.assurance.interfaces import Tolerances, UsageRecord
 from sekisho.assurance.kinds import EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.kernel.ids import is_uuid7
+from sekisho.kernel.ids import is_uuid7, packed, unpacked
 from sekisho.ledger.findings import Findings, Kind
 from sekisho.ledger.spool import Spool
 from sekisho.snapshot.interfaces import SnapshotError
@@ -149,10 +149,10 @@ class Reconciliation:
     def _set_aside(
         self, what: int, request: str, decision: str, index: int, at: int, body: Mapping[str, Any] | None = None
     ) -> None:
-        key = _packed(request)
+        key = packed(request)
         prompt, completion, source = _usage({} if body is None else body)
         fate = _MAY if body is None else _fate(body)
-        record = _OURS.pack(what, key, _packed(decision), index, at, prompt, completion, source, fate)
+        record = _OURS.pack(what, key, packed(decision), index, at, prompt, completion, source, fate)
         self._ours.add(key, record)
 
     def _read_calls(self) -> None:
@@ -170,7 +170,7 @@ class Reconciliation:
             elif not is_uuid7(call.request):
                 self._tell(EGRESS_UNRECEIPTED, f"call {call.place}, id {call.request[:80]!r}", None, None)
             else:
-                key = _packed(call.request)
+                key = packed(call.request)
                 prompt, completion = (
                     _NONE if n is None else min(n, _COUNT_MAX) for n in (call.prompt, call.completion)
                 )
@@ -186,7 +186,7 @@ class Reconciliation:
         self.totals.attempts += len(must) + len(may)
         for call in calls[len(must) + len(may) :]:
             known = f"the ledger has {len(must) + len(may)} of it" if attempts else "the ledger has none"
-            detail = f"call {call.place}, id {_uuid(request)}: {known}"
+            detail = f"call {call.place}, id {unpacked(request)}: {known}"
             self._tell(EGRESS_UNRECEIPTED, detail, attempts[0] if attempts else None, request)
         # Those that must be known come first, where there are too few for all.
         paired = sorted([*must, *may][: len(calls)], key=lambda one: one.began)
@@ -224,8 +224,8 @@ class Reconciliation:
             kind,
             detail,
             None if attempt is None else attempt.leaf,
-            None if attempt is None else _uuid(attempt.id),
-            None if request is None else _uuid(request),
+            None if attempt is None else unpacked(attempt.id),
+            None if request is None else unpacked(request),
         )
 
 
@@ -262,12 +262,3 @@ def _usage(body: Mapping[str, Any]) -> tuple[int, int, int]:
         for value in (usage.get("prompt"), usage.get("completion"))
     )
     return prompt, completion, source
-
-
-def _packed(identifier: str) -> bytes:
-    return bytes.fromhex(identifier.replace("-", ""))
-
-
-def _uuid(key: bytes) -> str:
-    text = key.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -21,6 +21,7 @@ from sekisho.assurance.kinds import (
     POLICIES_MISNAMED,
     PRINCIPAL_UNDECLARED,
     REASONS_DIFFER,
+    RETENTION_WRONG,
     SCHEMA_DIFFERS,
     SITE_UNKNOWN,
     SNAPSHOT_MISSING,
@@ -32,7 +33,7 @@ from sekisho.kernel.ids import is_uuid7, uuid7_time_us
 from sekisho.ledger.findings import Findings, Kind
 from sekisho.policy.decision_input import from_plain
 from sekisho.policy.errors import DecisionInputError, PolicyPartsError
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decider, Decision, DecisionInput
+from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, Decider, Decision, DecisionInput
 from sekisho.policy.monitor import monitored
 from sekisho.snapshot.interfaces import SnapshotError, SnapshotMissing
 
@@ -66,7 +67,7 @@ class Reperformance:
         self._checked_max = checked_max
         self._findings = findings
         self._book = book
-        self._in_force = SnapshotsInForce(findings)
+        self.in_force = SnapshotsInForce(findings)
         self._young: dict[bytes, Checked] = {}
         self._old: dict[bytes, Checked] = {}
         self._told: set[str] = set()
@@ -76,7 +77,7 @@ class Reperformance:
 
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
         if envelope["kind"] == CHANGE:
-            self._in_force.see_act(envelope)
+            self.in_force.see_act(envelope)
         if envelope["kind"] != DECISION:
             return
         body = envelope["body"]
@@ -96,12 +97,14 @@ class Reperformance:
             self._tell_once(SITE_UNKNOWN, f"{envelope['site']!r:.80}", index, envelope)
 
     def finish(self) -> None:
-        self._in_force.finish()
+        self.in_force.finish()
 
     # What many decisions share
 
     def _checked(self, body: Mapping[str, Any]) -> Checked:
         parts = [body.get(name) for name in ("input", "candidates", "policies", "engine", "schema")]
+        if RETAIN in body:  # what is kept hangs on where it was sent, too
+            parts += [body[RETAIN], body.get("chosen")]
         key = hashlib.sha256(orjson.dumps(parts)).digest()
         checked = self._young.get(key)
         if checked is None:
@@ -130,6 +133,8 @@ class Reperformance:
         self.distinct += 1
         decision = decider.decide(asked)
         problems = _differences(body, decision, decider)
+        if RETAIN in body:
+            problems += _retention_differs(body, asked, decider)
         organisation = asked.principal.organisation
         if asked.principal.id.startswith(_PSEUDONYMS) and organisation not in rules.signing_in:
             problems.append((PRINCIPAL_UNDECLARED, f"{asked.principal.id:.80} of {organisation:.80}"))
@@ -170,7 +175,7 @@ class Reperformance:
             detail = f"epoch {asked.epoch_from}, where it must be {earliest} to {latest}"
             self._findings.add(EPOCH_WRONG, detail, index, envelope["id"], request)
         if envelope["body"].get("attempt") == 1:  # later ones keep the snapshot of the first
-            self._in_force.see_first_attempt(index, envelope, asked.snapshot, arrived_us)
+            self.in_force.see_first_attempt(index, envelope, asked.snapshot, arrived_us)
 
     def _tell_once(self, kind: Kind, detail: str, index: int, envelope: Mapping[str, Any]) -> None:
         """Of what concerns thousands of entries at once, the first."""
@@ -192,8 +197,9 @@ def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) 
             problems.append((DECISION_WRONG, "; ".join(one[:200] for one in told[:_SHOWN_MAX]) + more))
         else:
             problems.append((REASONS_DIFFER, f"decided: {decision.candidates_bytes.decode():.300}"))
-    indexes = sorted({reason for verdict in decision.verdicts for reason in verdict.reasons})
-    named = {str(number): decider.policies[number].id for number in indexes}
+    indexes = {reason for verdict in decision.verdicts for reason in verdict.reasons}
+    indexes.update(number for number in _reasons(body.get(RETAIN)) if 0 <= number < len(decider.policies))
+    named = {str(number): decider.policies[number].id for number in sorted(indexes)}
     if body.get("policies") != named:
         problems.append((POLICIES_MISNAMED, f"they are {named!r:.300}"))
     if body.get("schema") != decider.schema_digest:
@@ -201,6 +207,28 @@ def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) 
     if body.get("engine") != dict(decider.engine):
         problems.append((ENGINE_DIFFERS, f"{body.get('engine')!r:.100}, here {dict(decider.engine)!r:.100}"))
     return problems
+
+
+def _retention_differs(body: Mapping[str, Any], asked: DecisionInput, decider: Decider) -> list[tuple[Kind, str]]:
+    """What of a recorded retention is not as the engine decides. (None recorded is none: a gateway may keep less.)"""
+    chosen, recorded = body.get("chosen"), body[RETAIN]
+    decided = None
+    if isinstance(chosen, dict) and chosen.get("action") in (SEND_RAW, SEND_REDACTED):
+        labels = asked.labels_raw if chosen["action"] == SEND_RAW else asked.labels_redacted
+        retention = decider.retention(asked, str(chosen.get("deployment")), labels)
+        decided = None if retention is None else {"days": retention.days, "reasons": list(retention.reasons)}
+    if decided is None:
+        return [(RETENTION_WRONG, f"recorded: {orjson.dumps(recorded).decode():.100}; decided: nothing may be kept")]
+    if orjson.dumps(recorded) != orjson.dumps(decided):
+        told = f"recorded: {orjson.dumps(recorded).decode():.100}; decided: {orjson.dumps(decided).decode():.100}"
+        return [(RETENTION_WRONG, told)]
+    return []
+
+
+def _reasons(retain: Any) -> list[int]:
+    """The indexes of policies in what may be anything."""
+    reasons = retain.get("reasons") if isinstance(retain, dict) else None
+    return [one for one in reasons if type(one) is int] if isinstance(reasons, list) else []
 
 
 def _permissions(candidates: Any) -> dict[Route, bool]:

@@ -9,6 +9,7 @@ from sekisho.ledger.findings import Findings
 
 ACTIVATE: Final = "snapshot.activate"
 TAKEN_OVER_US: Final = 60_000_000  # gateways follow in about a second; a large snapshot takes longer to load
+ACT_US: Final = 10_000_000  # from reading the rules to the act itself, which may wait 5 s for the register
 WAITING_MAX: Final = 10_000
 
 
@@ -30,11 +31,15 @@ class SnapshotsInForce:
         self._times: list[int] = []
         self._digests: list[str] = []
         self._waiting: list[_Use] = []
+        self._initial: str | None = None  # what was in force before the first activation
 
     def see_act(self, envelope: Mapping[str, Any]) -> None:
         body = envelope["body"]
         if body.get("act") == ACTIVATE and isinstance(body.get("snapshot"), str):
             place = bisect.bisect_right(self._times, envelope["at"])
+            if place == 0:
+                before = body.get("before")
+                self._initial = before if isinstance(before, str) else None
             self._times.insert(place, envelope["at"])
             self._digests.insert(place, body["snapshot"])
 
@@ -42,6 +47,13 @@ class SnapshotsInForce:
         use = _Use(arrived_us, envelope["at"], snapshot, index, envelope["id"], envelope["request"])
         if not self._fits(use) and len(self._waiting) < WAITING_MAX:
             self._waiting.append(use)
+
+    def at(self, instant_us: int) -> tuple[str, ...]:
+        """Those whose rules may have counted for an act of that time, the oldest first; empty where the log does not
+        tell. To be asked in the end, when all activations are known."""
+        first = bisect.bisect_right(self._times, instant_us - ACT_US) - 1
+        found = self._digests[max(0, first) : bisect.bisect_right(self._times, instant_us)]
+        return (self._initial, *found) if first < 0 and self._times and self._initial is not None else tuple(found)
 
     def finish(self) -> None:
         for use in self._waiting:

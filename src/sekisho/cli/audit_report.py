@@ -42,6 +42,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "decisions_made_again": ("decisions made again", "再判定した判定"),
     "decisions_distinct": ("distinct ones", "うち異なる入力"),
     "decisions_left_out": ("decisions left out", "再判定できなかった判定"),
+    "acts_under_approval": ("acts that needed approval", "承認を要する操作"),
+    "acts_left_out": ("acts of which that is not known", "承認の要否が不明な操作"),
     "provider_attempts": ("attempts at the provider", "プロバイダーへの試行"),
     "provider_calls": ("calls in its record", "プロバイダーの記録"),
     "provider_matched": ("matched", "一致"),

@@ -147,6 +147,18 @@ def told(act: str, parameters: Mapping[str, str], approval: dict[str, Any] | Non
     return canonical.encode(body if approval is None else {**body, "approval": approval})
 
 
+def parameters_told(body: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that an act's entry tells, as they stand in the act itself. Raises ApprovalMalformed."""
+    act = body.get("act")
+    if not isinstance(act, str) or act not in KINDS:
+        raise ApprovalMalformed("the entry's act is none that this program has words for")
+    parameters = {name: body.get(name) for name in KINDS[act].parameters}
+    if act == CONTENT_FORGET and "entry" in body and body["entry"] is None:
+        parameters["entry"] = EVERYTHING
+    require_parameters(act, parameters)
+    return {name: str(text) for name, text in parameters.items()}
+
+
 def describe_act(data: bytes, language: str = ENGLISH) -> str:
     """What the canonical bytes of an act say, in several lines, all of it. Raises ApprovalMalformed."""
     try:

@@ -23,6 +23,8 @@ from sekisho.identity.errors import PersonKeyUnusable, PersonRequestInvalid
 from sekisho.identity.interfaces import PersonKey
 from sekisho.kernel import canonical
 
+PERSON_CARRY: Final = "person.carry"  # enrolled in an earlier log of this installation, and still
+PERSON_RETIRE: Final = "person.retire"
 FULL_NAME_MAX: Final = 100  # shown in one line of a table
 PASSPHRASE_MIN: Final = 12  # letters; the file may be copied, and then nothing slows guessing but the key derivation
 _FIELD: Final = 2**255 - 19
@@ -106,7 +108,12 @@ def enrolled_body(key: PersonKey, approval: dict[str, Any] | None) -> bytes:
 
 
 def retired_body(key: PersonKey) -> bytes:
-    return canonical.encode({"act": "person.retire", "key": key.key, "person": key.person})
+    return canonical.encode({"act": PERSON_RETIRE, "key": key.key, "person": key.person})
+
+
+def carried_body(key: PersonKey) -> bytes:
+    """What a new log is told of a key that an earlier log of this installation holds the enrolment of."""
+    return canonical.encode({"act": PERSON_CARRY, "key": key.key, "person": key.person})
 
 
 def erased_body(person: str) -> bytes:

@@ -107,10 +107,10 @@ class SqlPersons:
         `name` may be empty; given, it replaces the one before.
         """
         persons.require_person(person, name)
-        now_us = self._clock.now_us()
         demand = self.demand(Wanted(PERSON_ENROL, {"key": key, "person": person}, rules.origin), given, rules)
-        enrolled = PersonKey(person, key, now_us, None)
         with self._register.transaction(writes=True) as connection:
+            now_us = self._clock.now_us()  # within it, so that audits find acts in the order of their times
+            enrolled = PersonKey(person, key, now_us, None)
             known = connection.execute(sa.select(_KEYS).where(_KEYS.c.key == key)).first()
             if known is not None:
                 raise PersonRequestInvalid(
@@ -128,8 +128,8 @@ class SqlPersons:
 
     def retire(self, person: str, key: str | None, actor: str) -> tuple[PersonKey, ...]:
         """End a person's key, or all of them: what they sign counts no longer. Raises PersonRequestInvalid."""
-        now_us = self._clock.now_us()
         with self._register.transaction(writes=True) as connection:
+            now_us = self._clock.now_us()
             ending = [
                 one
                 for one in self.keys_in(connection)

@@ -83,7 +83,9 @@ def audit_log(files: PublishedFiles, checkpoint: Checkpoint, findings: Findings,
     """
     walk = IntegrityWalk(files, checkpoint, findings, with_entries=options.with_entries)
     audit = LogAudit(checkpoint)
-    completeness = None if options.spool is None else Completeness(findings, options.spool, options.now_us)
+    completeness = None
+    if options.spool is not None:
+        completeness = Completeness(findings, options.spool, options.now_us, walk.damaged)
     observers: list[Observer] = [*options.observers] if completeness is None else [completeness, *options.observers]
     for piece in walk.pieces():
         audit.entries += piece.size

@@ -165,6 +165,66 @@ SEQUENCE_GAP_RELAY: Final = Kind(
     ),
     Words("Compare with the acts that the operators know of", "運用者が把握している操作と照合してください"),
 )
+LOSS_TOLD: Final = Kind(
+    "loss_told",
+    ERROR,
+    Words(
+        "Entries were lost, and a repair of the ledger says so in an entry of its own",
+        "失われたエントリーがあり、台帳の修復がそのことをエントリーに記録しています",
+    ),
+    Words(
+        "Ask the site for what the repair kept aside (the folder that its entry names), and what damaged the disk",
+        "修復が退避したもの（エントリーにあるフォルダー）と、ディスクが損傷した原因を拠点に確認してください",
+    ),
+)
+LOSS_POSSIBLE: Final = Kind(
+    "loss_possible",
+    WARNING,
+    Words(
+        "A repair could not know whether a damaged write-ahead log held more entries",
+        "損傷した先行書き込みログにまだエントリーがあったかどうか、修復では分かりませんでした",
+    ),
+    Words(
+        "Compare with what callers and providers know of that time: depth 4",
+        "その時間帯について、呼び出し元とプロバイダーの記録と照合してください（深さ 4）",
+    ),
+)
+LOSS_FOLLOWS: Final = Kind(
+    "loss_follows",
+    ERROR,
+    Words(
+        "A request's entries do not fit together, and a repair says that the same gateway's were lost: likely its own",
+        "リクエストのエントリーが揃っていません。同じゲートウェイのエントリーが失われたと修復が記録しており、その一部と思われます",
+    ),
+    Words(
+        "Ask the site for what the repair kept aside: it may still name the request's lost entries",
+        "修復が退避したものを拠点に確認してください。失われたエントリーの ID が残っていることがあります",
+    ),
+)
+LOSS_FALSE: Final = Kind(
+    "loss_false",
+    ERROR,
+    Words(
+        "An entry says that a repair found something lost, and it is not so",
+        "失われたと修復が記録したエントリーが実際には失われていないか、その記録自体が正しくありません",
+    ),
+    Words(
+        "sekisho's own software never writes this: it could cover up a deletion. Keep this copy as evidence",
+        "Sekisho はこのように書きません。削除を隠すためのものかもしれません。この複製を証拠として保全してください",
+    ),
+)
+LOSS_RECOVERED: Final = Kind(
+    "loss_recovered",
+    NOTE,
+    Words(
+        "A repair named entries of the log as lost which are here: another copy had them",
+        "修復で失われたとされた台帳のエントリーが、ここにはあります。別の複製に残っていたものです",
+    ),
+    Words(
+        "Give the site this copy: sekisho ledger repair --from",
+        "この複製を拠点に渡してください: sekisho ledger repair --from",
+    ),
+)
 SEQUENCE_BACK: Final = Kind(
     "sequence_back",
     ERROR,
@@ -332,7 +392,8 @@ INTEGRITY: Final = (
     TILE_DAMAGED, BUNDLE_DAMAGED, ENTRY_ALTERED, ENTRIES_UNPROVEN,
 )  # fmt: skip
 COMPLETENESS: Final = (
-    ENTRY_MALFORMED, ID_TWICE, SEQUENCE_GAP, SEQUENCE_GAP_RELAY, SEQUENCE_BACK, REQUEST_MISSING, BODY_MALFORMED,
+    ENTRY_MALFORMED, ID_TWICE, SEQUENCE_GAP, SEQUENCE_GAP_RELAY, LOSS_TOLD, LOSS_POSSIBLE, LOSS_FOLLOWS, LOSS_FALSE,
+    LOSS_RECOVERED, SEQUENCE_BACK, REQUEST_MISSING, BODY_MALFORMED,
     ATTEMPT_OUT_OF_ORDER, DECISION_AFTER_DENIAL, OUTCOME_UNEXPECTED, OUTCOME_DIFFERS, OUTCOME_MISSING,
     OUTCOME_PENDING, ACTOR_DIFFERS, KEY_UNKNOWN, KEY_DIFFERS, KEY_REVOKED, ACTOR_UNKNOWN, SITE_DIFFERS,
     TIME_BACKWARDS, CLOCK_JUMPED, CLOCK_STOOD_STILL, TIME_FUTURE, ID_TIME,

@@ -5,11 +5,11 @@ entries far apart (ids, a request's attempts and outcomes) is set aside on disk 
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sekisho.kernel.ids import is_uuid7, uuid7_time_us
+from sekisho.kernel.ids import is_uuid7, packed, unpacked, uuid7_time_us
 from sekisho.ledger.actors import Actors
 from sekisho.ledger.audit_kinds import (
     ACTOR_DIFFERS,
@@ -18,6 +18,7 @@ from sekisho.ledger.audit_kinds import (
     DECISION_AFTER_DENIAL,
     ID_TIME,
     ID_TWICE,
+    LOSS_FOLLOWS,
     OUTCOME_DIFFERS,
     OUTCOME_MISSING,
     OUTCOME_PENDING,
@@ -28,11 +29,11 @@ from sekisho.ledger.audit_kinds import (
     TIME_FUTURE,
 )
 from sekisho.ledger.findings import Findings, Kind
+from sekisho.ledger.losses import PUBLISHER, Losses, Range
 from sekisho.ledger.spool import Spool
 from sekisho.ledger.verify import DECISION, OUTCOME
 from sekisho.ledger.writers import Writers
 
-PUBLISHER: Final = "publisher"  # who closes what a dead writer left open
 INTERRUPTED: Final = "interrupted"
 OPEN_US_MAX: Final = 3_600_000_000  # an answer that takes longer than an hour is not one that is still under way
 FUTURE_US_MAX: Final = 60_000_000  # how far the auditor's clock and the site's may differ
@@ -43,7 +44,8 @@ _KINDS_MAX: Final = 64  # counted by name; a log that has more is counted under 
 _OTHER: Final = "(other)"
 
 _ID_RECORD: Final = struct.Struct(">16sQ")  # id, index
-_EVENT: Final = struct.Struct(">16s16s16sQQqHB")  # request, id, decision's id, index, at, hash of actor, attempt, what
+# request, id, decision's id, index, at, hashes of actor and writer, attempt, what
+_EVENT: Final = struct.Struct(">16s16s16sQQqqHB")
 _CHOSE, _DENIED, _ENDED, _INTERRUPTED = range(4)
 
 
@@ -56,21 +58,27 @@ class Event(NamedTuple):
     leaf: int
     at: int
     actor: int
+    writer: int
     attempt: int
     what: int
 
 
 class Completeness:
-    """`see` each entry in the log's order, then `finish`. `directory` must not exist; it is the caller's to remove."""
+    """`see` each entry in the log's order, then `finish`. `directory` must not exist; it is the caller's to remove.
 
-    def __init__(self, findings: Findings, directory: Path, now_us: int) -> None:
+    `damaged` are the entries that the checkpoint does not prove; it may grow until `finish`.
+    """
+
+    def __init__(self, findings: Findings, directory: Path, now_us: int, damaged: Sequence[Range] = ()) -> None:
         self._findings = findings
         self._now_us = now_us
         directory.mkdir(mode=0o700)
         self._ids = Spool(directory / "ids", _ID_RECORD.size)
         self._events = Spool(directory / "requests", _EVENT.size)
-        self._writers = Writers(findings)
+        self._losses = Losses(findings, damaged)
+        self._writers = Writers(findings, self._losses)
         self._actors = Actors(findings)
+        self._lossy: set[int] = set()  # hashes of writers some of whose entries were lost, as repairs say
         self._site: str | None = None
         self._last_at = 0
         self.requests = 0
@@ -81,7 +89,7 @@ class Completeness:
         identifier, at, kind = envelope["id"], envelope["at"], envelope["kind"]
         counted = kind if kind in self.kinds or len(self.kinds) < _KINDS_MAX else _OTHER
         self.kinds[counted] = self.kinds.get(counted, 0) + 1
-        key = bytes.fromhex(identifier.replace("-", ""))
+        key = packed(identifier)
         self._ids.add(key, _ID_RECORD.pack(key, index))
         self._last_at = max(self._last_at, at)
         self._writers.see(index, envelope)
@@ -96,10 +104,12 @@ class Completeness:
             self._see_request(index, envelope, key)
         else:
             self._actors.see_act(index, envelope)
+            self._losses.see(index, envelope)
 
     def finish(self) -> None:
         """What only shows at the end."""
         self._writers.finish()
+        self._lossy = {hash(writer) for writer in self._losses.told_of}
         self._actors.finish()
         for records in self._ids.partitions():
             self._look_for_twins(records)
@@ -137,9 +147,10 @@ class Completeness:
             decision, what = self._outcome(index, envelope)
         if what is None:
             return
-        packed = bytes.fromhex(request.replace("-", ""))
-        actor = hash(envelope["actor"])
-        self._events.add(packed, _EVENT.pack(packed, key, decision, index, envelope["at"], actor, attempt, what))
+        of_request = packed(request)
+        actor, writer = hash(envelope["actor"]), hash(envelope["writer"])
+        event = _EVENT.pack(of_request, key, decision, index, envelope["at"], actor, writer, attempt, what)
+        self._events.add(of_request, event)
 
     def _decision(self, index: int, envelope: Mapping[str, Any]) -> int | None:
         body = envelope["body"]
@@ -162,8 +173,8 @@ class Completeness:
             detail = "it does not say which decision ended, or how"
             self._findings.add(BODY_MALFORMED, detail, index, envelope["id"], envelope["request"])
             return b"", None
-        by_publisher = envelope["actor"] == PUBLISHER and ended == INTERRUPTED
-        return bytes.fromhex(decision.replace("-", "")), _INTERRUPTED if by_publisher else _ENDED
+        by_publisher = envelope["actor"] == PUBLISHER and ended == INTERRUPTED  # it closes what a dead writer left open
+        return packed(decision), _INTERRUPTED if by_publisher else _ENDED
 
     # At the end
 
@@ -172,7 +183,7 @@ class Completeness:
         for record in records:
             key, index = _ID_RECORD.unpack(record)
             if key in seen:
-                self._findings.add(ID_TWICE, f"it is the id of entry {seen[key]} too", index, _uuid(key))
+                self._findings.add(ID_TWICE, f"it is the id of entry {seen[key]} too", index, unpacked(key))
             else:
                 seen[key] = index
 
@@ -187,9 +198,12 @@ class Completeness:
             if denied:
                 self._add(DECISION_AFTER_DENIAL, f"attempt {event.attempt}", event)
             if event.attempt != expected:
-                self._add(ATTEMPT_OUT_OF_ORDER, f"attempt {event.attempt} stands where {expected} should", event)
+                kind = self._or_follows(event) if event.attempt > expected else None
+                detail = f"attempt {event.attempt} stands where {expected} should"
+                self._add(kind or ATTEMPT_OUT_OF_ORDER, detail, event)
             elif opened:
-                self._add(ATTEMPT_OUT_OF_ORDER, f"attempt {event.attempt} begins before the last has ended", event)
+                detail = f"attempt {event.attempt} begins before the last has ended"
+                self._add(self._or_follows(event) or ATTEMPT_OUT_OF_ORDER, detail, event)
             expected = event.attempt + 1
             if event.what == _DENIED:
                 denied = True
@@ -202,7 +216,11 @@ class Completeness:
 
     def _look_at_outcome(self, event: Event, decision: Event | None) -> None:
         if decision is None:
-            self._add(OUTCOME_UNEXPECTED, f"it names the decision {_uuid(event.decision)}", event)
+            self._add(
+                self._or_follows(event) or OUTCOME_UNEXPECTED,
+                f"it names the decision {unpacked(event.decision)}",
+                event,
+            )
             return
         if event.attempt != decision.attempt:
             self._add(OUTCOME_DIFFERS, f"attempt {event.attempt}; the decision is attempt {decision.attempt}", event)
@@ -211,13 +229,12 @@ class Completeness:
         elif event.at < decision.at and event.what == _ENDED:
             self._add(TIME_BACKWARDS, f"it ended {_seconds(decision.at - event.at)} before it was decided", event)
 
+    def _or_follows(self, event: Event) -> Kind | None:
+        """Of what an entry that is missing before this one would explain: if its writer is known to have lost some."""
+        return LOSS_FOLLOWS if event.writer in self._lossy else None
+
     def _add(self, kind: Kind, detail: str, event: Event) -> None:
-        self._findings.add(kind, detail, event.leaf, _uuid(event.id), _uuid(event.request))
-
-
-def _uuid(key: bytes) -> str:
-    text = key.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        self._findings.add(kind, detail, event.leaf, unpacked(event.id), unpacked(event.request))
 
 
 def _seconds(us: int) -> str:

@@ -6,7 +6,7 @@ it is: an entry that was altered, a tile that was, or (where both are gone) the 
 
 import itertools
 from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sekisho.ledger.audit_kinds import (
     BUNDLE_DAMAGED,
@@ -35,6 +35,7 @@ from sekisho.ledger.tiles import (
 )
 
 Hashes = list[bytes]
+DAMAGED_KEPT_MAX: Final = 10_000  # runs of entries; far more than a person looks at
 
 
 class Piece(NamedTuple):
@@ -54,7 +55,10 @@ class _EdgeTile(NamedTuple):
 
 
 class IntegrityWalk:
-    """`pieces` reads the whole log once, and adds to `findings` what does not hold; `tiles` counts the files read."""
+    """`pieces` reads the whole log once, and adds to `findings` what does not hold; `tiles` counts the files read.
+
+    `damaged` are the entries that are not as committed to, by index, as runs [first, end) in order: the first of them.
+    """
 
     def __init__(
         self, files: PublishedFiles, checkpoint: Checkpoint, findings: Findings, *, with_entries: bool = True
@@ -65,6 +69,7 @@ class IntegrityWalk:
         self._checkpoint = checkpoint
         self._findings = findings
         self.tiles = 0
+        self.damaged: list[tuple[int, int]] = []
 
     def pieces(self) -> Iterator[Piece]:
         size = self._checkpoint.size
@@ -145,6 +150,7 @@ class IntegrityWalk:
                 raise LogUnreadable(f"{name.path} holds {len(entries)} entries, not {name.width}")
         except (LogUnreadable, OSError) as error:
             self._findings.add(BUNDLE_DAMAGED, f"{name.path}: {error}; {name.width} entries from here on", first)
+            self._note_damaged(first, first + name.width)
             yield Piece(first, name.width, None)
             return None
         self.tiles += 1
@@ -159,6 +165,13 @@ class IntegrityWalk:
             if found != wanted:
                 index = name.number * TILE_WIDTH + offset
                 self._findings.add(ENTRY_ALTERED, f"in {name.path}, at place {offset}", index, entry_id(entry))
+                self._note_damaged(index, index + 1)
+
+    def _note_damaged(self, first: int, end: int) -> None:
+        if self.damaged and self.damaged[-1][1] == first:
+            self.damaged[-1] = (self.damaged[-1][0], end)
+        elif len(self.damaged) < DAMAGED_KEPT_MAX:
+            self.damaged.append((first, end))
 
     # At the right edge
 
@@ -185,6 +198,8 @@ class IntegrityWalk:
                 first = _first(tile.name) + offset * count
                 detail = f"entries {first} to {first + count - 1}, below {tile.name.path}"
                 self._findings.add(ENTRY_ALTERED if count == 1 else ENTRIES_UNPROVEN, detail, first)
+                self._note_damaged(first, first + count)
+                self.damaged.sort()
 
     # Reading
 

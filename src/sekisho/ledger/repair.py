@@ -28,6 +28,7 @@ from sekisho.ledger.checkpoint import Checkpoint
 from sekisho.ledger.errors import CheckpointInvalid, LogHalted, LogUnreadable, WriteAheadDamaged
 from sekisho.ledger.journal import NEW_NODE, Journal, Source, State, journal_files, read_journal, readable_records
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles, archived_directory
+from sekisho.ledger.losses import RANGES_MAX, REPAIR
 from sekisho.ledger.merge import OwnEntry
 from sekisho.ledger.merkle import tree_root
 from sekisho.ledger.mirror import tiles_of
@@ -41,8 +42,6 @@ from sekisho.ledger.tiles import TileName
 from sekisho.ledger.wal_reader import START, WriteAheadReader, writers
 
 ASIDE: Final = "aside"
-ACT: Final = "ledger.repair"
-RANGES_MAX: Final = 500  # of what is lost, in one entry: far below its bound in bytes; the count says the rest
 _FROM: Final = "Give another copy of this log with --from, or go on as a new node from a backup"
 
 
@@ -383,13 +382,13 @@ def _damaged_writer(
 
 def _told_of_writer(damaged: DamagedWriter, kept: str) -> OwnEntry:
     ranges = [(gap.first, gap.end) for gap in damaged.lost]
-    body = {"act": ACT, "kept": kept, "rest_from": damaged.rest_from, "writer": damaged.name, **_ranges(ranges)}
+    body = {"act": REPAIR, "kept": kept, "rest_from": damaged.rest_from, "writer": damaged.name, **_ranges(ranges)}
     return OwnEntry("change", "operator", body)
 
 
 def _told_of_log(findings: Findings, kept: str, rebuilt: int) -> OwnEntry:
     body = {
-        "act": ACT,
+        "act": REPAIR,
         "checkpoint": findings.checkpoint is not None,
         "journal": findings.journal is not None,
         "kept": kept,

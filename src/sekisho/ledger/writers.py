@@ -16,6 +16,7 @@ from sekisho.ledger.audit_kinds import (
     TIME_BACKWARDS,
 )
 from sekisho.ledger.findings import Findings
+from sekisho.ledger.losses import Gap, Losses
 from sekisho.ledger.verify import DECISION, OUTCOME
 
 BACKWARDS_US_MAX: Final = 1_000_000  # an outcome is stamped when it is known and written with what comes next
@@ -35,14 +36,18 @@ class _Writer:
         self.still = 1
         self.still_first: tuple[int, str] = (0, "")  # index and id of the first of them
         self.decides = False  # it is a gateway's
-        self.gaps: list[tuple[int, str, int, int]] = []  # index and id of the entry after it, from, until
+        self.gaps: list[Gap] = []
 
 
 class Writers:
-    """`see` each entry in the log's order, then `finish`. Memory grows with process starts, up to a bound."""
+    """`see` each entry in the log's order, then `finish`. Memory grows with process starts, up to a bound.
 
-    def __init__(self, findings: Findings) -> None:
+    `losses` knows what repairs say of gaps; it is finished here.
+    """
+
+    def __init__(self, findings: Findings, losses: Losses | None = None) -> None:
         self._findings = findings
+        self._losses = losses or Losses(findings)
         self._latest = 0  # of all decisions and outcomes
         self._writers: OrderedDict[str, _Writer] = OrderedDict()
 
@@ -60,20 +65,23 @@ class Writers:
                 detail = f"number {seq} of {name:.80}, after {writer.next_seq - 1}"
                 self._findings.add(SEQUENCE_BACK, detail, index, envelope["id"])
             elif len(writer.gaps) < GAPS_KEPT_MAX:
-                writer.gaps.append((index, envelope["id"], writer.next_seq, seq))
+                writer.gaps.append(Gap(index, envelope["id"], writer.next_seq, seq))
         writer.next_seq = max(writer.next_seq, seq + 1)
         self._look_at_time(writer, index, envelope)
 
     def finish(self) -> None:
         for name, writer in self._writers.items():
             self._finish_one(name, writer)
+        self._losses.finish()
 
     def _finish_one(self, name: str, writer: _Writer) -> None:
-        """Say of each gap whose it is: only at the end is it known whether a writer is a gateway's."""
+        """Say of each gap whose it is: only at the end is it known whether a writer is a gateway's, and what repairs
+        say of it."""
         kind = SEQUENCE_GAP if writer.decides else SEQUENCE_GAP_RELAY
-        for index, identifier, first, seq in writer.gaps:
-            detail = f"numbers {first} to {seq - 1} of {name:.80} are missing"
-            self._findings.add(kind, detail, index, identifier)
+        known_until = writer.gaps[-1].end if len(writer.gaps) == GAPS_KEPT_MAX else writer.next_seq
+        for gap in self._losses.explain(name, writer.gaps, known_until):
+            detail = f"numbers {gap.first} to {gap.end - 1} of {name:.80} are missing"
+            self._findings.add(kind, detail, gap.leaf, gap.id)
         self._say_still(name, writer)
 
     def _look_at_time(self, writer: _Writer, index: int, envelope: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from audited_log import FARAWAY, START_US, TOKYO, AuditedLog, ready
 from sekisho.app.audit import AuditAsked, Auditor
 from sekisho.assurance.reperformance import Reperformance
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.catalog.interfaces import MODE_MONITOR, Fact, Grade, Organisation
+from sekisho.catalog.interfaces import MODE_MONITOR, Fact, Grade, Organisation, PolicyText
 from sekisho.gateway.routing import Route
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import UsageError
@@ -16,7 +16,7 @@ from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.findings import Findings
 from sekisho.ledger.log_files import LogFiles
 from sekisho.policy.engine import CedarDecider
-from sekisho.policy.interfaces import SEND_RAW, PrincipalInput
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, PrincipalInput
 from support_decide import catalogue, declared, deployment
 
 HOUR_US = 3_600_000_000
@@ -218,6 +218,78 @@ def test_monitor_mode_that_nobody_declared_is_found(log):
     log.write(passed := log.decision(log.arrival(), monitored=True, route=route, **denied))
     log.write(log.outcome(passed))
     assert codes(audit(log)) == [("monitored_wrong", 1)]
+
+
+KEEP = """
+@id("keep") @title("t") @title_ja("題") @retain_days("30")
+permit (principal in Organisation::"default", action == Action::"retain", resource == Deployment::"tokyo")
+when { !context.labels.contains(Label::"jp.my_number") };
+"""
+
+
+@pytest.fixture
+def keeping(tmp_path):
+    log = AuditedLog(tmp_path / "site", catalogue(TOKYO, FARAWAY), (PolicyText("policies/keep.cedar", KEEP),))
+    log.create_key()
+    return log
+
+
+def test_what_may_be_kept_is_decided_again_on_the_labels_of_what_was_sent(keeping):
+    number = {"labels_raw": ("jp.my_number",)}
+    keeping.request(data_class="confidential")
+    keeping.write(redacted := keeping.decision(keeping.arrival(), route=Route("tokyo", SEND_REDACTED), **number))
+    keeping.write(keeping.outcome(redacted))
+    keeping.write(raw := keeping.decision(keeping.arrival(), route=Route("tokyo", SEND_RAW), **number))
+    keeping.write(keeping.outcome(raw))
+    assert redacted["body"]["retain"]["days"] == 30
+    assert "retain" not in raw["body"]
+    assert codes(audit(keeping)) == []
+
+
+def test_a_gateway_may_keep_less_than_it_may(keeping):
+    forged(keeping, lambda body: (body.pop("retain"), body["policies"].pop(keep_index(keeping))))
+    assert codes(audit(keeping)) == []
+
+
+def keep_index(log):
+    return str(next(number for number, one in enumerate(log.snapshot.decider.policies) if one.id == "keep"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body["retain"].update(days=3650),
+        lambda body: body["retain"].update(days="30"),
+        lambda body: body["retain"].update(more=1),
+        lambda body: body.update(retain=None),
+        lambda body: body.update(retain=[30]),
+        lambda body: body["chosen"].update(deployment="faraway"),
+        lambda body: body.update(chosen=None, sent=None),
+    ],
+)
+def test_a_planted_retention_is_found(keeping, change):
+    """Each beside an honest one with the same input: what was decided for that is not taken for this."""
+    keeping.request(data_class="public")
+    forged(keeping, change, data_class="public")
+    found = codes(audit(keeping))
+    assert ("retention_wrong", 3) in found
+    assert {index for _, index in found} == {3}
+
+
+def test_a_retention_that_nothing_permits_is_found(log):
+    forged(log, lambda body: body.update(retain={"days": 30, "reasons": []}))
+    assert codes(audit(log)) == [("retention_wrong", 1)]
+
+
+def test_content_with_labels_that_forbid_keeping_it_is_found(keeping):
+    days = {"days": 30, "reasons": [int(keep_index(keeping))]}
+
+    def keep(body):
+        body["retain"] = days
+        body["policies"] |= {keep_index(keeping): "keep"}
+
+    forged(keeping, keep, labels_raw=("jp.my_number",), route=Route("tokyo", SEND_RAW))
+    assert ("retention_wrong", 1) in codes(audit(keeping))
 
 
 def test_a_site_that_is_not_declared_is_named_once(log):

@@ -5,8 +5,8 @@ import sqlite3
 import threading
 
 import pytest
-from approval_world import HOUR_US, LIFT, NOW_US, ORIGIN, PEOPLE, RULE, WANTED, an_act, approved, enrolled
 
+from approval_world import HOUR_US, LIFT, NOW_US, ORIGIN, PEOPLE, RULE, WANTED, an_act, approved, enrolled
 from sekisho.catalog.interfaces import ApprovalRule
 from sekisho.identity.acts import PERSON_ENROL
 from sekisho.identity.approvals import approval_of_record
@@ -49,6 +49,24 @@ def persons(register):
     for person in PEOPLE:
         persons.enrol(person, "", KEYS[person], "operator", NOTHING, [])
     return persons
+
+
+class LookingClock(Clock):
+    """Notes, whenever it is asked, whether anybody else could write to the register meanwhile."""
+
+    def __init__(self, path):
+        self.path, self.others_could_write = path, []
+
+    def now_us(self):
+        other = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            self.others_could_write.append(True)
+        except sqlite3.OperationalError:
+            self.others_could_write.append(False)
+        finally:
+            other.close()
+        return super().now_us()
 
 
 def told(register, act):
@@ -219,3 +237,12 @@ def test_tables_of_a_newer_program_are_refused(register, persons, tmp_path):
     connection.close()
     with pytest.raises(RegisterUnsupported, match="schema 9"):
         SqlPersons(register, Clock())
+
+
+def test_times_of_acts_are_in_the_order_in_which_they_were_done(register, tmp_path):
+    """Whoever waits for the register takes the time when it is his turn: an audit goes by times."""
+    clock = LookingClock(tmp_path / "state.sqlite")
+    persons = SqlPersons(register, clock)
+    persons.enrol("s-009", "", KEYS["s-009"], "operator", NOTHING, [])
+    persons.retire("s-009", None, "operator")
+    assert clock.others_could_write == [False, False]

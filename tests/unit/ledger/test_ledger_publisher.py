@@ -13,6 +13,10 @@ from sekisho.ledger.audit import audit_integrity
 from sekisho.ledger.checkpoint import open_checkpoint
 from sekisho.ledger.errors import LedgerFormatError, LogHalted
 from sekisho.ledger.log_files import LogFiles
+from sekisho.ledger.merge import OwnEntry
+from sekisho.ledger.publisher import MERGE_BYTES_MAX
+from sekisho.ledger.salvage import Run
+from sekisho.ledger.sources import Position
 
 
 @pytest.fixture
@@ -378,3 +382,26 @@ def test_a_directory_that_cannot_be_read_is_not_an_empty_journal(world, monkeypa
             publisher.merge_once()
     publisher = restart(world)
     assert publisher.size == 1
+
+
+def test_a_salvage_that_breaks_off_has_told_already_what_was_lost_before_that_place(world):
+    """Salvaged in several merges: the next salvage begins where the last merge ended, and sees no gap before it."""
+    writer = world.writer()
+    writer.alive = False
+    for _ in range(2 + MERGE_BYTES_MAX // 60_000):
+        writer.append("change", {"text": "x" * 60_000})
+    end = len(writer.entries)
+    told = OwnEntry("change", "operator", {"act": "ledger.repair", "lost": [[1, 2]]})
+
+    def runs():
+        yield Run(0, (writer.entries[0],), Position(1, 1, bytes(4)))
+        yield Run(2, tuple(writer.entries[2:]), Position(end, end, bytes(4)))
+        raise OSError("the disk again")
+
+    publisher = world.publisher()
+    with pytest.raises(OSError, match="the disk again"):
+        publisher.salvage(writer, runs(), told)
+    publisher.close()
+    envelopes = [canonical.decode(entry) for entry in logged(world)]
+    assert [e["body"]["lost"] for e in envelopes if e["body"].get("act") == "ledger.repair"] == [[[1, 2]]]
+    assert [e["seq"] for e in envelopes if e["writer"] == writer.name] == [0, *range(2, end)]

@@ -149,7 +149,9 @@ class AuditedLog:
         value = decision_input(snapshot=self.snapshot.digest, epoch_from=self.snapshot.epoch_from, **asked)
         return self.snapshot.decider.decide(value)
 
-    def decision(self, request, attempt=1, *, caller_request=None, monitored=False, route=None, at=None, **asked):
+    def decision(
+        self, request, attempt=1, *, caller_request=None, monitored=False, route=None, retain=None, at=None, **asked
+    ):
         """A decision's envelope: sent where it is permitted, else a denial."""
         decision = self.decided(**asked)
         at = self.clock.now_us() if at is None else at
@@ -160,7 +162,7 @@ class AuditedLog:
             route = Route(decision.permitted_redacted[0], SEND_REDACTED)
         received = commit(self.salts.of(identifier, "received"), b"question")
         sent = None if route is None else commit(self.salts.of(identifier, "sent"), b"question out")
-        record = DecisionRecord("chat", attempt, route, 64, received, sent, monitored, caller_request)
+        record = DecisionRecord("chat", attempt, route, 64, received, sent, monitored, caller_request, retain)
         body = json.loads(self.encoder.encode(decision, record))
         return self.envelope(DECISION, body, decision.input.principal.id, request, at, identifier)
 

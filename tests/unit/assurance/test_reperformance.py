@@ -7,7 +7,7 @@ from audited_log import FARAWAY, START_US, TOKYO, AuditedLog, ready
 from sekisho.app.audit import AuditAsked, Auditor
 from sekisho.assurance.reperformance import Reperformance
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.catalog.interfaces import MODE_MONITOR, Fact, Grade, Organisation
+from sekisho.catalog.interfaces import MODE_MONITOR, Fact, Grade, Organisation, PolicyText
 from sekisho.gateway.routing import Route
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import UsageError
@@ -16,7 +16,7 @@ from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.findings import Findings
 from sekisho.ledger.log_files import LogFiles
 from sekisho.policy.engine import CedarDecider
-from sekisho.policy.interfaces import SEND_RAW, PrincipalInput
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, PrincipalInput
 from support_decide import catalogue, declared, deployment
 
 HOUR_US = 3_600_000_000
@@ -119,6 +119,64 @@ def test_an_input_that_was_changed_after_deciding_is_found(log):
         "denied_though_permitted",
         "policies_misnamed",
     ]
+
+
+KEEP = """@id("keep") @title("t") @title_ja("題") @retain_days("30")
+permit (principal in Organisation::"default", action == Action::"retain", resource);
+@id("no-numbers") @title("t") @title_ja("題")
+forbid (principal, action == Action::"retain", resource) when { context.labels.contains(Label::"jp.my_number") };
+"""
+
+
+@pytest.fixture
+def keeping(tmp_path):
+    log = AuditedLog(tmp_path / "keeping", policies=(PolicyText("policies/keep.cedar", KEEP),))
+    log.create_key()
+    return log
+
+
+def retained(log, **asked):
+    """A request whose decision says what the policies say about keeping."""
+    decider = log.snapshot.decider
+    value = log.decided(**asked)
+    action, names = (
+        (SEND_RAW, value.permitted_raw) if value.permitted_raw else (SEND_REDACTED, value.permitted_redacted)
+    )
+    labels = value.input.labels_raw if action == SEND_RAW else value.input.labels_redacted
+    decision = log.decision(log.arrival(), retain=decider.retention(value.input, names[0], labels), **asked)
+    log.write(decision)
+    log.write(log.outcome(decision))
+    return decision
+
+
+def test_honest_retention_is_decided_again_and_holds(keeping):
+    kept = retained(keeping)
+    assert kept["body"]["retain"]["days"] == 30
+    assert "keep" in kept["body"]["policies"].values()
+    keeping.request()  # one that keeps nothing, as a gateway without a content key
+    assert codes(audit(keeping)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body["retain"].update(days=31),
+        lambda body: body["retain"].update(reasons=[0]),
+        lambda body: body.update(retain=True),
+        lambda body: body["chosen"].update(deployment="nowhere"),
+    ],
+)
+def test_retention_for_longer_or_for_other_reasons_is_found(keeping, change):
+    retained(keeping)  # its like, honest: what was remembered of it does not excuse the forged one
+    forged(keeping, change, retain=keeping.snapshot.decider.retention(keeping.decided().input, "tokyo", ()))
+    found = codes(audit(keeping))
+    assert ("retention_wrong", 3) in found
+    assert {index for _, index in found} == {3}
+
+
+def test_retention_of_what_no_policy_lets_keep_is_found(log):
+    forged(log, lambda body: body.update(retain={"days": 7, "reasons": []}))
+    assert codes(audit(log)) == [("retention_wrong", 1)]
 
 
 def test_a_snapshot_that_is_not_there_leaves_its_decisions_out_and_says_so(log, tmp_path):

@@ -59,7 +59,7 @@ from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import AuthenticationError, Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.ids import is_uuid7
-from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
+from sekisho.ledger.interfaces import ENTRY_BYTES_MAX, Commitments, EntryDraft, EntryTooLarge, LedgerFull
 from sekisho.policy.interfaces import SEND_RAW, Decision, Retention
 from sekisho.policy.monitor import Monitored
 
@@ -385,7 +385,9 @@ class Pipeline:
             raise ledger_full(full.message) from None
         try:
             if governed.attempt is not None:
-                governed.attempt.write_held(with_next=True)
+                if len(body) + ENVELOPE_BYTES_MAX > ENTRY_BYTES_MAX:  # nothing may be named as next and not follow
+                    raise EntryTooLarge(f"a decision of {len(body)} bytes does not fit an entry")
+                governed.attempt.write_held(followed_by=entry_id)
             durable = self._writer.append(draft, reservation)
         except (LedgerFull, EntryTooLarge) as error:
             reservation.release()

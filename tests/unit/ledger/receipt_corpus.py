@@ -56,10 +56,28 @@ def fresh(envelope, **changes):
     envelope.update(changes)
 
 
+def alone(entry):
+    """The outcome as it would be if no attempt had followed."""
+    return altered(entry, lambda envelope: envelope["body"].pop("next"))
+
+
 ENTRY_CHANGES = {
     "a gap in the attempts": (lambda e: e[2:], "attempt 1 is missing"),
+    "the last attempt cut off": (lambda e: e[:2], "attempt 2, which followed, is missing"),
+    "another attempt named as next": (
+        lambda e: [e[0], altered(e[1], lambda x: x["body"].update(next=x["body"]["decision"])), *e[2:]],
+        "attempt 2, which followed",
+    ),
+    "next of another type": (
+        lambda e: [e[0], altered(e[1], lambda x: x["body"].update(next=[])), *e[2:]],
+        "attempt 2, which followed",
+    ),
+    "next of the last": (
+        lambda e: [*e[:3], altered(e[3], lambda x: x["body"].update(next=None))],
+        "attempt 3, which followed",
+    ),
     "no outcome": (lambda e: e[:3], "attempt 2 has no outcome"),
-    "no decision": (lambda e: [e[1]], "no decision before it"),
+    "no decision": (lambda e: [alone(e[1])], "no decision before it"),
     "two outcomes": (lambda e: [*e, altered(e[3], fresh)], "two"),
     "an entry twice": (lambda e: [*e, e[3]], "twice"),
     "another request": (
@@ -68,12 +86,12 @@ ENTRY_CHANGES = {
     ),
     "another site": (lambda e: [*e[:3], altered(e[3], lambda x: x.update(site="osaka"))], "different sites"),
     "another kind": (lambda e: [*e, altered(e[0], lambda x: fresh(x, kind="meter"))], "'meter'"),
-    "outcome of a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), e[1]], "denial"),
+    "outcome of a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), alone(e[1])], "denial"),
     "decided after a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), e[2]], "denial"),
     "chosen left out": (lambda e: [altered(e[0], lambda x: x["body"].pop("chosen")), e[1]], "what was chosen"),
     "attempt of another type": (lambda e: [altered(e[0], lambda x: x["body"].update(attempt=True)), e[1]], "which"),
-    "nothing received": (lambda e: [altered(e[0], lambda x: x["body"].pop("received")), e[1]], "received"),
-    "no commitment": (lambda e: [altered(e[0], lambda x: x["body"].update(sent={})), e[1]], "not a commitment"),
+    "nothing received": (lambda e: [altered(e[0], lambda x: x["body"].pop("received")), alone(e[1])], "received"),
+    "no commitment": (lambda e: [altered(e[0], lambda x: x["body"].update(sent={})), alone(e[1])], "not a commitment"),
 }
 
 

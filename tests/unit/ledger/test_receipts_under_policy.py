@@ -77,6 +77,8 @@ def test_the_corpus_of_policies_holds_every_verdict(world, made):
 
 
 REASON_OF = {
+    "the last attempt cut off": "attempts", "another attempt named as next": "attempts",
+    "next of another type": "attempts", "next of the last": "attempts",
     "a gap in the attempts": "attempts", "no outcome": "outcomes", "no decision": "outcomes",
     "two outcomes": "outcomes", "an entry twice": "envelope", "another request": "envelope",
     "another site": "envelope", "another kind": "outcomes", "outcome of a denial": "outcomes",

@@ -19,7 +19,7 @@ export const OBLIGATIONS = [
   { number: 4, code: "envelope", en: "Every entry is well formed, of this request and of one site", ja: "すべての記録は正しい形式で、このリクエストと一つの拠点に属する" },
   { number: 5, code: "checkpoint", en: "The enrolled log key signed the checkpoint", ja: "チェックポイントに、登録された台帳の鍵の署名がある" },
   { number: 6, code: "inclusion", en: "Every entry is in the log that the checkpoint commits to", ja: "すべての記録は、チェックポイントの台帳に含まれている" },
-  { number: 7, code: "attempts", en: "The attempts are numbered without a gap, and a denial is the last", ja: "試行の番号に欠番がなく、拒否は最後にある" },
+  { number: 7, code: "attempts", en: "The attempts are numbered without a gap, none that followed is missing, and a denial is the last", ja: "試行の番号に欠番がなく、続いた試行もすべてあり、拒否は最後にある" },
   { number: 8, code: "outcomes", en: "Every permitted attempt has its one outcome, a denial has none", ja: "許可された試行には結果がちょうど一つあり、拒否には結果がない" },
   { number: 9, code: "commitments", en: "Every commitment has its salt, and they fit", ja: "すべてのコミットメントとソルトが対応し、一致する" },
   { number: 10, code: "content", en: "Content that was given is what was committed to", ja: "与えられた内容は、記録された内容と一致する" },
@@ -313,12 +313,19 @@ function nodeHash(left, right) {
 // -- obligations 7 and 8: attempts
 
 function verifyAttempts(entries) {
+  const decisions = new Map(entries.map(({ envelope }) => [envelope.id, envelope]));
   let decided = 0;
   let denied = false;
   for (const { envelope } of entries) {
-    const { attempt } = envelope.body;
+    const { body } = envelope;
+    const { attempt } = body;
     require(Number.isInteger(attempt), "an entry does not say which attempt it is of");
-    if (envelope.kind !== "decision") continue;
+    if (envelope.kind !== "decision") {
+      const next = Object.hasOwn(body, "next") ? decisions.get(body.next) : null;
+      const follows = next?.kind === "decision" && next.body.attempt === attempt + 1;
+      require(next === null || follows, `attempt ${attempt + 1}, which followed, is missing`);
+      continue;
+    }
     require(!denied, "something was decided after a denial");
     decided += 1;
     require(attempt === decided, `attempt ${decided} is missing`);

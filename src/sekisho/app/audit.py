@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sekisho import __version__
+from sekisho.assurance.interfaces import Tolerances, UsageLayout
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import NoteError, UsageError
 from sekisho.kernel.files import write_durable
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # loaded when depth 3 or 4 is asked for
     from sekisho.assurance.reconciliation import Reconciliation
     from sekisho.assurance.reperformance import Reperformance
     from sekisho.assurance.rulebook import RuleBook
+    from sekisho.assurance.sums import SumReconciliation
 
 DEPTHS: Final = (1, 2, 3, 4)
 NOTE_BYTES_MAX: Final = 64 * 1024
@@ -84,12 +86,14 @@ Gap = tuple[str, Words]
 class ProviderAsked:
     """Whose calls to hold the log against, and where that provider's record is: a CSV file, or its own log.
 
-    `account`: the organisation that we are in that log. Tolerances: seconds, tokens and per mille of tokens.
+    `account`: the organisation that we are in that log. `layout`: how to read a file that is laid out otherwise.
+    Tolerances: seconds, tokens and per mille of tokens.
     """
 
     name: str
     usage: Path | None = None
     log: str | None = None
+    layout: UsageLayout = dataclasses.field(default_factory=UsageLayout)
     account: str | None = None
     trust: tuple[NoteVerifier, ...] = ()
     key: str | None = None
@@ -207,7 +211,7 @@ class Auditor:
         report: Report,
         options: AuditOptions,
         stack: ExitStack,
-    ) -> "tuple[Reperformance | None, Reconciliation | None]":
+    ) -> "tuple[Reperformance | None, Reconciliation | SumReconciliation | None]":
         """Make ready what looks at entries, as deep as was asked for and as can be."""
         wanted = asked.depth or (4 if asked.provider is not None else 3)
         if wanted == 4 and asked.provider is None:
@@ -430,22 +434,26 @@ def _no_inspector(rules: bytes) -> Any:
 
 def _reconciliation(
     asked: AuditAsked, provider: ProviderAsked, findings: Findings, book: "RuleBook", scratch: Path, stack: ExitStack
-) -> "Reconciliation":
-    from sekisho.assurance.interfaces import Tolerances
+) -> "Reconciliation | SumReconciliation":
     from sekisho.assurance.provider_log import usage_of_log
     from sekisho.assurance.reconciliation import Reconciliation
-    from sekisho.assurance.usage_csv import read_usage
+    from sekisho.assurance.sums import SumReconciliation
+    from sekisho.assurance.usage_csv import holds_sums, read_sums, read_usage
 
     if (provider.usage is None) == (provider.log is None):
         raise UsageError("one record of the provider's is needed", remedy="Give --usage FILE or --provider-log SOURCE")
+    tolerances = Tolerances(provider.clock_s * 1_000_000, provider.tokens, provider.tokens_permille)
+    directory = scratch / "reconciliation"
+    if provider.usage is not None and holds_sums(provider.usage, provider.layout):
+        sums = read_sums(provider.usage, provider.layout)
+        return SumReconciliation(findings, book, provider.name, sums, tolerances, directory)
     if provider.usage is not None:
-        calls = read_usage(provider.usage)
+        calls = read_usage(provider.usage, provider.layout)
     else:
         if provider.account is None:
             raise UsageError("who we are in the provider's log?", remedy="Add --account ORGANISATION")
         calls = usage_of_log(_provider_entries(asked, provider, findings, stack), provider.account)
-    tolerances = Tolerances(provider.clock_s * 1_000_000, provider.tokens, provider.tokens_permille)
-    return Reconciliation(findings, book, provider.name, calls, tolerances, scratch / "reconciliation")
+    return Reconciliation(findings, book, provider.name, calls, tolerances, directory)
 
 
 def _provider_entries(
@@ -470,7 +478,10 @@ def _provider_entries(
 
 
 def _count(
-    report: Report, log: LogAudit, reperformance: "Reperformance | None", reconciliation: "Reconciliation | None"
+    report: Report,
+    log: LogAudit,
+    reperformance: "Reperformance | None",
+    reconciliation: "Reconciliation | SumReconciliation | None",
 ) -> None:
     report.kinds = dict(sorted(log.kinds.items()))
     report.counts = {"entries": log.entries, "files": log.files, "requests": log.requests}

@@ -198,6 +198,18 @@ TOKENS_DIFFER: Final = Kind(
     Words("The provider counts other tokens than the ledger", "トークン数がプロバイダーと台帳で異なります"),
     _ASK_PROVIDER,
 )
+NOTHING_COMPARED: Final = Kind(
+    "nothing_compared",
+    WARNING,
+    Words(
+        "Nothing in the provider's record lies within the log's time: no call without a receipt could be found",
+        "プロバイダーの記録に台帳の期間内に収まるものがなく、受領証のない呼び出しを見つけられません",
+    ),
+    Words(
+        "Get the provider's record of that time, and check how its times are written",
+        "その期間のプロバイダーの記録を入手し、時刻の書き方を確認してください",
+    ),
+)
 PROVIDER_LOG_DAMAGED: Final = Kind(
     "provider_log_damaged",
     ERROR,
@@ -209,5 +221,6 @@ KINDS: Final = (
     DECISION_WRONG, REASONS_DIFFER, CHOSEN_NOT_PERMITTED, DENIED_THOUGH_PERMITTED, MONITORED_WRONG, RETENTION_WRONG,
     INPUT_MALFORMED, POLICIES_MISNAMED, SCHEMA_DIFFERS, EPOCH_WRONG, SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE,
     SNAPSHOT_SUPERSEDED, SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
-    EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, PROVIDER_LOG_DAMAGED,
+    EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, NOTHING_COMPARED,
+    PROVIDER_LOG_DAMAGED,
 )  # fmt: skip

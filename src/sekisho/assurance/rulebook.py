@@ -21,6 +21,7 @@ class Rules:
         self.epoch_ends = epoch_ends(catalogue)
         self.sites = frozenset(site.name for site in catalogue.sites)
         self.providers = {deployment.name: deployment.provider for deployment in catalogue.deployments}
+        self.upstream_models = {deployment.name: deployment.upstream_model for deployment in catalogue.deployments}
         self.signing_in = frozenset(one.name for one in catalogue.organisations if one.issuers or one.certificates)
 
     def epoch_at(self, instant_us: int) -> int:

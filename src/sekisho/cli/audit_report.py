@@ -43,6 +43,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "decisions_distinct": ("distinct ones", "うち異なる入力"),
     "decisions_left_out": ("decisions left out", "再判定できなかった判定"),
     "provider_attempts": ("attempts at the provider", "プロバイダーへの試行"),
+    "provider_stretches": ("stretches of time in its record", "プロバイダーの記録にある期間"),
     "provider_calls": ("calls in its record", "プロバイダーの記録"),
     "provider_matched": ("matched", "一致"),
     "provider_tests": ("tests by the operator", "運用者による試験"),

@@ -149,9 +149,7 @@ class AuditedLog:
         value = decision_input(snapshot=self.snapshot.digest, epoch_from=self.snapshot.epoch_from, **asked)
         return self.snapshot.decider.decide(value)
 
-    def decision(
-        self, request, attempt=1, *, caller_request=None, monitored=False, route=None, retain=None, at=None, **asked
-    ):
+    def decision(self, request, attempt=1, *, caller_request=None, monitored=False, route=None, at=None, **asked):
         """A decision's envelope: sent where it is permitted, else a denial."""
         decision = self.decided(**asked)
         at = self.clock.now_us() if at is None else at
@@ -162,6 +160,10 @@ class AuditedLog:
             route = Route(decision.permitted_redacted[0], SEND_REDACTED)
         received = commit(self.salts.of(identifier, "received"), b"question")
         sent = None if route is None else commit(self.salts.of(identifier, "sent"), b"question out")
+        asked, retain = decision.input, None
+        if route is not None:
+            labels = asked.labels_raw if route.action == SEND_RAW else asked.labels_redacted
+            retain = self.snapshot.decider.retention(asked, route.deployment, labels)
         record = DecisionRecord("chat", attempt, route, 64, received, sent, monitored, caller_request, retain)
         body = json.loads(self.encoder.encode(decision, record))
         return self.envelope(DECISION, body, decision.input.principal.id, request, at, identifier)

@@ -88,6 +88,8 @@ def test_content_is_kept_sealed_read_with_a_role_and_a_reason_and_forgotten(runn
     assert all(entry["actor"].startswith("key-k") for entry in readings)
     assert "complaint" not in json.dumps(readings)
     assert "complaint 2027-14" in sekisho("content", "reads", running.root).stdout
+    audited = json.loads(sekisho("audit", running.root, "--trust", running.root / "site.vkey", "--json").stdout)
+    assert (audited["depth"], audited["found"]["by_code"]) == (3, {}), "what was kept is decided again"
 
     (decision,) = [entry for entry in entries(running, "decision") if entry["id"] == kept["id"]]
     assert decision["request"] == receipt

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.kernel.ids import is_uuid7
+from sekisho.kernel.ids import is_uuid7, packed
 from sekisho.ledger.spool import Spool
 from sekisho.snapshot.interfaces import SnapshotError
 
@@ -141,13 +141,3 @@ def _usage(body: Mapping[str, Any]) -> tuple[int, int, int]:
         for value in (usage.get("prompt"), usage.get("completion"))
     )
     return prompt, completion, source
-
-
-def packed(identifier: str) -> bytes:
-    """A UUID's 16 bytes."""
-    return bytes.fromhex(identifier.replace("-", ""))
-
-
-def uuid_text(key: bytes) -> str:
-    text = key.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

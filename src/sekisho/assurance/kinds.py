@@ -62,8 +62,8 @@ RETENTION_WRONG: Final = Kind(
     "retention_wrong",
     ERROR,
     Words(
-        "It says that content may be kept, and the policies do not permit that, or not for so long",
-        "内容を保存してよいとありますが、ポリシーは許可していないか、期間または理由が異なります",
+        "It says that content was kept, and the policies do not let it be kept, or not for so long, or for that reason",
+        "内容を保存したとありますが、ポリシーは保存を許可しないか、保存日数または理由が異なります",
     ),
     _DECIDE,
 )

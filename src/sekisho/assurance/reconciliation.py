@@ -29,8 +29,6 @@ from sekisho.assurance.attempts import (
     TEST,
     Attempt,
     OurAttempts,
-    packed,
-    uuid_text,
 )
 from sekisho.assurance.interfaces import Tolerances, UsageRecord
 from sekisho.assurance.kinds import (
@@ -41,7 +39,7 @@ from sekisho.assurance.kinds import (
     TOKENS_DIFFER,
 )
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.kernel.ids import is_uuid7
+from sekisho.kernel.ids import is_uuid7, packed, unpacked
 from sekisho.ledger.findings import Findings, Kind
 from sekisho.ledger.spool import Spool
 
@@ -146,7 +144,7 @@ class Reconciliation:
         self.totals.attempts += len(must) + len(may)
         for call in calls[len(must) + len(may) :]:
             known = f"the ledger has {len(must) + len(may)} of it" if attempts else "the ledger has none"
-            detail = f"call {call.place}, id {uuid_text(request)}: {known}"
+            detail = f"call {call.place}, id {unpacked(request)}: {known}"
             self._tell(EGRESS_UNRECEIPTED, detail, attempts[0] if attempts else None, request)
         # Those that must be known come first, where there are too few for all.
         paired = sorted([*must, *may][: len(calls)], key=lambda one: one.began)
@@ -184,6 +182,6 @@ class Reconciliation:
             kind,
             detail,
             None if attempt is None else attempt.leaf,
-            None if attempt is None else uuid_text(attempt.id),
-            None if request is None else uuid_text(request),
+            None if attempt is None else unpacked(attempt.id),
+            None if request is None else unpacked(request),
         )

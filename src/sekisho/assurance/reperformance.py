@@ -33,7 +33,7 @@ from sekisho.kernel.ids import is_uuid7, uuid7_time_us
 from sekisho.ledger.findings import Findings, Kind
 from sekisho.policy.decision_input import from_plain
 from sekisho.policy.errors import DecisionInputError, PolicyPartsError
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decider, Decision, DecisionInput, Retention
+from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, Decider, Decision, DecisionInput
 from sekisho.policy.monitor import monitored
 from sekisho.snapshot.interfaces import SnapshotError, SnapshotMissing
 
@@ -102,9 +102,9 @@ class Reperformance:
     # What many decisions share
 
     def _checked(self, body: Mapping[str, Any]) -> Checked:
-        parts = [body.get(name) for name in ("input", "candidates", "policies", "engine", "schema", "retain")]
-        if parts[-1] is not None:  # whether content may be kept depends on where it was sent
-            parts.append(body.get("chosen"))
+        parts = [body.get(name) for name in ("input", "candidates", "policies", "engine", "schema")]
+        if RETAIN in body:  # what is kept hangs on where it was sent, too
+            parts += [body[RETAIN], body.get("chosen")]
         key = hashlib.sha256(orjson.dumps(parts)).digest()
         checked = self._young.get(key)
         if checked is None:
@@ -132,7 +132,9 @@ class Reperformance:
             return Checked(((SNAPSHOT_UNUSABLE, f"{asked.snapshot}: {error.message}"),))
         self.distinct += 1
         decision = decider.decide(asked)
-        problems = _differences(body, asked, decision, decider)
+        problems = _differences(body, decision, decider)
+        if RETAIN in body:
+            problems += _retention_differs(body, asked, decider)
         organisation = asked.principal.organisation
         if asked.principal.id.startswith(_PSEUDONYMS) and organisation not in rules.signing_in:
             problems.append((PRINCIPAL_UNDECLARED, f"{asked.principal.id:.80} of {organisation:.80}"))
@@ -182,9 +184,7 @@ class Reperformance:
             self._findings.add(kind, f"{detail}, from here on", index, envelope["id"], envelope.get("request"))
 
 
-def _differences(
-    body: Mapping[str, Any], asked: DecisionInput, decision: Decision, decider: Decider
-) -> list[tuple[Kind, str]]:
+def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) -> list[tuple[Kind, str]]:
     """What of a recorded decision is not as the engine decides."""
     problems: list[tuple[Kind, str]] = []
     recorded = body.get("candidates")
@@ -197,13 +197,9 @@ def _differences(
             problems.append((DECISION_WRONG, "; ".join(one[:200] for one in told[:_SHOWN_MAX]) + more))
         else:
             problems.append((REASONS_DIFFER, f"decided: {decision.candidates_bytes.decode():.300}"))
-    retention = _retention(body, asked, decider)
-    kept = None if retention is None else {"days": retention.days, "reasons": list(retention.reasons)}
-    if body.get("retain") != kept:
-        problems.append((RETENTION_WRONG, f"{body.get('retain')!r:.150} recorded, {kept!r:.150} decided"))
-    reasons = {reason for verdict in decision.verdicts for reason in verdict.reasons}
-    indexes = sorted(reasons if retention is None else reasons.union(retention.reasons))
-    named = {str(number): decider.policies[number].id for number in indexes}
+    indexes = {reason for verdict in decision.verdicts for reason in verdict.reasons}
+    indexes.update(number for number in _reasons(body.get(RETAIN)) if 0 <= number < len(decider.policies))
+    named = {str(number): decider.policies[number].id for number in sorted(indexes)}
     if body.get("policies") != named:
         problems.append((POLICIES_MISNAMED, f"they are {named!r:.300}"))
     if body.get("schema") != decider.schema_digest:
@@ -213,16 +209,26 @@ def _differences(
     return problems
 
 
-def _retention(body: Mapping[str, Any], asked: DecisionInput, decider: Decider) -> Retention | None:
-    """What the policies say about keeping, where the decision says that content may be kept.
+def _retention_differs(body: Mapping[str, Any], asked: DecisionInput, decider: Decider) -> list[tuple[Kind, str]]:
+    """What of a recorded retention is not as the engine decides. (None recorded is none: a gateway may keep less.)"""
+    chosen, recorded = body.get("chosen"), body[RETAIN]
+    decided = None
+    if isinstance(chosen, dict) and chosen.get("action") in (SEND_RAW, SEND_REDACTED):
+        labels = asked.labels_raw if chosen["action"] == SEND_RAW else asked.labels_redacted
+        retention = decider.retention(asked, str(chosen.get("deployment")), labels)
+        decided = None if retention is None else {"days": retention.days, "reasons": list(retention.reasons)}
+    if decided is None:
+        return [(RETENTION_WRONG, f"recorded: {orjson.dumps(recorded).decode():.100}; decided: nothing may be kept")]
+    if orjson.dumps(recorded) != orjson.dumps(decided):
+        told = f"recorded: {orjson.dumps(recorded).decode():.100}; decided: {orjson.dumps(decided).decode():.100}"
+        return [(RETENTION_WRONG, told)]
+    return []
 
-    One that says nothing keeps nothing, which is always permitted: a gateway without a content key keeps none.
-    """
-    chosen = body.get("chosen")
-    if body.get("retain") is None or not isinstance(chosen, dict):
-        return None
-    labels = asked.labels_raw if chosen.get("action") == SEND_RAW else asked.labels_redacted
-    return decider.retention(asked, str(chosen.get("deployment")), labels)
+
+def _reasons(retain: Any) -> list[int]:
+    """The indexes of policies in what may be anything."""
+    reasons = retain.get("reasons") if isinstance(retain, dict) else None
+    return [one for one in reasons if type(one) is int] if isinstance(reasons, list) else []
 
 
 def _permissions(candidates: Any) -> dict[Route, bool]:

@@ -26,12 +26,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sekisho.assurance.attempts import BOUND, COUNTED, MAY, MUST, NONE, OTHER, TEST, Attempt, OurAttempts, uuid_text
+from sekisho.assurance.attempts import BOUND, COUNTED, MAY, MUST, NONE, OTHER, TEST, Attempt, OurAttempts
 from sekisho.assurance.errors import UsageUnreadable
 from sekisho.assurance.interfaces import Tolerances, UsageWindow
 from sekisho.assurance.kinds import EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, NOTHING_COMPARED, TOKENS_DIFFER
 from sekisho.assurance.rulebook import RuleBook
 from sekisho.kernel.clock import utc
+from sekisho.kernel.ids import unpacked
 from sekisho.ledger.findings import Findings, Kind
 
 TEST_CALLS_MAX: Final = 8  # of one `providers test` of one deployment: a few, some again with another parameter
@@ -245,8 +246,8 @@ class SumReconciliation:
             kind,
             f"{_time(stretch.start)} to {_time(stretch.end)}{of}: {detail}",
             None if named is None else named.leaf,
-            None if named is None else uuid_text(named.id),
-            None if named is None else uuid_text(named.request),
+            None if named is None else unpacked(named.id),
+            None if named is None else unpacked(named.request),
         )
 
 

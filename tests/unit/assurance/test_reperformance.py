@@ -121,64 +121,6 @@ def test_an_input_that_was_changed_after_deciding_is_found(log):
     ]
 
 
-KEEP = """@id("keep") @title("t") @title_ja("題") @retain_days("30")
-permit (principal in Organisation::"default", action == Action::"retain", resource);
-@id("no-numbers") @title("t") @title_ja("題")
-forbid (principal, action == Action::"retain", resource) when { context.labels.contains(Label::"jp.my_number") };
-"""
-
-
-@pytest.fixture
-def keeping(tmp_path):
-    log = AuditedLog(tmp_path / "keeping", policies=(PolicyText("policies/keep.cedar", KEEP),))
-    log.create_key()
-    return log
-
-
-def retained(log, **asked):
-    """A request whose decision says what the policies say about keeping."""
-    decider = log.snapshot.decider
-    value = log.decided(**asked)
-    action, names = (
-        (SEND_RAW, value.permitted_raw) if value.permitted_raw else (SEND_REDACTED, value.permitted_redacted)
-    )
-    labels = value.input.labels_raw if action == SEND_RAW else value.input.labels_redacted
-    decision = log.decision(log.arrival(), retain=decider.retention(value.input, names[0], labels), **asked)
-    log.write(decision)
-    log.write(log.outcome(decision))
-    return decision
-
-
-def test_honest_retention_is_decided_again_and_holds(keeping):
-    kept = retained(keeping)
-    assert kept["body"]["retain"]["days"] == 30
-    assert "keep" in kept["body"]["policies"].values()
-    keeping.request()  # one that keeps nothing, as a gateway without a content key
-    assert codes(audit(keeping)) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda body: body["retain"].update(days=31),
-        lambda body: body["retain"].update(reasons=[0]),
-        lambda body: body.update(retain=True),
-        lambda body: body["chosen"].update(deployment="nowhere"),
-    ],
-)
-def test_retention_for_longer_or_for_other_reasons_is_found(keeping, change):
-    retained(keeping)  # its like, honest: what was remembered of it does not excuse the forged one
-    forged(keeping, change, retain=keeping.snapshot.decider.retention(keeping.decided().input, "tokyo", ()))
-    found = codes(audit(keeping))
-    assert ("retention_wrong", 3) in found
-    assert {index for _, index in found} == {3}
-
-
-def test_retention_of_what_no_policy_lets_keep_is_found(log):
-    forged(log, lambda body: body.update(retain={"days": 7, "reasons": []}))
-    assert codes(audit(log)) == [("retention_wrong", 1)]
-
-
 def test_a_snapshot_that_is_not_there_leaves_its_decisions_out_and_says_so(log, tmp_path):
     log.request()
     log.request()
@@ -276,6 +218,78 @@ def test_monitor_mode_that_nobody_declared_is_found(log):
     log.write(passed := log.decision(log.arrival(), monitored=True, route=route, **denied))
     log.write(log.outcome(passed))
     assert codes(audit(log)) == [("monitored_wrong", 1)]
+
+
+KEEP = """
+@id("keep") @title("t") @title_ja("題") @retain_days("30")
+permit (principal in Organisation::"default", action == Action::"retain", resource == Deployment::"tokyo")
+when { !context.labels.contains(Label::"jp.my_number") };
+"""
+
+
+@pytest.fixture
+def keeping(tmp_path):
+    log = AuditedLog(tmp_path / "site", catalogue(TOKYO, FARAWAY), (PolicyText("policies/keep.cedar", KEEP),))
+    log.create_key()
+    return log
+
+
+def test_what_may_be_kept_is_decided_again_on_the_labels_of_what_was_sent(keeping):
+    number = {"labels_raw": ("jp.my_number",)}
+    keeping.request(data_class="confidential")
+    keeping.write(redacted := keeping.decision(keeping.arrival(), route=Route("tokyo", SEND_REDACTED), **number))
+    keeping.write(keeping.outcome(redacted))
+    keeping.write(raw := keeping.decision(keeping.arrival(), route=Route("tokyo", SEND_RAW), **number))
+    keeping.write(keeping.outcome(raw))
+    assert redacted["body"]["retain"]["days"] == 30
+    assert "retain" not in raw["body"]
+    assert codes(audit(keeping)) == []
+
+
+def test_a_gateway_may_keep_less_than_it_may(keeping):
+    forged(keeping, lambda body: (body.pop("retain"), body["policies"].pop(keep_index(keeping))))
+    assert codes(audit(keeping)) == []
+
+
+def keep_index(log):
+    return str(next(number for number, one in enumerate(log.snapshot.decider.policies) if one.id == "keep"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body["retain"].update(days=3650),
+        lambda body: body["retain"].update(days="30"),
+        lambda body: body["retain"].update(more=1),
+        lambda body: body.update(retain=None),
+        lambda body: body.update(retain=[30]),
+        lambda body: body["chosen"].update(deployment="faraway"),
+        lambda body: body.update(chosen=None, sent=None),
+    ],
+)
+def test_a_planted_retention_is_found(keeping, change):
+    """Each beside an honest one with the same input: what was decided for that is not taken for this."""
+    keeping.request(data_class="public")
+    forged(keeping, change, data_class="public")
+    found = codes(audit(keeping))
+    assert ("retention_wrong", 3) in found
+    assert {index for _, index in found} == {3}
+
+
+def test_a_retention_that_nothing_permits_is_found(log):
+    forged(log, lambda body: body.update(retain={"days": 30, "reasons": []}))
+    assert codes(audit(log)) == [("retention_wrong", 1)]
+
+
+def test_content_with_labels_that_forbid_keeping_it_is_found(keeping):
+    days = {"days": 30, "reasons": [int(keep_index(keeping))]}
+
+    def keep(body):
+        body["retain"] = days
+        body["policies"] |= {keep_index(keeping): "keep"}
+
+    forged(keeping, keep, labels_raw=("jp.my_number",), route=Route("tokyo", SEND_RAW))
+    assert ("retention_wrong", 1) in codes(audit(keeping))
 
 
 def test_a_site_that_is_not_declared_is_named_once(log):

@@ -199,6 +199,7 @@ class Auditor:
         log = audit_log(source.files, checkpoint, findings, options)
         report.held_against = tuple(sorted({one.size for one in earlier}))
         _count(report, log, reperformance, reconciliation)
+        _mistrust_kept(source.files, findings)
         if asked.state is not None and not any(kind.code in findings.counts for kind in audit_kinds.INTEGRITY):
             _remember(asked.state, signed)
         return report
@@ -354,6 +355,12 @@ def _remembered(state: Path | None, verifier: NoteVerifier) -> Iterator[Checkpoi
         yield from _since((path,), verifier)
 
 
+def _mistrust_kept(files: PublishedFiles, findings: Findings) -> None:
+    """What was fetched damaged, or was damaged since, would be found so for ever."""
+    if isinstance(files, RemoteLog) and any(kind.code in findings.counts for kind in audit_kinds.DAMAGE):
+        files.set_kept_aside()
+
+
 def _remember(state: Path, signed: SignedCheckpoint) -> None:
     path = _memory(state, signed.checkpoint.origin)
     path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -475,6 +482,7 @@ def _provider_entries(
     signed = None if verifier is None else signed_checkpoint(source.files, verifier, found)
     if signed is not None:
         yield from entries_of(source.files, signed.checkpoint, found)
+        _mistrust_kept(source.files, found)
 
 
 def _count(

@@ -8,7 +8,7 @@
 
 import {
   COUNT_MAX, ED25519, Invalid, Unsupported, concat, decodeBase64, encoder, equal, hex, isSignedBy, isText, parseNote,
-  parseVkey, require, requireEd25519, sha256,
+  parseVkey, require, requireEd25519, sha256, trim,
 } from "./notes.js";
 import { findSigners, isQuorum, parsePolicy } from "./tlog-policy.js";
 
@@ -37,7 +37,7 @@ export const UNUSABLE = "unusable"; // a pinned key or the policy is malformed: 
 export const UNSUPPORTED = "unsupported"; // this browser can't check Ed25519 signatures
 
 const FORMAT = "sekisho.receipt/1";
-const RECEIPT_BYTES_MAX = 32 * 2 ** 20;
+export const RECEIPT_BYTES_MAX = 32 * 2 ** 20;
 const ENTRIES_MAX = 256;
 const ENTRY_BYTES_MAX = 65535;
 const DEPTH_MAX = 64;
@@ -76,7 +76,7 @@ export async function verifyReceipt(bytes, { trusted = [], policy = null, conten
   };
   try {
     await requireEd25519();
-    const pinned = await Promise.all(trusted.map((text) => parseVkey(text.trim(), ED25519)));
+    const pinned = await Promise.all(trusted.map((text) => parseVkey(trim(text), ED25519)));
     asked = "policy";
     const parsed = policy === null ? null : await parsePolicy(policy);
     await verifyInOrder(bytes, { pinned, policy: parsed, content }, discharge, result);

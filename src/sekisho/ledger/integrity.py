@@ -6,7 +6,7 @@ it is: an entry that was altered, a tile that was, or (where both are gone) the 
 
 import itertools
 from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sekisho.ledger.audit_kinds import (
     BUNDLE_DAMAGED,
@@ -35,6 +35,9 @@ from sekisho.ledger.tiles import (
 )
 
 Hashes = list[bytes]
+# In a row, a million entries. A checkpoint may be signed over a size that nobody has: what it promises is looked for
+# until so much of it is not there, not for ever.
+MISSING_MAX: Final = 4_096
 
 
 class Piece(NamedTuple):
@@ -65,6 +68,7 @@ class IntegrityWalk:
         self._checkpoint = checkpoint
         self._findings = findings
         self.tiles = 0
+        self._missing = 0  # in a row, of what the walk ends in: bundles, or the lowest tiles
 
     def pieces(self) -> Iterator[Piece]:
         size = self._checkpoint.size
@@ -107,6 +111,9 @@ class IntegrityWalk:
 
     def _full(self, name: TileName, expected: bytes | None) -> Generator[Piece, None, bytes | None]:
         """A full tile and all below it; its root. `expected` is authentic, or None where the tiles above are not."""
+        if self._missing > MISSING_MAX:
+            yield Piece(_first(name), name.width << (8 * name.level), None)
+            return None
         stored = self._stored(name)
         root = None if stored is None else complete_root(stored)
         authentic = root is not None and root == expected
@@ -145,9 +152,11 @@ class IntegrityWalk:
                 raise LogUnreadable(f"{name.path} holds {len(entries)} entries, not {name.width}")
         except (LogUnreadable, OSError) as error:
             self._findings.add(BUNDLE_DAMAGED, f"{name.path}: {error}; {name.width} entries from here on", first)
+            self._count_missing(first)
             yield Piece(first, name.width, None)
             return None
         self.tiles += 1
+        self._missing = 0
         hashes = [leaf_hash(entry) for entry in entries]
         if authentic is not None and hashes != authentic:
             self._name_altered(name, entries, hashes, authentic)
@@ -195,9 +204,19 @@ class IntegrityWalk:
                 raise LogUnreadable(f"it has {len(data)} bytes, not {name.width * HASH_BYTES}")
         except (LogUnreadable, OSError) as error:
             self._findings.add(TILE_DAMAGED, f"{name.path}: {error}", _first(name))
+            if not self._with_entries and name.level == 0:
+                self._count_missing(_first(name))
             return None
         self.tiles += 1
+        if not self._with_entries:
+            self._missing = 0
         return split_hashes(data)
+
+    def _count_missing(self, index: int) -> None:
+        self._missing += 1
+        if self._missing == MISSING_MAX + 1:
+            detail = f"{self._missing} files in a row can't be read: what comes then is not looked for"
+            self._findings.add(ENTRIES_UNPROVEN, detail, index)
 
 
 def _first(name: TileName) -> int:

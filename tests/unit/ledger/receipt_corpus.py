@@ -266,7 +266,20 @@ def odd_files(data):
     yield data.replace(b'"format"', b'"\xed\xa0\x80":1,"format"', 1)
     yield data + b"\0"
     yield b"[" * 100_000
+    yield b"[" + b"[]," * 600_000 + b"[]]"
+    yield b"[" + b"[]," * (1 << 20) + b"[]]"
     yield b'{"a":' * 50_000
+
+
+def malleable(blob):
+    """Other Ed25519 signatures that lax verifiers take for one (RFC 8032 section 5.1.7): S + n·L, and R of y + p."""
+    key_id, first, second = blob[:4], blob[4:36], int.from_bytes(blob[36:], "little")
+    order = 2**252 + 27742317777372353535851937790883648493
+    for multiple in (1, 2, 8):
+        yield key_id + first + (second + multiple * order).to_bytes(32, "little")
+    yield key_id + (1 + 2**255 - 19).to_bytes(32, "little") + bytes(32)
+    yield blob + b"\0"
+    yield blob[:-1]
 
 
 def odd_notes(note):
@@ -289,6 +302,8 @@ def odd_notes(note):
     for stranger in ("x", "銀行.example", "a+b", "a\u00a0b", "a\u0085b", "a\u180eb", "a\ufeffb", "a\u200bb", "a\u3000b",
                      "a\x7fb", "a\tb", ""):  # fmt: skip
         yield f"{note}— {stranger} {blob}\n"
+    for forged in malleable(base64.b64decode(blob)):
+        yield f"{text}\n\n— {name} {base64.b64encode(forged).decode()}\n"
     yield f"{note}— {name} AAAAAAA=\n"  # of the name, and another key
     yield f"{note}— {name}  {blob}\n"
     yield f"{note}- {name} {blob}\n"

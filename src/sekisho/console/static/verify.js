@@ -38,6 +38,7 @@ export const UNSUPPORTED = "unsupported"; // this browser can't check Ed25519 si
 
 const FORMAT = "sekisho.receipt/1";
 export const RECEIPT_BYTES_MAX = 32 * 2 ** 20;
+const BRACKETS_MAX = 2 ** 20; // thousands for each entry, which has dozens
 const ENTRIES_MAX = 256;
 const ENTRY_BYTES_MAX = 65535;
 const DEPTH_MAX = 64;
@@ -148,6 +149,8 @@ async function verifyPolicy(policy, { note }, discharge, result) {
 
 async function parseReceipt(bytes) {
   require(bytes.length <= RECEIPT_BYTES_MAX, "the file is larger than 32 MiB");
+  const brackets = bytes.reduce((count, byte) => count + (byte === 0x5b || byte === 0x7b), 0);
+  require(brackets <= BRACKETS_MAX, "the file is not a receipt: it holds too many arrays and objects");
   const value = parseCanonical(bytes);
   require(isObject(value) && value.format === FORMAT, `the file is not a receipt of the form ${FORMAT}`);
   requireFields(value, RECEIPT_FIELDS, "the receipt");

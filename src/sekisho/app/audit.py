@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # loaded when depth 3 or 4 is asked for
 
 DEPTHS: Final = (1, 2, 3, 4)
 NOTE_BYTES_MAX: Final = 64 * 1024
+NOTHING_COMPARED: Final = "nothing_compared"  # a kind of depth 4
 SITE_KEY: Final = "site.vkey"
 SNAPSHOTS: Final = "snapshots"  # where snapshots stand beside a log
 CURRENT: Final = f"{SNAPSHOTS}/current"
@@ -143,8 +144,9 @@ class Report:
 
     @property
     def left_out(self) -> int:
-        """Entries or decisions within the depth that could not be looked at."""
-        return self.counts.get("decisions_left_out", 0) + self.counts.get("entries_unreadable", 0)
+        """Entries or decisions within the depth, or a provider's whole record, that could not be looked at."""
+        left_out = self.counts.get("decisions_left_out", 0) + self.counts.get("entries_unreadable", 0)
+        return left_out + self.findings.counts.get(NOTHING_COMPARED, 0)
 
 
 class _Source(NamedTuple):

@@ -181,6 +181,7 @@ def test_a_stretch_that_reaches_beyond_the_log_is_counted_and_has_no_most(both):
     report = both.report()
     assert [one.kind.code for one in report.findings.kept] == ["nothing_compared"]
     assert report.counts["provider_outside"] == 1
+    assert (report.holds, report.left_out) == (True, 1)
     both.rows = []
     both.row(-24, 2, hours=48)
     assert [code for code, _ in both.found()] == ["nothing_compared", "missing_at_provider"]

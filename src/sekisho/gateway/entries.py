@@ -23,12 +23,14 @@ from sekisho.gateway.dialects.answers import Usage
 from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
+from sekisho.ledger.interfaces import ENTRY_BYTES_MAX
 from sekisho.policy.interfaces import Decider, Decision, Retention
 
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
 OUTCOME_BYTES_MAX: Final = 2_048  # every field is bounded: with the envelope an outcome stays below this
 ENVELOPE_BYTES_MAX: Final = 640
+DECISION_BYTES_MAX: Final = ENTRY_BYTES_MAX - ENVELOPE_BYTES_MAX  # a body that surely fits an entry
 
 Commitment = dict[str, int | str]
 

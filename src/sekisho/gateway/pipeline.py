@@ -19,7 +19,14 @@ from sekisho.gateway.authentication import authenticated
 from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
 from sekisho.gateway.dialects.operations import CHAT, ModelRequest, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
-from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
+from sekisho.gateway.entries import (
+    DECISION,
+    DECISION_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    OUTCOME_BYTES_MAX,
+    DecisionRecord,
+    Ended,
+)
 from sekisho.gateway.errors import (
     Busy,
     CantSignIn,
@@ -59,7 +66,7 @@ from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import AuthenticationError, Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.ids import is_uuid7
-from sekisho.ledger.interfaces import ENTRY_BYTES_MAX, Commitments, EntryDraft, EntryTooLarge, LedgerFull
+from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
 from sekisho.policy.interfaces import SEND_RAW, Decision, Retention
 from sekisho.policy.monitor import Monitored
 
@@ -385,7 +392,7 @@ class Pipeline:
             raise ledger_full(full.message) from None
         try:
             if governed.attempt is not None:
-                if len(body) + ENVELOPE_BYTES_MAX > ENTRY_BYTES_MAX:  # nothing may be named as next and not follow
+                if len(body) > DECISION_BYTES_MAX:  # nothing may be named as next and not follow
                     raise EntryTooLarge(f"a decision of {len(body)} bytes does not fit an entry")
                 governed.attempt.write_held(followed_by=entry_id)
             durable = self._writer.append(draft, reservation)

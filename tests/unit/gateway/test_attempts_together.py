@@ -88,7 +88,7 @@ async def test_no_decision_is_named_as_next_that_does_not_fit_an_entry(tmp_path,
 
     def append(draft, reservation=None):
         done = writer_append(draft, reservation)
-        monkeypatch.setattr("sekisho.gateway.pipeline.ENTRY_BYTES_MAX", len(draft.body))  # the next is as large
+        monkeypatch.setattr("sekisho.gateway.pipeline.DECISION_BYTES_MAX", len(draft.body) - 1)  # the next is as large
         return done
 
     writer_append = writer.append

@@ -12,6 +12,7 @@ from sekisho.snapshot.manifest import decode, is_digest
 from sekisho.snapshot.store import MANIFEST_BYTES_MAX, SnapshotStore
 
 NEEDED: Final = (CATALOGUE, ENTITIES, POLICIES, SCHEMA)
+PART_BYTES_MAX: Final = 128 << 20  # of a part from afar, held in memory: large installations' have tens of megabytes
 Read = Callable[[str, int], bytes | None]  # (path below `snapshots/`, bytes at most) -> the file, None: not there
 
 
@@ -44,6 +45,11 @@ class FetchedSnapshots:
             raise SnapshotDamaged(f"the manifest {digest}.json is another's")
         for part in decode(manifest, self._software).parts:
             if part.name in NEEDED:
+                if part.size > PART_BYTES_MAX:
+                    raise SnapshotDamaged(
+                        f"the part {part.name} of the snapshot {digest} is larger than {PART_BYTES_MAX >> 20} MiB",
+                        remedy="Get the site's snapshots as files, and name them with --snapshots",
+                    )
                 data = self._read(f"parts/{part.sha256}", part.size)
                 if data is None:
                     raise SnapshotMissing(f"the part {part.name} of the snapshot {digest} is not there")

@@ -92,6 +92,15 @@ def test_no_name_that_a_log_gives_becomes_a_path(there, tmp_path, name):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_part_larger_than_can_be_held_is_not_fetched(there, tmp_path, monkeypatch):
+    root, digest, _ = there
+    monkeypatch.setattr("sekisho.snapshot.fetched.PART_BYTES_MAX", 3)
+    reads = Reads(root)
+    with pytest.raises(SnapshotDamaged, match="larger than"):
+        fetched(reads, tmp_path / "here").rules(digest)
+    assert reads.asked == [f"{digest}.json"]
+
+
 def test_what_has_not_the_digest_that_was_asked_for_is_not_kept(there, tmp_path):
     _, digest, built = there
     here = fetched(lambda path, bytes_max: built.manifest, tmp_path / "a")

@@ -1,9 +1,12 @@
 """`sekisho audit` over a real installation: clean to every depth, each damage named, from a directory and from afar."""
 
+import contextlib
 import functools
 import http.server
+import itertools
 import json
 import shutil
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -268,6 +271,39 @@ def test_full_tiles_that_were_fetched_are_kept_and_not_asked_for_again(tmp_path)
         kept.write_bytes(kept.read_bytes().replace(b"tokyo", b"kyoto"))  # what is kept is not believed either
         report = audit(server.url, *trust, "--state", tmp_path / "state", status=1)
         assert set(report["found"]["by_code"]) == {"entry_altered"}
+        assert audit(server.url, *trust, "--state", tmp_path / "state")["found"]["by_code"] == {}  # and asked for anew
+        aside = next((tmp_path / "state" / "tiles").rglob("*.damaged/tile/entries/000"))
+        assert b"kyoto" in aside.read_bytes()
+
+
+ENDLESS = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "trailers": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n"),
+}
+
+
+@pytest.mark.parametrize("part", ENDLESS)
+def test_a_server_that_never_ends_its_answer_is_given_up(part):
+    """Each byte comes in time; the whole never would."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        minutes = itertools.count(0, 60)  # a minute passes between two looks at the clock
+        log = RemoteLog(f"http://127.0.0.1:{listener.getsockname()[1]}", monotonic=lambda: next(minutes))
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                first, again = ENDLESS[part]
+                connection.sendall(first)
+                while True:
+                    connection.sendall(again)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(SourceUnavailable, match="took longer than 600 s"):
+            log.read("checkpoint", 100)
+        log.close()
+        thread.join()
 
 
 def test_a_sites_address_gives_hash_tiles_to_all_and_entries_to_an_auditors_key(running, trusted, tmp_path):

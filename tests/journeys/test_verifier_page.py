@@ -1,6 +1,7 @@
 """`sekisho verify --html`: one file, opened from the disk in a real browser, says what the program says."""
 
 import base64
+import contextlib
 import http.server
 import random
 import re
@@ -19,17 +20,24 @@ from ledger_fakes import World  # the ledger's units lend their world and their 
 from receipt_corpus import (
     ENTRY_CHANGES,
     FILE_CHANGES,
+    ODD_BODIES,
     altered,
     changed,
     cosigned,
+    odd_files,
+    odd_notes,
+    odd_policies,
     policy,
     policy_cases,
     receipt_of,
     recorded,
+    timed_cases,
     verdict_of,
     with_note,
 )
 
+from sekisho.kernel import canonical
+from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.notes import NoteVerifier
 
 CHECK = """
@@ -108,6 +116,10 @@ def told(browser, page, data, keys=(), policy=None, content=None):
     return verdict, reason
 
 
+def note_of(data):
+    return canonical.decode(data)["entries"][0]["proof"].partition("\n\n")[2]
+
+
 def agreed(browser, page, cases):
     """Every case's verdict, which page and program must share."""
     verdicts = []
@@ -151,6 +163,30 @@ def test_page_and_program_agree_on_cosigned_receipts_and_policies(browser, page,
     assert {verdict for verdict, _ in verdicts} == {"verified", "consistent", "unmet", "invalid", "unusable"}
 
 
+def test_page_and_program_agree_on_odd_spellings(browser, page, world, made):
+    """What readers of JSON, base64, Unicode, numbers and line ends are known to take differently."""
+    request, entries, good = made
+    site = world.site_key.verifier.vkey
+    cases = [(data, (site,)) for data in odd_files(good)]
+    for change in ODD_BODIES.values():
+        with contextlib.suppress(SekishoError):  # some of them can't be built into a receipt
+            body = altered(entries[0], lambda e, change=change: change(e["body"]))
+            cases.append((receipt_of(world, [body, *entries[1:]], request=request), (site,)))
+    cases += [(with_note(good, lambda _, odd=odd: odd), (site,)) for odd in odd_notes(note_of(good))]
+    around = ("\ufeff", "\u00a0", "\u0085", "\u3000", "\x0b", "\x1c", " \t")
+    cases += [(good, (key,)) for space in around for key in (space + site, site + space)]
+    assert len({verdict_of(*case) for case in cases}) > 5
+    agreed(browser, page, cases)
+
+
+def test_page_and_program_agree_on_odd_policies_and_times(browser, page, world, made):
+    log = world.log_key.verifier
+    cases = [(cosigned(made[2], "a", "b"), (), text) for text in odd_policies(log)]
+    cases += [(data, (), text) for data, text in timed_cases(made[2], log)]
+    verdicts = agreed(browser, page, cases)
+    assert {verdict for verdict, _ in verdicts} == {"verified", "unmet", "unusable", "invalid"}
+
+
 def test_page_and_program_agree_on_changed_bytes(browser, page, world, made):
     good, demanded = cosigned(made[2], "a", "b"), policy(world.log_key.verifier, quorum="abc")
     chance = random.Random(4)
@@ -184,6 +220,29 @@ def test_a_person_chooses_files_and_reads_what_was_decided(browser, page, world,
                 "p.dispatchEvent(new Event('input')); p.dispatchEvent(new Event('change'))")  # fmt: skip
     until(lambda: "Verified: it is in the log" in browser.text, what="the verdict under another policy")
     assert browser.run("return document.querySelectorAll('.held').length") == 12
+
+
+def test_a_file_that_changed_since_it_was_chosen_leaves_no_verdict_behind(browser, page, made, tmp_path):
+    (tmp_path / "receipt.json").write_bytes(made[2])
+    (tmp_path / "question").write_bytes(b"question")
+    browser.open(page.as_uri())
+    browser.click("details:has(#content-received) summary")
+    browser.type("#content-received", str(tmp_path / "question"))
+    browser.type("#receipt-file", str(tmp_path / "receipt.json"))
+    until(lambda: "Consistent" in browser.text, what="the verdict on the content")
+    (tmp_path / "question").write_bytes(b"another question")
+    browser.run("document.querySelector('#site-key').dispatchEvent(new Event('change'))")
+    until(lambda: "The file can't be read." in browser.text, what="the plain words")
+    assert "Consistent" not in browser.text
+    assert browser.run("return document.querySelectorAll('.held').length") == 0
+
+
+def test_of_a_huge_file_no_more_is_read_than_a_receipt_may_have(browser, page, tmp_path):
+    with (tmp_path / "receipt.json").open("wb") as file:
+        file.truncate(3 << 30)  # sparse; more than a browser holds in one buffer
+    browser.open(page.as_uri())
+    browser.type("#receipt-file", str(tmp_path / "receipt.json"))
+    until(lambda: "the file is larger than 32 MiB" in browser.text, what="the bound")
 
 
 def test_both_languages_stand_in_the_page(browser, page, made, tmp_path):

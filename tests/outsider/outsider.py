@@ -243,6 +243,9 @@ def check_receipt(data, site_vkey, policy=None):
             need(body["decision"] not in outcomes, "two outcomes")
             need(body["attempt"] == decisions[body["decision"]]["attempt"], "attempt")
             outcomes[body["decision"]] = body
+    for body in outcomes.values():
+        after = decisions.get(body["next"]) if "next" in body else None
+        need("next" not in body or (after or {}).get("attempt") == body["attempt"] + 1, "an attempt was cut off")
     need(decisions and len(notes) == 1, "one checkpoint")
     need({i for i, body in decisions.items() if body["chosen"] is not None} == set(outcomes), "outcomes")
     if policy is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sekisho import __version__
+from sekisho.assurance.interfaces import Tolerances, UsageLayout
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import NoteError, UsageError
 from sekisho.kernel.files import write_durable
@@ -42,9 +43,11 @@ if TYPE_CHECKING:  # loaded when depth 3 or 4 is asked for
     from sekisho.assurance.reconciliation import Reconciliation
     from sekisho.assurance.reperformance import Reperformance
     from sekisho.assurance.rulebook import RuleBook
+    from sekisho.assurance.sums import SumReconciliation
 
 DEPTHS: Final = (1, 2, 3, 4)
 NOTE_BYTES_MAX: Final = 64 * 1024
+NOTHING_COMPARED: Final = "nothing_compared"  # a kind of depth 4
 SITE_KEY: Final = "site.vkey"
 SNAPSHOTS: Final = "snapshots"  # where snapshots stand beside a log
 CURRENT: Final = f"{SNAPSHOTS}/current"
@@ -86,12 +89,14 @@ LEFT_OUT: Final = ("acts_left_out", "decisions_left_out", "entries_unreadable") 
 class ProviderAsked:
     """Whose calls to hold the log against, and where that provider's record is: a CSV file, or its own log.
 
-    `account`: the organisation that we are in that log. Tolerances: seconds, tokens and per mille of tokens.
+    `account`: the organisation that we are in that log. `layout`: how to read a file that is laid out otherwise.
+    Tolerances: seconds, tokens and per mille of tokens.
     """
 
     name: str
     usage: Path | None = None
     log: str | None = None
+    layout: UsageLayout = dataclasses.field(default_factory=UsageLayout)
     account: str | None = None
     trust: tuple[NoteVerifier, ...] = ()
     key: str | None = None
@@ -141,8 +146,9 @@ class Report:
 
     @property
     def left_out(self) -> int:
-        """Entries, decisions or acts within the depth that could not be looked at."""
-        return sum(self.counts.get(name, 0) for name in LEFT_OUT)
+        """Entries, decisions or acts within the depth, or a provider's whole record, that could not be looked at."""
+        left_out = sum(self.counts.get(name, 0) for name in LEFT_OUT)
+        return left_out + self.findings.counts.get(NOTHING_COMPARED, 0)
 
 
 class _Source(NamedTuple):
@@ -157,7 +163,7 @@ class _Deeper(NamedTuple):
 
     reperformance: "Reperformance | None" = None
     approved: "ApprovedActs | None" = None
-    reconciliation: "Reconciliation | None" = None
+    reconciliation: "Reconciliation | SumReconciliation | None" = None
 
 
 class Auditor:
@@ -205,6 +211,7 @@ class Auditor:
         log = audit_log(source.files, checkpoint, findings, options)
         report.held_against = tuple(sorted({one.size for one in earlier}))
         _count(report, log, deeper)
+        _mistrust_kept(source.files, findings)
         if asked.state is not None and not any(kind.code in findings.counts for kind in audit_kinds.INTEGRITY):
             _remember(asked.state, signed)
         return report
@@ -363,6 +370,12 @@ def _remembered(state: Path | None, verifier: NoteVerifier) -> Iterator[Checkpoi
         yield from _since((path,), verifier)
 
 
+def _mistrust_kept(files: PublishedFiles, findings: Findings) -> None:
+    """What was fetched damaged, or was damaged since, would be found so for ever."""
+    if isinstance(files, RemoteLog) and any(kind.code in findings.counts for kind in audit_kinds.DAMAGE):
+        files.set_kept_aside()
+
+
 def _remember(state: Path, signed: SignedCheckpoint) -> None:
     path = _memory(state, signed.checkpoint.origin)
     path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -443,22 +456,26 @@ def _no_inspector(rules: bytes) -> Any:
 
 def _reconciliation(
     asked: AuditAsked, provider: ProviderAsked, findings: Findings, book: "RuleBook", scratch: Path, stack: ExitStack
-) -> "Reconciliation":
-    from sekisho.assurance.interfaces import Tolerances
+) -> "Reconciliation | SumReconciliation":
     from sekisho.assurance.provider_log import usage_of_log
     from sekisho.assurance.reconciliation import Reconciliation
-    from sekisho.assurance.usage_csv import read_usage
+    from sekisho.assurance.sums import SumReconciliation
+    from sekisho.assurance.usage_csv import holds_sums, read_sums, read_usage
 
     if (provider.usage is None) == (provider.log is None):
         raise UsageError("one record of the provider's is needed", remedy="Give --usage FILE or --provider-log SOURCE")
+    tolerances = Tolerances(provider.clock_s * 1_000_000, provider.tokens, provider.tokens_permille)
+    directory = scratch / "reconciliation"
+    if provider.usage is not None and holds_sums(provider.usage, provider.layout):
+        sums = read_sums(provider.usage, provider.layout)
+        return SumReconciliation(findings, book, provider.name, sums, tolerances, directory)
     if provider.usage is not None:
-        calls = read_usage(provider.usage)
+        calls = read_usage(provider.usage, provider.layout)
     else:
         if provider.account is None:
             raise UsageError("who we are in the provider's log?", remedy="Add --account ORGANISATION")
         calls = usage_of_log(_provider_entries(asked, provider, findings, stack), provider.account)
-    tolerances = Tolerances(provider.clock_s * 1_000_000, provider.tokens, provider.tokens_permille)
-    return Reconciliation(findings, book, provider.name, calls, tolerances, scratch / "reconciliation")
+    return Reconciliation(findings, book, provider.name, calls, tolerances, directory)
 
 
 def _provider_entries(
@@ -480,6 +497,7 @@ def _provider_entries(
     signed = None if verifier is None else signed_checkpoint(source.files, verifier, found)
     if signed is not None:
         yield from entries_of(source.files, signed.checkpoint, found)
+        _mistrust_kept(source.files, found)
 
 
 def _count(report: Report, log: LogAudit, deeper: _Deeper) -> None:

@@ -208,7 +208,7 @@ class ApprovedActs:
                 found.append(PersonKey(enrolled.person, signature.key, enrolled.at, retired))
         return found
 
-    def _look_for_twins(self, records: list[bytes]) -> None:
+    def _look_for_twins(self, records: Iterable[bytes]) -> None:
         first: dict[bytes, int] = {}
         for record in records:
             act, leaf, identifier = _USE.unpack(record)

@@ -245,6 +245,18 @@ TOKENS_DIFFER: Final = Kind(
     Words("The provider counts other tokens than the ledger", "トークン数がプロバイダーと台帳で異なります"),
     _ASK_PROVIDER,
 )
+NOTHING_COMPARED: Final = Kind(
+    "nothing_compared",
+    WARNING,
+    Words(
+        "Nothing in the provider's record lies within the log's time: no call without a receipt could be found",
+        "プロバイダーの記録に台帳の期間内に収まるものがなく、受領証のない呼び出しを見つけられません",
+    ),
+    Words(
+        "Get the provider's record of that time, and check how its times are written",
+        "その期間のプロバイダーの記録を入手し、時刻の書き方を確認してください",
+    ),
+)
 PROVIDER_LOG_DAMAGED: Final = Kind(
     "provider_log_damaged",
     ERROR,
@@ -257,5 +269,6 @@ KINDS: Final = (
     INPUT_MALFORMED, POLICIES_MISNAMED, SCHEMA_DIFFERS, EPOCH_WRONG,
     APPROVAL_MISSING, APPROVAL_INVALID, APPROVAL_USED_AGAIN, PERSON_CARRIED, RULES_UNKNOWN,
     SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED, SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
-    EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, PROVIDER_LOG_DAMAGED,
+    EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, NOTHING_COMPARED,
+    PROVIDER_LOG_DAMAGED,
 )  # fmt: skip

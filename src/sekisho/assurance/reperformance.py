@@ -41,6 +41,7 @@ DECISION: Final = "decision"
 CHANGE: Final = "change"
 CHECKED_MAX: Final = 65_536  # about 40 MB; then those not asked for again are forgotten
 _SHOWN_MAX: Final = 3
+TOLD_MAX: Final = 10_000  # different things that concern thousands of entries; what comes beyond is told each time
 _PSEUDONYMS: Final = ("oidc-", "cert-")
 
 Route = tuple[str, str]  # action, deployment
@@ -180,7 +181,8 @@ class Reperformance:
     def _tell_once(self, kind: Kind, detail: str, index: int, envelope: Mapping[str, Any]) -> None:
         """Of what concerns thousands of entries at once, the first."""
         if kind.code + detail not in self._told:
-            self._told.add(kind.code + detail)
+            if len(self._told) < TOLD_MAX:
+                self._told.add(kind.code + detail)
             self._findings.add(kind, f"{detail}, from here on", index, envelope["id"], envelope.get("request"))
 
 

@@ -6,10 +6,11 @@ from typing import Final
 
 from sekisho.catalog.interfaces import MODE_MONITOR
 from sekisho.policy.interfaces import Decider, DeciderFactory
-from sekisho.snapshot.interfaces import StoredRules, StoredSnapshots, catalogue_at, epoch_ends
+from sekisho.snapshot.interfaces import SnapshotError, StoredRules, StoredSnapshots, catalogue_at, epoch_ends
 
 RULES_KEPT: Final = 8  # a log goes from one snapshot to the next; a large one takes tens of megabytes
 DECIDERS_KEPT: Final = 4
+REFUSED_KEPT: Final = 1_000  # snapshots that can't be had: asked for once, not for each of a million decisions
 
 
 class Rules:
@@ -21,6 +22,7 @@ class Rules:
         self.epoch_ends = epoch_ends(catalogue)
         self.sites = frozenset(site.name for site in catalogue.sites)
         self.providers = {deployment.name: deployment.provider for deployment in catalogue.deployments}
+        self.upstream_models = {deployment.name: deployment.upstream_model for deployment in catalogue.deployments}
         self.signing_in = frozenset(one.name for one in catalogue.organisations if one.issuers or one.certificates)
 
     def epoch_at(self, instant_us: int) -> int:
@@ -41,17 +43,29 @@ class RuleBook:
         self._snapshots = snapshots
         self._make_decider = make_decider
         self._rules: OrderedDict[str, Rules] = OrderedDict()
+        self._refused: dict[str, SnapshotError] = {}
         self._deciders: OrderedDict[tuple[str, int], Decider] = OrderedDict()
 
     def rules(self, digest: str) -> Rules:
         rules = self._rules.get(digest)
         if rules is None:
-            rules = self._rules[digest] = Rules(self._snapshots.rules(digest))
+            rules = self._rules[digest] = Rules(self._stored(digest))
             if len(self._rules) > RULES_KEPT:
                 self._rules.popitem(last=False)
         else:
             self._rules.move_to_end(digest)
         return rules
+
+    def _stored(self, digest: str) -> StoredRules:
+        refused = self._refused.get(digest)
+        if refused is not None:
+            raise refused.with_traceback(None)
+        try:
+            return self._snapshots.rules(digest)
+        except SnapshotError as error:
+            if len(self._refused) < REFUSED_KEPT:
+                self._refused[digest] = error
+            raise
 
     def decider(self, digest: str, epoch_from: int) -> Decider:
         key = (digest, epoch_from)

@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
 from sekisho.app.audit import DEPTHS, AuditAsked, Auditor, ProviderAsked, Report
+from sekisho.assurance.interfaces import UsageLayout
 from sekisho.cli.audit_report import describe_report, report_json
 from sekisho.cli.trusted import trusted_keys
 from sekisho.kernel.clock import SystemClock
@@ -21,6 +23,7 @@ EXIT_INCOMPLETE: Final = 3
 KEY_BYTES_MAX: Final = 512
 PROGRESS_S: Final = 0.2  # between two drawings of the bar
 BAR_WIDTH: Final = 30
+WINDOWS_S: Final = {"minute": 60, "hour": 3_600, "day": 86_400}
 
 DESCRIPTION: Final = """\
 Audit a log. SOURCE is an installation's directory, a directory with a copy of its log (checkpoint, tile/…), or the
@@ -74,6 +77,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     provider = parser.add_argument_group("depth 4")
     provider.add_argument("--provider", metavar="NAME", help="whose calls, as the declarations name it")
     provider.add_argument("--usage", type=Path, metavar="FILE", help="its usage file, CSV; see docs/audit.md")
+    provider.add_argument(
+        "--usage-column",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="OURS=THEIRS",
+        help="what a column of that file is called there; nothing behind the =: pass it over; repeatable",
+    )
+    provider.add_argument(
+        "--usage-deployment",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="THEIRS=OURS",
+        help="which declared deployment the file's is; repeatable",
+    )
+    provider.add_argument(
+        "--usage-window",
+        type=_window,
+        metavar="minute|hour|day|SECONDS",
+        help="how long a row's time lasts, where sums stand in it and no column says",
+    )
+    provider.add_argument(
+        "--usage-offset", type=_offset, metavar="±HH:MM", help="of times in it that don't say theirs: +09:00"
+    )
     provider.add_argument("--provider-log", metavar="SOURCE", help="its own Sekisho log, as SOURCE above")
     provider.add_argument("--provider-trust", action="append", default=[], metavar="VKEY|FILE", help="that site's key")
     provider.add_argument("--provider-key", metavar="FILE|-", help="an auditor's key there")
@@ -153,6 +181,12 @@ def _asked(arguments: argparse.Namespace) -> AuditAsked:
             name=arguments.provider,
             usage=arguments.usage,
             log=arguments.provider_log,
+            layout=UsageLayout(
+                dict(arguments.usage_column),
+                dict(arguments.usage_deployment),
+                arguments.usage_window,
+                arguments.usage_offset,
+            ),
             account=arguments.account,
             trust=tuple(key for text in arguments.provider_trust for key in trusted_keys(text, "--provider-trust")),
             key=_key(arguments.provider_key),
@@ -199,6 +233,30 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError("must not be negative")
     return number
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not NAME=NAME")
+    return name.strip(), value.strip()
+
+
+def _window(text: str) -> int:
+    """µs."""
+    seconds = WINDOWS_S.get(text) or (int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0)
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not minute, hour, day or a number of seconds")
+    return seconds * 1_000_000
+
+
+def _offset(text: str) -> int:
+    """µs ahead of UTC."""
+    match = re.fullmatch(r"([+-])([01][0-9]|2[0-3]):([0-5][0-9])", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not like +09:00")
+    minutes = 60 * int(match[2]) + int(match[3])
+    return (-minutes if match[1] == "-" else minutes) * 60_000_000
 
 
 def _language() -> str:

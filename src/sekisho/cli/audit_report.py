@@ -45,6 +45,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "acts_under_approval": ("acts that needed approval", "承認を要する操作"),
     "acts_left_out": ("acts of which that is not known", "承認の要否が不明な操作"),
     "provider_attempts": ("attempts at the provider", "プロバイダーへの試行"),
+    "provider_stretches": ("stretches of time in its record", "プロバイダーの記録にある期間"),
     "provider_calls": ("calls in its record", "プロバイダーの記録"),
     "provider_matched": ("matched", "一致"),
     "provider_tests": ("tests by the operator", "運用者による試験"),

@@ -5,6 +5,7 @@ decision body: {attempt, [caller_request: the caller's own x-request-id, if a UU
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
   received: commitment, retain: {days, reasons} where content may be kept, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
+  [next: the id of the decision of the attempt that followed,]
   peer: {address, certificate_sha256, port, via: "egress_proxy" (only if the peer is one)} | null,
   status: HTTP status | null, timings_us: {first_byte, total},
   usage: {completion, prompt, source} | null, written: whether a byte left}
@@ -22,12 +23,14 @@ from sekisho.gateway.dialects.answers import Usage
 from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
+from sekisho.ledger.interfaces import ENTRY_BYTES_MAX
 from sekisho.policy.interfaces import Decider, Decision, Retention
 
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
 OUTCOME_BYTES_MAX: Final = 2_048  # every field is bounded: with the envelope an outcome stays below this
 ENVELOPE_BYTES_MAX: Final = 640
+DECISION_BYTES_MAX: Final = ENTRY_BYTES_MAX - ENVELOPE_BYTES_MAX  # a body that surely fits an entry
 
 Commitment = dict[str, int | str]
 
@@ -72,6 +75,7 @@ class OutcomeRecord(NamedTuple):
     total_us: int
     usage: Usage | None
     answer: Commitment | None
+    followed_by: str | None = None  # the next attempt's decision: whoever shows a receipt can't cut off what followed
 
 
 class DecisionEncoder:
@@ -128,6 +132,7 @@ def outcome_body(record: OutcomeRecord) -> bytes:
             "decision": record.decision,
             "ended": record.ended.value,
             "error": record.error,
+            **({} if record.followed_by is None else {"next": record.followed_by}),
             "peer": None if peer is None else _peer(peer),
             "status": record.status,
             "timings_us": {"first_byte": record.first_byte_us, "total": record.total_us},

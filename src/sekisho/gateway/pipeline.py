@@ -19,7 +19,14 @@ from sekisho.gateway.authentication import authenticated
 from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
 from sekisho.gateway.dialects.operations import CHAT, ModelRequest, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
-from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
+from sekisho.gateway.entries import (
+    DECISION,
+    DECISION_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    OUTCOME_BYTES_MAX,
+    DecisionRecord,
+    Ended,
+)
 from sekisho.gateway.errors import (
     Busy,
     CantSignIn,
@@ -387,7 +394,9 @@ class Pipeline:
             raise ledger_full(full.message) from None
         try:
             if governed.attempt is not None:
-                governed.attempt.write_held(with_next=True)
+                if len(body) > DECISION_BYTES_MAX:  # nothing may be named as next and not follow
+                    raise EntryTooLarge(f"a decision of {len(body)} bytes does not fit an entry")
+                governed.attempt.write_held(followed_by=entry_id)
             durable = self._writer.append(draft, reservation)
         except (LedgerFull, EntryTooLarge) as error:
             reservation.release()

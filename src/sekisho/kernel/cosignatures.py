@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho.kernel.errors import NoteError
 from sekisho.kernel.notes import (
+    AROUND_KEY,
     COSIGNATURE,
     SignedNote,
     derive_key_id,
@@ -49,7 +50,7 @@ class CosignatureVerifier:
     @classmethod
     def parse(cls, vkey: str) -> "CosignatureVerifier":
         """Read a vkey; raises NoteError unless it is a well-formed Ed25519 cosigner's and its key id is its own."""
-        return cls(*parse_vkey(vkey.strip(), COSIGNATURE))
+        return cls(*parse_vkey(vkey.strip(AROUND_KEY), COSIGNATURE))
 
     def verify(self, text: str, signature: bytes) -> int:
         """The time (POSIX seconds) at which this key cosigned `text`. Raises NoteError unless it did."""

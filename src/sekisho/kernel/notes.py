@@ -23,6 +23,7 @@ SIGNATURE_TYPES: Final = {  # signed-note, "Signature types": those that a perso
     COSIGNATURE: "an Ed25519 cosigner's key (type 04)",
     0x06: "an ML-DSA-44 cosigner's key (type 06), which this version can't check",
 }
+AROUND_KEY: Final = " \t\r\n"  # what may stand around a key in a file; no more, so that all verifiers read the same
 KEY_BYTES: Final = 32  # of an Ed25519 public key
 SIGNATURES_MAX: Final = 64  # C2SP asks for at least 16; more would only cost the verifier time
 _FIELD: Final = 2**255 - 19  # of Curve25519 (RFC 8032)
@@ -51,7 +52,7 @@ class NoteVerifier:
     @classmethod
     def parse(cls, vkey: str) -> "NoteVerifier":
         """Read a vkey; raises NoteError unless it is well-formed, Ed25519 and its key id is its own."""
-        return cls(*parse_vkey(vkey.strip(), ED25519))
+        return cls(*parse_vkey(vkey.strip(AROUND_KEY), ED25519))
 
     def verify(self, text: str, signature: bytes) -> None:
         """Raises NoteError unless `signature` (64 bytes) is this key's over `text`."""

@@ -16,6 +16,7 @@ PSEUDONYM_PREFIXES: Final = ("oidc-", "cert-")  # of callers whom an organisatio
 STANDING: Final = frozenset({"control", "init", "operator", "publisher"})
 REVOCATION_US: Final = 2_000_000  # gateways follow within a second
 UNKNOWN_KEPT_MAX: Final = 10_000
+KNOWN_MAX: Final = 500_000  # of keys, and of sessions: some 400 MB; a log that tells of more has others as strangers
 
 
 class _Key(NamedTuple):
@@ -33,7 +34,7 @@ class _Use(NamedTuple):
 
 
 class Actors:
-    """`see_…` each entry in the log's order, then `finish`. Memory grows with the number of keys and sessions."""
+    """`see_…` each entry in the log's order, then `finish`. Memory grows with keys and sessions, up to a bound."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
@@ -47,7 +48,7 @@ class Actors:
     def see_act(self, index: int, envelope: Mapping[str, Any]) -> None:
         body, actor = envelope["body"], envelope["actor"]
         act, key = body.get("act"), body.get("key")
-        if act == "console.sign_in" and isinstance(body.get("session"), str):
+        if act == "console.sign_in" and isinstance(body.get("session"), str) and len(self._sessions) < KNOWN_MAX:
             self._sessions.add(body["session"])
         if actor not in STANDING and actor not in self._sessions and actor.removeprefix(KEY_PREFIX) not in self._keys:
             self._note_stranger(index, envelope["id"], actor)
@@ -55,7 +56,7 @@ class Actors:
             return
         if act == "key.create":
             self._created(key, body)
-        elif act == "key.revoke":
+        elif act == "key.revoke" and (key in self._keys or len(self._revoked) < KNOWN_MAX):
             self._revoked[key] = envelope["at"]
             use = self._last_use.get(key)
             if use is not None:
@@ -71,7 +72,7 @@ class Actors:
         arrived_us = uuid7_time_us(request) if is_uuid7(request) else envelope["at"]
         use = _Use(arrived_us, index, envelope["id"], request)
         last = self._last_use.get(key)
-        if last is None or last.arrived_us < arrived_us:
+        if (last is None and len(self._last_use) < KNOWN_MAX) or (last is not None and last.arrived_us < arrived_us):
             self._last_use[key] = use
         known = self._keys.get(key)
         if known is not None:
@@ -88,7 +89,8 @@ class Actors:
     def _created(self, key: str, body: Mapping[str, Any]) -> None:
         roles = body.get("roles")
         known = _Key(str(body.get("organisation")), tuple(map(str, roles if isinstance(roles, list) else ())))
-        self._keys[key] = known
+        if len(self._keys) < KNOWN_MAX:
+            self._keys[key] = known
         waiting = self._unknown.pop(key, None)
         if waiting is not None:  # the act was relayed after the key's first use
             self._require_same(known, waiting[1], waiting[0])

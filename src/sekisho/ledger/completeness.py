@@ -40,6 +40,7 @@ FUTURE_US_MAX: Final = 60_000_000  # how far the auditor's clock and the site's 
 ID_BEHIND_US_MAX: Final = 24 * 3_600_000_000  # an outcome's id is made with its decision, before the answer
 ID_AHEAD_US_MAX: Final = 1_000_000
 _ATTEMPT_MAX: Final = 0xFFFF
+EVENTS_MAX: Final = 2 * _ATTEMPT_MAX  # of one request, which has few attempts: more can only be an altered log's
 _KINDS_MAX: Final = 64  # counted by name; a log that has more is counted under _OTHER
 _OTHER: Final = "(other)"
 
@@ -117,7 +118,11 @@ class Completeness:
             requests: dict[bytes, list[Event]] = {}
             for record in records:
                 event = Event(*_EVENT.unpack(record))
-                requests.setdefault(event.request, []).append(event)
+                events = requests.setdefault(event.request, [])
+                if len(events) < EVENTS_MAX:
+                    events.append(event)
+                else:
+                    self._add(ATTEMPT_OUT_OF_ORDER, f"the request has more than {EVENTS_MAX} entries", event)
             self.requests += len(requests)
             for events in requests.values():
                 self._look_at_request(events)

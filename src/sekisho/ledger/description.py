@@ -72,8 +72,8 @@ OBLIGATIONS: Final[Mapping[int, tuple[str, str]]] = {  # of ledger.verify; conso
         "すべての記録は、チェックポイントの台帳に含まれている",
     ),
     7: (
-        "The attempts are numbered without a gap, and a denial is the last",
-        "試行の番号に欠番がなく、拒否は最後にある",
+        "The attempts are numbered without a gap, none that followed is missing, and a denial is the last",
+        "試行の番号に欠番がなく、続いた試行もすべてあり、拒否は最後にある",
     ),
     8: (
         "Every permitted attempt has its one outcome, a denial has none",

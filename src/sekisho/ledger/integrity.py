@@ -36,6 +36,9 @@ from sekisho.ledger.tiles import (
 
 Hashes = list[bytes]
 DAMAGED_KEPT_MAX: Final = 10_000  # runs of entries; far more than a person looks at
+# In a row, a million entries. A checkpoint may be signed over a size that nobody has: what it promises is looked for
+# until so much of it is not there, not for ever.
+MISSING_MAX: Final = 4_096
 
 
 class Piece(NamedTuple):
@@ -70,6 +73,7 @@ class IntegrityWalk:
         self._findings = findings
         self.tiles = 0
         self.damaged: list[tuple[int, int]] = []
+        self._missing = 0  # in a row, of what the walk ends in: bundles, or the lowest tiles
 
     def pieces(self) -> Iterator[Piece]:
         size = self._checkpoint.size
@@ -112,6 +116,9 @@ class IntegrityWalk:
 
     def _full(self, name: TileName, expected: bytes | None) -> Generator[Piece, None, bytes | None]:
         """A full tile and all below it; its root. `expected` is authentic, or None where the tiles above are not."""
+        if self._missing > MISSING_MAX:
+            yield Piece(_first(name), name.width << (8 * name.level), None)
+            return None
         stored = self._stored(name)
         root = None if stored is None else complete_root(stored)
         authentic = root is not None and root == expected
@@ -151,9 +158,11 @@ class IntegrityWalk:
         except (LogUnreadable, OSError) as error:
             self._findings.add(BUNDLE_DAMAGED, f"{name.path}: {error}; {name.width} entries from here on", first)
             self._note_damaged(first, first + name.width)
+            self._count_missing(first)
             yield Piece(first, name.width, None)
             return None
         self.tiles += 1
+        self._missing = 0
         hashes = [leaf_hash(entry) for entry in entries]
         if authentic is not None and hashes != authentic:
             self._name_altered(name, entries, hashes, authentic)
@@ -210,9 +219,19 @@ class IntegrityWalk:
                 raise LogUnreadable(f"it has {len(data)} bytes, not {name.width * HASH_BYTES}")
         except (LogUnreadable, OSError) as error:
             self._findings.add(TILE_DAMAGED, f"{name.path}: {error}", _first(name))
+            if not self._with_entries and name.level == 0:
+                self._count_missing(_first(name))
             return None
         self.tiles += 1
+        if not self._with_entries:
+            self._missing = 0
         return split_hashes(data)
+
+    def _count_missing(self, index: int) -> None:
+        self._missing += 1
+        if self._missing == MISSING_MAX + 1:
+            detail = f"{self._missing} files in a row can't be read: what comes then is not looked for"
+            self._findings.add(ENTRIES_UNPROVEN, detail, index)
 
 
 def _first(name: TileName) -> int:

@@ -5,21 +5,29 @@ again, so an audit that broke off goes on where it was. What is kept is checked 
 """
 
 import contextlib
+import functools
 import http.client
+import io
 import os
+import shutil
+import socket
 import ssl
 import time
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sekisho import __version__
 from sekisho.kernel.errors import UsageError
 from sekisho.ledger.errors import SourceRefused, SourceUnavailable
 from sekisho.ledger.log_files import CHECKPOINT, PublishedFiles
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 TIMEOUT_S: Final = 30.0  # of a connection, and of each read
+ANSWER_S_MAX: Final = 600.0  # of a whole answer: the largest bundle (16 MiB) at 250 kbit/s
 TRIES_MAX: Final = 5
 WAIT_S: Final = 0.5  # doubled with each try
 RETRY_AFTER_S_MAX: Final = 60.0  # a server that wants us to wait for longer is not there for us
@@ -39,20 +47,13 @@ class RemoteLog(PublishedFiles):
         ca_file: Path | None = None,
         keep: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raises UsageError for a URL that can't be meant, and for a key that would travel in the clear."""
-        parts = urllib.parse.urlsplit(url)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            raise UsageError(f"{url!r} is not the address of a log", remedy="Write https://host/ or https://host/path/")
+        parts = _parts(url)
         if key is not None and parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             raise UsageError("the key would travel in the clear", remedy="Use https, or a tunnel to a loopback port")
-        self._host, self._port, self._secure = parts.hostname, parts.port, parts.scheme == "https"
+        self._host, self._port, self._secure = parts.hostname or "", parts.port, parts.scheme == "https"
         self._base = parts.path.rstrip("/") + "/"
         self._headers = {"user-agent": f"sekisho/{__version__}", "accept": "*/*"}
         if key is not None:
@@ -60,6 +61,7 @@ class RemoteLog(PublishedFiles):
         self._tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
         self._keep = keep
         self._sleep = sleep
+        self._monotonic = monotonic
         self._connection: http.client.HTTPConnection | None = None
         self.url = url
 
@@ -84,6 +86,14 @@ class RemoteLog(PublishedFiles):
             _put(kept, data)
         return data
 
+    def set_kept_aside(self) -> None:
+        """Ask for everything anew the next time: what is kept was found damaged. It stays beside, as evidence."""
+        if self._keep is not None and self._keep.exists():
+            aside = self._keep.with_name(f"{self._keep.name}.damaged")
+            if aside.exists():
+                shutil.rmtree(aside)  # of the time before
+            self._keep.rename(aside)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -100,6 +110,9 @@ class RemoteLog(PublishedFiles):
                 self._sleep(WAIT_S * 2 ** (number - 1))
             try:
                 status, headers, data = self._get(path, bytes_max)
+            except SourceUnavailable:
+                self.close()
+                raise
             except ssl.SSLCertVerificationError as error:
                 problem = f"{self.url}: {error.verify_message}"
                 raise SourceUnavailable(problem, remedy="Name its authority: --ca FILE") from None
@@ -125,6 +138,8 @@ class RemoteLog(PublishedFiles):
                 if self._secure
                 else http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
             )
+        ends_at = self._monotonic() + ANSWER_S_MAX
+        self._connection.response_class = functools.partial(_answer, ends_at, self._monotonic)  # type: ignore[assignment]
         self._connection.request("GET", self._base + path, headers=self._headers)
         with self._connection.getresponse() as answer:
             data = answer.read(bytes_max + 1)
@@ -139,6 +154,71 @@ class RemoteLog(PublishedFiles):
     def _wait_as_told(self, retry_after: str) -> None:
         if retry_after.isascii() and retry_after.isdigit():
             self._sleep(min(float(retry_after), RETRY_AFTER_S_MAX))
+
+
+class _Timed(io.RawIOBase):
+    """What comes over a connection, until `ends_at`: a byte now and then, each in time, can't hold us for ever."""
+
+    def __init__(self, connection: socket.socket, ends_at: float, monotonic: Callable[[], float]) -> None:
+        self._connection = connection
+        self._raw = connection.makefile("rb", buffering=0)
+        self._ends_at = ends_at
+        self._monotonic = monotonic
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        left_s = self._ends_at - self._monotonic()
+        if left_s <= 0:
+            raise SourceUnavailable(
+                f"an answer took longer than {ANSWER_S_MAX:.0f} s", remedy="Get the log from another copy of it"
+            )
+        self._connection.settimeout(min(left_s, TIMEOUT_S))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedSocket:
+    """What HTTPResponse needs of a socket."""
+
+    def __init__(self, raw: _Timed) -> None:
+        self._raw = raw
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self._raw)
+
+
+def _answer(
+    ends_at: float, monotonic: Callable[[], float], connection: socket.socket, **options: Any
+) -> http.client.HTTPResponse:
+    timed = _TimedSocket(_Timed(connection, ends_at, monotonic))
+    return http.client.HTTPResponse(timed, **options)  # type: ignore[arg-type]
+
+
+def _parts(url: str) -> urllib.parse.SplitResult:
+    """Raises UsageError for what can't be a log's address."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = (parts.hostname or "").encode("idna"), parts.port  # each raises ValueError for what is none
+    except ValueError:
+        host = b""
+    if (
+        not host
+        or parts.scheme not in ("http", "https")
+        or parts.query
+        or parts.fragment
+        or parts.username
+        or not (parts.path.isascii() and parts.path.isprintable() and " " not in parts.path)
+    ):
+        raise UsageError(
+            f"{url!r} is not the address of a log",
+            remedy="Write https://host/ or https://host/path/, other letters than ASCII as %XX",
+        )
+    return parts
 
 
 _REFUSED: Final = ("status 401", "status 403")

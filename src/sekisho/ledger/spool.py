@@ -34,7 +34,7 @@ class Spool:
             self._written.add(number)
             buffer.clear()
 
-    def partitions(self) -> Iterator[list[bytes]]:
+    def partitions(self) -> Iterator[Iterator[bytes]]:
         """Each partition's records. To be called once, after the last `add`."""
         width = self._record_bytes
         for number, buffer in enumerate(self._buffers):
@@ -43,7 +43,11 @@ class Spool:
                 path = self._path(number)
                 data = path.read_bytes() + data
                 path.unlink()
-            yield [data[start : start + width] for start in range(0, len(data), width)]
+            yield _records(data, width)
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:03d}"
+
+
+def _records(data: bytes, width: int) -> Iterator[bytes]:
+    return (data[start : start + width] for start in range(0, len(data), width))

@@ -10,7 +10,8 @@ in this order but for 11, which comes before 10. Their reason codes are in REASO
  4. Every entry is an envelope in canonical form, of the receipt's request, all of one site; ids are unique.
  5. All proofs are against one checkpoint, which the enrolled log key signed for the enrolled origin.
  6. Every entry is included in the checkpoint's tree at its index, in the order of the receipt.
- 7. Decisions are numbered 1, 2, … without a gap; a denial (nothing chosen) is the last.
+ 7. Decisions are numbered 1, 2, … without a gap; a denial (nothing chosen) is the last; where an outcome names the
+    decision of the next attempt (`next`), that is there.
  8. Every decision that chose has exactly one outcome after it, of the same attempt; a denial has none; no outcome
     stands alone; nothing but decisions and outcomes is in a receipt.
  9. Every commitment has its salt and every salt its commitment, and they fit.
@@ -182,12 +183,15 @@ def _verify_envelopes(receipt: Receipt) -> None:
 def _verify_attempts(entries: Sequence[ReceiptEntry]) -> None:
     """Obligation 7."""
     decided, denied = 0, False
+    decisions = {entry.envelope["id"]: entry.envelope for entry in entries if entry.envelope["kind"] == DECISION}
     for entry in entries:
         body = entry.envelope["body"]
         attempt = body.get("attempt")
         if not isinstance(attempt, int) or isinstance(attempt, bool):
             raise ReceiptInvalid("an entry does not say which attempt it is of")
         if entry.envelope["kind"] != DECISION:
+            if "next" in body and not _is_attempt(decisions, body["next"], attempt + 1):
+                raise ReceiptInvalid(f"attempt {attempt + 1}, which followed, is missing")
             continue
         if denied:
             raise ReceiptInvalid("something was decided after a denial")
@@ -195,6 +199,11 @@ def _verify_attempts(entries: Sequence[ReceiptEntry]) -> None:
         if attempt != decided:
             raise ReceiptInvalid(f"attempt {decided} is missing")
         denied = _require_chosen(body)
+
+
+def _is_attempt(decisions: Mapping[str, Mapping[str, Any]], identifier: object, attempt: int) -> bool:
+    decision = decisions.get(identifier) if isinstance(identifier, str) else None
+    return decision is not None and decision["body"].get("attempt") == attempt
 
 
 def _verify_outcomes(entries: Sequence[ReceiptEntry]) -> tuple[Attempt, ...]:

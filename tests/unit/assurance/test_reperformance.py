@@ -17,6 +17,7 @@ from sekisho.ledger.findings import Findings
 from sekisho.ledger.log_files import LogFiles
 from sekisho.policy.engine import CedarDecider
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, PrincipalInput
+from sekisho.snapshot.interfaces import SnapshotMissing
 from support_decide import catalogue, declared, deployment
 
 HOUR_US = 3_600_000_000
@@ -333,3 +334,18 @@ def test_depth_three_is_left_out_only_where_nobody_asked_for_it(log, tmp_path):
         Auditor(SystemClock()).audit(AuditAsked(str(log.ledger), trust=trust, depth=3))
     snapshots = log.root / "snapshots"
     assert Auditor(SystemClock()).audit(AuditAsked(str(log.ledger), trust=trust, snapshots=snapshots)).depth == 3
+
+
+def test_a_snapshot_that_can_not_be_had_is_asked_for_once():
+    asked = []
+
+    class Snapshots:
+        def rules(self, digest):
+            asked.append(digest)
+            raise SnapshotMissing(f"{digest} is not there", remedy="Look elsewhere")
+
+    book = RuleBook(Snapshots(), CedarDecider)
+    for _ in range(3):
+        with pytest.raises(SnapshotMissing, match="is not there"):
+            book.rules("ab" * 32)
+    assert asked == ["ab" * 32]

@@ -121,3 +121,12 @@ def test_verifying_needs_none_of_the_servers_dependencies():
     loaded = set(done.stdout.split())
     assert {"sekisho", "cryptography"} <= loaded
     assert not loaded & {"orjson", "msgspec", "uvloop", "httptools", "sqlalchemy", "fastapi", "hyperscan", "cedarpy"}
+
+
+def test_files_of_keys_are_read_as_the_page_reads_them(files):
+    key = (files / "vkey").read_text(encoding="utf-8").strip()
+    for text in (f"\ufeff{key}\r\n", f" # ours\n\n\t{key} \n", f"# x\u2028\n{key}"):
+        (files / "keys").write_bytes(text.encode())
+        assert run(files, "@receipt.json", "--trust", "@keys") == verify.EXIT_VERIFIED, text
+    (files / "keys").write_bytes(f"{key}\n".encode() * 1_000)
+    assert run(files, "@receipt.json", "--trust", "@keys") == verify.EXIT_USAGE  # what is cut off might be the key

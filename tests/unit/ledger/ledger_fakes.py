@@ -126,15 +126,19 @@ class World:
     def request(self, writer, *, failures=0, denied=False, outcome=True):
         """A request's entries: failed attempts, then one that answers (or a denial, or no outcome at all)."""
         request = self.ids.new(self.clock.now_us())
+        following = self.ids.new(self.clock.now_us())
         for attempt in range(1, failures + 2):
             last = attempt == failures + 1
-            decision = self.decide(writer, request, attempt, denied=denied and last)
-            if not (denied and last) and (outcome or not last):
-                self.finish(writer, request, decision, attempt, "answered" if last else "failed")
+            decision = self.decide(writer, request, attempt, denied=denied and last, identifier=following)
+            following = self.ids.new(self.clock.now_us())
+            if not last:
+                self.finish(writer, request, decision, attempt, "failed", next=following)
+            elif outcome and not denied:
+                self.finish(writer, request, decision, attempt, "answered")
         return request
 
-    def decide(self, writer, request, attempt=1, *, denied=False):
-        identifier = self.ids.new(self.clock.now_us())
+    def decide(self, writer, request, attempt=1, *, denied=False, identifier=None):
+        identifier = identifier or self.ids.new(self.clock.now_us())
         body = {
             "attempt": attempt,
             "candidates": [
@@ -155,11 +159,11 @@ class World:
         }  # fmt: skip
         return writer.append("decision", body, request, identifier)
 
-    def finish(self, writer, request, decision, attempt, ended):
+    def finish(self, writer, request, decision, attempt, ended, **more):
         identifier = self.ids.new(self.clock.now_us())
         body = {
             "answer": self.commit(identifier, "answer", b"answer"), "attempt": attempt, "decision": decision,
-            "ended": ended, "status": 200, "usage": {"input_tokens": 3, "output_tokens": 4},
+            "ended": ended, "status": 200, "usage": {"input_tokens": 3, "output_tokens": 4}, **more,
         }  # fmt: skip
         return writer.append("outcome", body, request, identifier)
 

@@ -56,10 +56,28 @@ def fresh(envelope, **changes):
     envelope.update(changes)
 
 
+def alone(entry):
+    """The outcome as it would be if no attempt had followed."""
+    return altered(entry, lambda envelope: envelope["body"].pop("next"))
+
+
 ENTRY_CHANGES = {
     "a gap in the attempts": (lambda e: e[2:], "attempt 1 is missing"),
+    "the last attempt cut off": (lambda e: e[:2], "attempt 2, which followed, is missing"),
+    "another attempt named as next": (
+        lambda e: [e[0], altered(e[1], lambda x: x["body"].update(next=x["body"]["decision"])), *e[2:]],
+        "attempt 2, which followed",
+    ),
+    "next of another type": (
+        lambda e: [e[0], altered(e[1], lambda x: x["body"].update(next=[])), *e[2:]],
+        "attempt 2, which followed",
+    ),
+    "next of the last": (
+        lambda e: [*e[:3], altered(e[3], lambda x: x["body"].update(next=None))],
+        "attempt 3, which followed",
+    ),
     "no outcome": (lambda e: e[:3], "attempt 2 has no outcome"),
-    "no decision": (lambda e: [e[1]], "no decision before it"),
+    "no decision": (lambda e: [alone(e[1])], "no decision before it"),
     "two outcomes": (lambda e: [*e, altered(e[3], fresh)], "two"),
     "an entry twice": (lambda e: [*e, e[3]], "twice"),
     "another request": (
@@ -68,12 +86,12 @@ ENTRY_CHANGES = {
     ),
     "another site": (lambda e: [*e[:3], altered(e[3], lambda x: x.update(site="osaka"))], "different sites"),
     "another kind": (lambda e: [*e, altered(e[0], lambda x: fresh(x, kind="meter"))], "'meter'"),
-    "outcome of a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), e[1]], "denial"),
+    "outcome of a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), alone(e[1])], "denial"),
     "decided after a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), e[2]], "denial"),
     "chosen left out": (lambda e: [altered(e[0], lambda x: x["body"].pop("chosen")), e[1]], "what was chosen"),
     "attempt of another type": (lambda e: [altered(e[0], lambda x: x["body"].update(attempt=True)), e[1]], "which"),
-    "nothing received": (lambda e: [altered(e[0], lambda x: x["body"].pop("received")), e[1]], "received"),
-    "no commitment": (lambda e: [altered(e[0], lambda x: x["body"].update(sent={})), e[1]], "not a commitment"),
+    "nothing received": (lambda e: [altered(e[0], lambda x: x["body"].pop("received")), alone(e[1])], "received"),
+    "no commitment": (lambda e: [altered(e[0], lambda x: x["body"].update(sent={})), alone(e[1])], "not a commitment"),
 }
 
 
@@ -203,3 +221,133 @@ def verdict_of(data, keys=(), policy=None, content=None):
         return "unusable", "policy"
     except NoteError:
         return "unusable", "keys"
+
+
+def nested(depth):
+    value = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+ODD_BODIES = {  # of the first decision, which is in the log like this
+    "a prototype in place of a choice": lambda b: b.update(chosen={"__proto__": b["chosen"]}),
+    "a prototype beside": lambda b: b.update({"__proto__": {"attempt": 2}, "constructor": 1, "toString": None}),
+    "an attempt in the prototype": lambda b: b.update({"__proto__": {"attempt": b.pop("attempt")}}),
+    "candidates of all sorts": lambda b: b["candidates"].extend([None, 1, "x", [], {"action": "sendRaw"}]),
+    "deployments as a text": lambda b: b["candidates"][1].update(deployments="domestic"),
+    "the chosen twice": lambda b: b["candidates"].append(b["candidates"][1]),
+    "permitted as a number": lambda b: b["candidates"][1].update(permitted=1),
+    "monitored as a number": lambda b: b.update(monitored=0),
+    "monitored and permitted": lambda b: b.update(monitored=True),
+    "an empty choice": lambda b: b["chosen"].update(deployment=""),
+    "an attempt beyond all": lambda b: b.update(attempt=2**53 - 1),
+    "a text as an attempt": lambda b: b.update(attempt="1"),
+    "bytes as a boolean": lambda b: b["received"].update(bytes=True),
+    "a digest in capitals": lambda b: b["received"].update(sha256=b["received"]["sha256"].upper()),
+    "a digest with a newline": lambda b: b["received"].update(sha256=b["received"]["sha256"][:63] + "\n"),
+    "another commitment": lambda b: b.update(more=dict(b["received"])),
+    "letters of all sorts": lambda b: b.update(note='\u2028\u2029\x7f\x00\x1f"\\/\U0001f600\ufeff銀行'),
+    "as deep as may be": lambda b: b.update(note=nested(60)),
+    "deeper": lambda b: b.update(note=nested(61)),
+    "deepest": lambda b: b.update(note=nested(62)),
+}
+
+
+def odd_files(data):
+    """Other bytes for a receipt, most of them JSON that readers understand differently."""
+    numbers = (b"1.0", b"-0", b"1e0", b"01", b"true", b"null", b"9007199254740993", b"-1", b"9" * 5_000, b"1E400")
+    yield from (data.replace(b'"v":1', b'"v":' + number, 1) for number in numbers)
+    yield data.replace(b'"seq":0', b'"seq":9007199254740992', 1)
+    yield data.replace(b'{"enrolment"', b'{"enrolment":"x","enrolment"', 1)
+    yield data.replace(b'"tokyo"', b'"\\u0074okyo"', 1)
+    yield b"\xef\xbb\xbf" + data
+    yield data.replace(b'"format"', b'"\\ud800":1,"format"', 1)
+    yield data.replace(b'"format"', b'"\xed\xa0\x80":1,"format"', 1)
+    yield data + b"\0"
+    yield b"[" * 100_000
+    yield b"[" + b"[]," * 600_000 + b"[]]"
+    yield b"[" + b"[]," * (1 << 20) + b"[]]"
+    yield b'{"a":' * 50_000
+
+
+def malleable(blob):
+    """Other Ed25519 signatures that lax verifiers take for one (RFC 8032 section 5.1.7): S + n·L, and R of y + p."""
+    key_id, first, second = blob[:4], blob[4:36], int.from_bytes(blob[36:], "little")
+    order = 2**252 + 27742317777372353535851937790883648493
+    for multiple in (1, 2, 8):
+        yield key_id + first + (second + multiple * order).to_bytes(32, "little")
+    yield key_id + (1 + 2**255 - 19).to_bytes(32, "little") + bytes(32)
+    yield blob + b"\0"
+    yield blob[:-1]
+
+
+def odd_notes(note):
+    """Other spellings of a checkpoint's note."""
+    text, _, block = note.partition("\n\n")
+    origin, size, root = text.split("\n")
+    name, blob = block.removeprefix("— ").rstrip("\n").split(" ")
+    spare = root[:-2] + chr(ord(root[-2]) + 1) + "="
+    for odd in (f"0{size}", f"+{size}", "٤", f"{size} ", str(2**63 - 1), str(2**63), "1" * 20, ""):
+        yield f"{origin}\n{odd}\n{root}\n\n{block}"
+    for odd in (spare, root.rstrip("="), root.replace("+", "-").replace("/", "_") + "\r", f"{root}\nmore", ""):
+        yield f"{origin}\n{size}\n{odd}\n\n{block}"
+    yield note.replace("\n", "\r\n")
+    yield note[:-1]
+    yield f"{note}\n"
+    yield note + block
+    yield note + block * 62
+    yield note + block * 64
+    yield f"{note}— {name} {blob[:-4]}\n"
+    for stranger in ("x", "銀行.example", "a+b", "a\u00a0b", "a\u0085b", "a\u180eb", "a\ufeffb", "a\u200bb", "a\u3000b",
+                     "a\x7fb", "a\tb", ""):  # fmt: skip
+        yield f"{note}— {stranger} {blob}\n"
+    for forged in malleable(base64.b64decode(blob)):
+        yield f"{text}\n\n— {name} {base64.b64encode(forged).decode()}\n"
+    yield f"{note}— {name} AAAAAAA=\n"  # of the name, and another key
+    yield f"{note}— {name}  {blob}\n"
+    yield f"{note}- {name} {blob}\n"
+    yield f"{note}— x AAAAAA==\n"  # no signature behind the key id
+    yield f"{note}— x AAAAAA\n"
+
+
+def odd_policies(log):
+    """Policies whose spelling readers may take differently; of a receipt that a and b cosigned."""
+    good = policy(log, quorum="every").decode()
+    for count in ("1", "2", "3", "4", "0", "+1", "01", "１", "any", "all", "ANY", "1.0", "99999"):
+        yield good.replace("group abc 2", f"group abc {count}").replace("quorum every", "quorum abc").encode()
+    deep = [f"group g{n} 1 {'abc' if n == 0 else f'g{n - 1}'}" for n in range(200)]
+    yield good.replace("quorum every", "\n".join([*deep, "quorum g199"])).encode()
+    yield good.replace("quorum every", "\n".join(f"group x{n} 1 d" for n in range(2)) + "\nquorum x1").encode()
+    for odd in ("\ufeff", "\u00a0", "\x0b", "\x00", "# é\r\n", "#\n", "quorum none\n", "witness\n", "log\n", "group\n"):
+        yield (odd + good).encode()
+    for space in ("\t", " \t ", "\u00a0", "\u3000", "\x0c"):
+        yield good.replace("quorum ", f"quorum{space}").encode()
+    yield good.replace(log.vkey, log.vkey.replace(log.key_id.hex(), log.key_id.hex().upper())).encode()
+    yield good.replace(log.vkey, log.vkey.rstrip("=")).encode()
+    yield good.replace(log.vkey, f"{log.vkey} https://a.example/ more").encode()
+    other = base64.b64encode(b"\x06" + bytes(1312)).decode()
+    yield f"{good}witness pq pq.example+00000000+{other}\n".encode()
+    yield f"log x+00000000+{base64.b64encode(bytes([7]) + bytes(32)).decode()}\n{good}".encode()
+    yield (good + "#" * (256 * 1024 - len(good.encode()))).encode()
+
+
+UNICODE_WITNESS = CosignatureSigner("証人.example/東京", Ed25519PrivateKey.from_private_bytes(b"u" * 32))
+
+
+def timed_cases(data, log):
+    """(receipt, policy) pairs: cosignatures of all times, and a witness of another script."""
+    demanded = policy(log, quorum="a")
+    for time in (0, 1, 2**31, 2**53 + 1, 2**62, 2**63 - 1):
+        yield cosigned(data, "a", time=time), demanded
+    signature = WITNESSES["a"].verifier.key_id + (2**63).to_bytes(8, "big") + bytes(64)
+    line = f"— {WITNESSES['a'].verifier.name} {base64.b64encode(signature).decode()}\n"
+    yield with_note(data, lambda note: note + line), demanded
+
+    def add(note):
+        return note + UNICODE_WITNESS.cosign(note.rpartition("\n\n")[0] + "\n", COSIGNED_AT)
+
+    for name in ("証人", "w"):
+        text = f"log {log.vkey}\nwitness {name} {UNICODE_WITNESS.verifier.vkey}\nquorum {name}\n"
+        yield with_note(data, add), text.encode()
+        yield data, text.encode()

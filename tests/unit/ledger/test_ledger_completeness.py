@@ -18,6 +18,7 @@ from sekisho.ledger.findings import Findings
 from sekisho.ledger.log_files import LogFiles
 from sekisho.ledger.spool import PARTITIONS, Spool
 from sekisho.ledger.writers import STILL_COUNT
+from sekisho.policy.interfaces import PrincipalInput
 
 HOUR_US = 3_600_000_000
 
@@ -323,12 +324,28 @@ def test_reading_fast_takes_and_refuses_what_reading_strictly_does(body, compact
         assert results[0] == results[1]
 
 
+def test_what_an_altered_log_tells_of_without_end_is_kept_within_bounds(audited, log, monkeypatch):
+    """Keys, and entries of one request: beyond the bound they are told of, and not remembered."""
+    monkeypatch.setattr("sekisho.ledger.actors.KNOWN_MAX", 2)
+    monkeypatch.setattr("sekisho.ledger.completeness.EVENTS_MAX", 4)
+    for key in range(2, 9):
+        log.create_key(str(key))
+    request = log.arrival()
+    for attempt in range(1, 5):
+        decision = log.decision(request, attempt)
+        log.write(decision)
+        log.write(log.outcome(decision))
+    log.request(principal=PrincipalInput("key-8", "default", ("caller",)))
+    found = audited.found().counts
+    assert (found["key_unknown"], found["attempt_out_of_order"]) == (1, 4)
+
+
 def test_a_spool_gives_back_what_it_was_given_in_order_by_key(tmp_path):
     spool = Spool(tmp_path / "spool", 9)
     records = [bytes([key]) + number.to_bytes(8, "big") for number in range(10_000) for key in (number % 7,)]
     for record in records:
         spool.add(record[:1], record)
-    back = list(spool.partitions())
+    back = [list(partition) for partition in spool.partitions()]
     assert len(back) == PARTITIONS
     assert sorted(record for partition in back for record in partition) == sorted(records)
     for key in range(7):

@@ -237,3 +237,24 @@ def test_cosignatures_are_held_against_the_policy(small):
     lines[-2] = lines[-2][:-6] + ("AAAA==" if lines[-2].endswith("==") else "AAAAA=")
     name, found = codes("\n".join(lines))
     assert (name, found) == ((), ["cosignature_invalid"])
+
+
+@pytest.mark.parametrize("with_entries", [True, False])
+def test_a_checkpoint_over_more_than_anybody_has_is_not_looked_for_without_end(copy, monkeypatch, with_entries):
+    monkeypatch.setattr("sekisho.ledger.integrity.MISSING_MAX", 20)
+    promised = Checkpoint(KEY.verifier.name, 2**62 + 2**33 + 5, b"r" * 32)
+    (copy / "checkpoint").write_text(sign_checkpoint(promised, KEY))
+    found, done = audit(copy, with_entries=with_entries)
+    assert ("entries_unproven", (2 + 20) * 256, None) in found  # two are there, and 21 that are not were asked for
+    assert done.entries == done.unreadable + 2 * 256 * with_entries
+
+
+def test_what_comes_behind_a_hole_is_looked_at(large, tmp_path, monkeypatch):
+    shutil.copytree(large, tmp_path / "copy")
+    for number in range(100, 120):
+        (tmp_path / "copy" / "tile" / "entries" / f"{number:03d}").unlink()
+    behind = tmp_path / "copy" / "tile" / "entries" / "200"
+    behind.write_bytes(behind.read_bytes().replace(b"51200", b"51201"))
+    for most, codes in ((20, {"bundle_damaged", "entry_altered"}), (19, {"bundle_damaged", "entries_unproven"})):
+        monkeypatch.setattr("sekisho.ledger.integrity.MISSING_MAX", most)
+        assert {code for code, _, _ in audit(tmp_path / "copy")[0]} >= codes

@@ -3,6 +3,7 @@
 import base64
 import copy
 import shutil
+import tracemalloc
 
 import pytest
 from ledger_fakes import ORGANISATION_KEY, ORIGIN, World
@@ -22,7 +23,7 @@ from sekisho.ledger.description import describe, summary
 from sekisho.ledger.errors import LogUnreadable, ReceiptInvalid
 from sekisho.ledger.interfaces import ProvenEntry, ReceiptState
 from sekisho.ledger.reader import DECIDE_US_MAX, FUTURE_US_MAX, PENDING, LogReader
-from sekisho.ledger.receipts import build_receipt
+from sekisho.ledger.receipts import build_receipt, parse_receipt
 from sekisho.ledger.verify import CONSISTENT, VERIFIED, verify_receipt
 
 
@@ -36,6 +37,16 @@ def reader(world):
     reader = LogReader(world.root)
     yield reader
     reader.close()
+
+
+def test_a_file_of_brackets_is_refused_before_it_fills_memory():
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReceiptInvalid, match="too many arrays"):
+            parse_receipt(b"[" + b"[]," * (4 << 20) + b"[]]")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_receipt_is_verified_with_the_pinned_key_only(world):

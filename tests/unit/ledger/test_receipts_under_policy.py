@@ -1,5 +1,6 @@
 """What a verifier says of a receipt under a tlog-policy, and the code of the obligation that fails."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -23,7 +24,15 @@ from receipt_corpus import (
 )
 
 from sekisho import console
-from sekisho.ledger.description import JAPANESE, OBLIGATIONS, describe, describe_failure, failure_summary, summary
+from sekisho.ledger.description import (
+    ENGLISH,
+    JAPANESE,
+    OBLIGATIONS,
+    describe,
+    describe_failure,
+    failure_summary,
+    summary,
+)
 from sekisho.ledger.errors import ReceiptInvalid, TlogPolicyUnmet
 from sekisho.ledger.verify import REASONS
 from sekisho.verifier import NoteError, TlogPolicyInvalid, verify
@@ -53,6 +62,15 @@ def test_a_policy_with_a_log_pins_the_signer_and_one_without_leaves_it_open(worl
     assert verdict_of(good, [log.vkey], policy=listed) == ("invalid", "site-key")
 
 
+@pytest.mark.parametrize("time", [0, 2**53 + 1, 2**63 - 1])
+@pytest.mark.parametrize("language", [ENGLISH, JAPANESE])
+def test_a_cosignature_of_any_time_can_be_told(world, made, time, language):
+    data = cosigned(made[2], "a", time=time)
+    found = verify(data, policy=policy(world.log_key.verifier, quorum="a"))
+    assert "a (" in describe(found, language)
+    assert json.loads(json.dumps(summary(found)))["policy"]["cosignatures"] == {"a": time}
+
+
 def test_a_policy_can_not_save_a_receipt_that_does_not_hold(world, made):
     request, entries, data = made
     permissive = policy(world.log_key.verifier, quorum="none")
@@ -77,6 +95,8 @@ def test_the_corpus_of_policies_holds_every_verdict(world, made):
 
 
 REASON_OF = {
+    "the last attempt cut off": "attempts", "another attempt named as next": "attempts",
+    "next of another type": "attempts", "next of the last": "attempts",
     "a gap in the attempts": "attempts", "no outcome": "outcomes", "no decision": "outcomes",
     "two outcomes": "outcomes", "an entry twice": "envelope", "another request": "envelope",
     "another site": "envelope", "another kind": "outcomes", "outcome of a denial": "outcomes",

@@ -69,6 +69,44 @@ def test_what_was_changed_there_is_damaged_here(there, tmp_path):
     manifest.write_bytes(good.replace(b"0.1.0", b"0.0.9"))
     with pytest.raises(SnapshotDamaged):
         fetched(Reads(root), tmp_path / "a").rules(digest)
-    manifest.write_bytes(good.replace(b"0.1.0", b"9.9.9"))
+    manifest.write_bytes(good)
     with pytest.raises(SnapshotTooNew):
-        fetched(Reads(root), tmp_path / "b").rules(digest)
+        fetched(Reads(root), tmp_path / "b", software="0.0.9").rules(digest)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "../{digest}", "{digest}/../x", "{DIGEST}", "", "ab"])
+def test_no_name_that_a_log_gives_becomes_a_path(there, tmp_path, name):
+    """A log may name anything as its snapshot, and the server it comes from may have something there."""
+    _, digest, built = there
+    asked = []
+
+    def read(path, bytes_max):
+        asked.append(path)
+        return built.manifest
+
+    here = fetched(read, tmp_path / "deep" / "here")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SnapshotMissing, match="not the digest"):
+        here.rules(name.format(digest=digest, DIGEST=digest.upper()))
+    assert asked == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_part_larger_than_can_be_held_is_not_fetched(there, tmp_path, monkeypatch):
+    root, digest, _ = there
+    monkeypatch.setattr("sekisho.snapshot.fetched.PART_BYTES_MAX", 3)
+    reads = Reads(root)
+    with pytest.raises(SnapshotDamaged, match="larger than"):
+        fetched(reads, tmp_path / "here").rules(digest)
+    assert reads.asked == [f"{digest}.json"]
+
+
+def test_what_has_not_the_digest_that_was_asked_for_is_not_kept(there, tmp_path):
+    _, digest, built = there
+    here = fetched(lambda path, bytes_max: built.manifest, tmp_path / "a")
+    with pytest.raises(SnapshotDamaged, match="another's"):
+        here.rules("ab" * 32)
+    here = fetched(lambda path, bytes_max: built.manifest if path.endswith(".json") else b"x", tmp_path / "b")
+    with pytest.raises(SnapshotDamaged, match="another's"):
+        here.rules(digest)
+    assert [path for path in (*tmp_path.glob("a/**/*"), *tmp_path.glob("b/**/*")) if path.is_file()] == []

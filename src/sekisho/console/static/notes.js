@@ -28,6 +28,11 @@ export function require(condition, reason) {
 
 // -- keys and notes
 
+/** Without what may stand around a key in a file. (`String.trim` takes more away than other languages do.) */
+export function trim(text) {
+  return text.replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, "");
+}
+
 /** A verifier key: name+hex(keyID)+base64(type ‖ key), of one signature type. */
 export async function parseVkey(text, type) {
   const [name, id, ...rest] = text.split("+");

@@ -1,7 +1,13 @@
 // Shows what verify.js finds: for the receipt of a request, or for a file that is chosen or dropped.
 
-import { CONSISTENT, INVALID, OBLIGATIONS, UNMET, UNSUPPORTED, UNUSABLE, VERIFIED, verifyReceipt } from "./verify.js";
+import { trim } from "./notes.js";
+import { POLICY_BYTES_MAX } from "./tlog-policy.js";
+import {
+  CONSISTENT, INVALID, OBLIGATIONS, RECEIPT_BYTES_MAX, UNMET, UNSUPPORTED, UNUSABLE, VERIFIED, verifyReceipt,
+} from "./verify.js";
 
+const CONTENT_BYTES_MAX = 2 ** 30; // as `sekisho verify`: content is held in memory
+const KEYS_BYTES_MAX = 64 * 1024;
 const COMMAND = "sekisho verify receipt.json --trust site.vkey";
 const WORDS = {
   en: {
@@ -141,15 +147,16 @@ function timeText(milliseconds) {
 
 /** Keys, one a line; empty lines and comments are passed over, as in a file of keys. */
 function parseKeys(text) {
-  return text.split("\n").map((line) => line.trim()).filter((line) => line && !line.startsWith("#"));
+  return text.split("\n").map(trim).filter((line) => line && !line.startsWith("#"));
 }
 
-async function read(file) {
-  return new Uint8Array(await file.arrayBuffer());
+/** A file's bytes, of a larger one a byte more than allowed, so that it shows. Throws where it can't be read (any more). */
+async function read(file, bytesMax) {
+  return new Uint8Array(await file.slice(0, bytesMax + 1).arrayBuffer());
 }
 
 /** A text field that a file may fill. Its bytes are the file's own until somebody types: octets and line ends count. */
-function fillable(field, chooser, changed) {
+function fillable(field, chooser, bytesMax, changed, failed) {
   let bytes = null;
   field?.addEventListener("input", () => {
     bytes = null;
@@ -157,7 +164,14 @@ function fillable(field, chooser, changed) {
   field?.addEventListener("change", changed);
   chooser?.addEventListener("change", async () => {
     if (!chooser.files[0]) return;
-    bytes = await read(chooser.files[0]);
+    bytes = new Uint8Array(); // no policy at all must not stand in for one that can't be read
+    field.value = "";
+    try {
+      bytes = await read(chooser.files[0], bytesMax);
+    } catch {
+      failed();
+      return;
+    }
     field.value = new TextDecoder().decode(bytes);
     await changed();
   });
@@ -169,39 +183,55 @@ function animate(section) {
   let bytes = null;
   let result = null;
   let turns = 0;
+  const verified = async () => {
+    const content = {};
+    for (const { dataset, files } of section.querySelectorAll(".content-file")) {
+      if (files[0]) content[dataset.field] = await read(files[0], CONTENT_BYTES_MAX);
+    }
+    const trusted = parseKeys(find(".site-key").value);
+    return verifyReceipt(bytes, { trusted, policy: policyBytes(), content });
+  };
+  /** Nothing that was found before may stand there any more. */
+  const fail = () => {
+    result = null;
+    turns += 1;
+    const target = find(".verification");
+    target.replaceChildren(element("p", "outcome bad", say("unreadable")));
+    delete target.dataset.verdict;
+    delete target.dataset.reason;
+  };
   const check = async () => {
     if (bytes === null) return;
     turns += 1;
     const turn = turns;
-    const content = {};
-    for (const { dataset, files } of section.querySelectorAll(".content-file")) {
-      if (files[0]) content[dataset.field] = await read(files[0]);
+    let found = null;
+    try {
+      found = await verified();
+    } catch (error) {
+      if (turn === turns) fail(); // a file changed or went since it was chosen, or is too large for this browser
+      console.error(error);
+      return;
     }
-    const trusted = parseKeys(find(".site-key").value);
-    const found = await verifyReceipt(bytes, { trusted, policy: policyBytes(), content });
     if (turn !== turns) return; // something was given anew meanwhile: its own check shows what it finds
     result = found;
     show(section, result);
   };
-  const policyBytes = fillable(find(".policy"), find(".policy-file"), check);
-  fillable(find(".site-key"), find(".site-key-file"), check);
+  const policyBytes = fillable(find(".policy"), find(".policy-file"), POLICY_BYTES_MAX, check, fail);
+  fillable(find(".site-key"), find(".site-key-file"), KEYS_BYTES_MAX, check, fail);
   for (const chooser of section.querySelectorAll(".content-file")) chooser.addEventListener("change", check);
   document.addEventListener("languageswitch", () => result && show(section, result));
   const use = async (source) => {
     try {
       bytes = await source();
     } catch {
-      bytes = result = null;
-      turns += 1;
-      const target = find(".verification");
-      target.replaceChildren(element("p", "outcome bad", say("unreadable")));
-      delete target.dataset.verdict;
+      bytes = null;
+      fail();
       return;
     }
     await check();
   };
   const chooser = find(".receipt-file");
-  chooser?.addEventListener("change", () => chooser.files[0] && use(() => read(chooser.files[0])));
+  chooser?.addEventListener("change", () => chooser.files[0] && use(() => read(chooser.files[0], RECEIPT_BYTES_MAX)));
   const place = find(".drop");
   place?.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -211,7 +241,7 @@ function animate(section) {
   place?.addEventListener("drop", (event) => {
     event.preventDefault();
     place.classList.remove("over");
-    if (event.dataTransfer.files[0]) use(() => read(event.dataTransfer.files[0]));
+    if (event.dataTransfer.files[0]) use(() => read(event.dataTransfer.files[0], RECEIPT_BYTES_MAX));
   });
   if (section.dataset.receipt) use(() => fetched(section.dataset.receipt));
 }

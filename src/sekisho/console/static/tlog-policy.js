@@ -4,7 +4,7 @@
 
 import { COSIGNATURE, ED25519, Invalid, cosignedAt, isSignedBy, parseVkey, require } from "./notes.js";
 
-const POLICY_BYTES_MAX = 256 * 1024;
+export const POLICY_BYTES_MAX = 256 * 1024;
 const LINES_OF_A_KIND_MAX = 256;
 const NONE = "none";
 const FORBIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f]/;

@@ -8,7 +8,7 @@
 
 import {
   COUNT_MAX, ED25519, Invalid, Unsupported, concat, decodeBase64, encoder, equal, hex, isSignedBy, isText, parseNote,
-  parseVkey, require, requireEd25519, sha256,
+  parseVkey, require, requireEd25519, sha256, trim,
 } from "./notes.js";
 import { findSigners, isQuorum, parsePolicy } from "./tlog-policy.js";
 
@@ -19,7 +19,7 @@ export const OBLIGATIONS = [
   { number: 4, code: "envelope", en: "Every entry is well formed, of this request and of one site", ja: "すべての記録は正しい形式で、このリクエストと一つの拠点に属する" },
   { number: 5, code: "checkpoint", en: "The enrolled log key signed the checkpoint", ja: "チェックポイントに、登録された台帳の鍵の署名がある" },
   { number: 6, code: "inclusion", en: "Every entry is in the log that the checkpoint commits to", ja: "すべての記録は、チェックポイントの台帳に含まれている" },
-  { number: 7, code: "attempts", en: "The attempts are numbered without a gap, and a denial is the last", ja: "試行の番号に欠番がなく、拒否は最後にある" },
+  { number: 7, code: "attempts", en: "The attempts are numbered without a gap, none that followed is missing, and a denial is the last", ja: "試行の番号に欠番がなく、続いた試行もすべてあり、拒否は最後にある" },
   { number: 8, code: "outcomes", en: "Every permitted attempt has its one outcome, a denial has none", ja: "許可された試行には結果がちょうど一つあり、拒否には結果がない" },
   { number: 9, code: "commitments", en: "Every commitment has its salt, and they fit", ja: "すべてのコミットメントとソルトが対応し、一致する" },
   { number: 10, code: "content", en: "Content that was given is what was committed to", ja: "与えられた内容は、記録された内容と一致する" },
@@ -37,7 +37,8 @@ export const UNUSABLE = "unusable"; // a pinned key or the policy is malformed: 
 export const UNSUPPORTED = "unsupported"; // this browser can't check Ed25519 signatures
 
 const FORMAT = "sekisho.receipt/1";
-const RECEIPT_BYTES_MAX = 32 * 2 ** 20;
+export const RECEIPT_BYTES_MAX = 32 * 2 ** 20;
+const BRACKETS_MAX = 2 ** 20; // thousands for each entry, which has dozens
 const ENTRIES_MAX = 256;
 const ENTRY_BYTES_MAX = 65535;
 const DEPTH_MAX = 64;
@@ -76,7 +77,7 @@ export async function verifyReceipt(bytes, { trusted = [], policy = null, conten
   };
   try {
     await requireEd25519();
-    const pinned = await Promise.all(trusted.map((text) => parseVkey(text.trim(), ED25519)));
+    const pinned = await Promise.all(trusted.map((text) => parseVkey(trim(text), ED25519)));
     asked = "policy";
     const parsed = policy === null ? null : await parsePolicy(policy);
     await verifyInOrder(bytes, { pinned, policy: parsed, content }, discharge, result);
@@ -148,6 +149,8 @@ async function verifyPolicy(policy, { note }, discharge, result) {
 
 async function parseReceipt(bytes) {
   require(bytes.length <= RECEIPT_BYTES_MAX, "the file is larger than 32 MiB");
+  const brackets = bytes.reduce((count, byte) => count + (byte === 0x5b || byte === 0x7b), 0);
+  require(brackets <= BRACKETS_MAX, "the file is not a receipt: it holds too many arrays and objects");
   const value = parseCanonical(bytes);
   require(isObject(value) && value.format === FORMAT, `the file is not a receipt of the form ${FORMAT}`);
   requireFields(value, RECEIPT_FIELDS, "the receipt");
@@ -313,12 +316,19 @@ function nodeHash(left, right) {
 // -- obligations 7 and 8: attempts
 
 function verifyAttempts(entries) {
+  const decisions = new Map(entries.map(({ envelope }) => [envelope.id, envelope]));
   let decided = 0;
   let denied = false;
   for (const { envelope } of entries) {
-    const { attempt } = envelope.body;
+    const { body } = envelope;
+    const { attempt } = body;
     require(Number.isInteger(attempt), "an entry does not say which attempt it is of");
-    if (envelope.kind !== "decision") continue;
+    if (envelope.kind !== "decision") {
+      const next = Object.hasOwn(body, "next") ? decisions.get(body.next) : null;
+      const follows = next?.kind === "decision" && next.body.attempt === attempt + 1;
+      require(next === null || follows, `attempt ${attempt + 1}, which followed, is missing`);
+      continue;
+    }
     require(!denied, "something was decided after a denial");
     decided += 1;
     require(attempt === decided, `attempt ${decided} is missing`);

@@ -14,7 +14,7 @@ decide, as in `ledger.actors`. So acts are set aside on disk and looked at in th
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 

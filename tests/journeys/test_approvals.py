@@ -234,7 +234,7 @@ def require_told(governed):
     entries = until(lambda: lifted(require_log_holds(governed.root)), 30, "the entry of the lifting")
     report = audited(governed)
     assert (report["depth"], report["found"]["errors"], report["found"]["warnings"]) == (3, 0, 0), report["findings"]
-    assert report["counts"]["acts_under_approval"] == 3, "the lifting, an enrolment, and a deletion"
+    assert report["counts"]["acts_under_approval"] == 4, "the lifting, an enrolment, a deletion, and a key destroyed"
     assert "Person" not in json.dumps(entries)
     persons = {}
     for entry in entries:

@@ -566,6 +566,7 @@ async def test_a_sync_that_fails_while_a_segment_is_made_ends_the_process(tmp_pa
     monkeypatch.setattr(os, "fsync", fails)
     for _ in range(2 * SEGMENT_BYTES // 60_000):  # until another one is needed
         with contextlib.suppress(LedgerError):
-            await writer.append(draft(body_of(60_000)))
+            appended = writer.append(draft(body_of(60_000)))
+            await until(lambda: appended.done() or disk.ended_with)  # noqa: B023 - what has ended answers nobody
     await until(lambda: left[0] <= 0 and writer._making is None)
     assert disk.ended_with == [WRITE_AHEAD_FAILED]

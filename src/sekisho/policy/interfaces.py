@@ -1,7 +1,7 @@
 """Deciding, as other contexts see it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from sekisho.catalog.interfaces import Catalogue, PolicyText
@@ -62,7 +62,8 @@ class Decision:
 
     `input_bytes` is the canonical DecisionInput. `candidates_bytes` is canonical JSON: a list of
     `{"action","deployments":[…],"errors":[…],"permitted","reasons":[…]}`, candidates with equal verdicts grouped.
-    `permitted_raw` and `permitted_redacted` name deployments in catalogue order.
+    `permitted_raw` and `permitted_redacted` name deployments in catalogue order. `compiled` is the version of the
+    compiled form that gave the verdicts; None: the engine did.
     """
 
     input: DecisionInput
@@ -71,6 +72,7 @@ class Decision:
     permitted_redacted: tuple[str, ...]
     input_bytes: bytes
     candidates_bytes: bytes
+    compiled: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ class CompiledPolicies:
         self._policies = expressions(texts)
         kinds = enumerations(schema)
         self._names = {
-            kind: {name: f"{kind}::{name}" for name in kinds[kind]} for kind in ("Jurisdiction", "Label", "Organisation")
+            kind: {name: f"{kind}::{name}" for name in kinds[kind]}
+            for kind in ("Jurisdiction", "Label", "Organisation")
         }
         self._known = {HOME: frozenset(self._names["Jurisdiction"][code] for code in home)}
         self._facts = {model: [deployment_values(entity) for entity in entities] for model, entities in models.items()}
@@ -229,5 +230,3 @@ class _Source:
 
 def _is_candidates(name: str) -> bool:
     return name in (RESOURCE, RESOURCE_IN) or name.startswith(f"{RESOURCE}.")
-
-

@@ -132,6 +132,11 @@ class CedarDecider:
             log.info("the engine makes all decisions, which is slower: %s uses %s", policy, obstacle)
         return None
 
+    @property
+    def compiles(self) -> bool:
+        """Whether the compiled form decides, and the engine what is left to it; else the engine decides everything."""
+        return self._compiled is not None
+
     def decide(self, decision_input: DecisionInput) -> Decision:
         """See `Decider.decide`. Raises DecisionInputError for a value that is no DecisionInput (a caller's bug)."""
         decision = self._memo.get(decision_input)
@@ -194,12 +199,13 @@ class CedarDecider:
         if found is None or self._compiled is None:
             return self._by_engine(value, action, labels, candidates, problem), False
         verdicts = tuple(
-            _verdict_of(name, action, satisfied)
-            for name, satisfied in zip(candidates.deployments, found, strict=True)
+            _verdict_of(name, action, satisfied) for name, satisfied in zip(candidates.deployments, found, strict=True)
         )
         if self._is_for_both() and verdicts != (engines := self._by_engine(value, action, labels, candidates, None)):
             self._compiled = None
-            log.error("the compiled policies differ from the engine, which makes all decisions from now on: please report")
+            log.error(
+                "the compiled policies differ from the engine, which makes all decisions from now on: please report"
+            )
             return engines, False
         return verdicts, True
 
@@ -271,6 +277,11 @@ class CedarDecider:
             "staleness": {f"{role}_days": days.get(role, 0) for role in STALENESS_ROLES},
         }
         return json.dumps(context)
+
+
+def engine_only(parts: PolicyParts, *, snapshot: str, epoch_from: int) -> CedarDecider:
+    """A `DeciderFactory` for audits: what the compiled form decided is decided again by Cedar's own engine."""
+    return CedarDecider(parts, snapshot=snapshot, epoch_from=epoch_from, compiled=False)
 
 
 def candidates_bytes(verdicts: Iterable[Verdict]) -> bytes:

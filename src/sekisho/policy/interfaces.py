@@ -12,6 +12,7 @@ RETAIN: Final = "retain"  # to keep what was sent to a deployment, and what it a
 INPUT_VERSION: Final = 1
 STALENESS_ROLES: Final = ("catalog", "intel", "models", "policy")
 NO_RESIDENCY: Final = "no jurisdiction is left where the request's data may go"  # the verdict's error where it is so
+COMPILED: Final = "compiled"  # beside the engine's name and version in an entry: the form that gave the verdicts
 CALLER: Final = "caller"  # the role that the packs' permits ask for
 
 
@@ -135,7 +136,7 @@ class Decider(Protocol):
     """Decides over one snapshot. Pure: no clock, no I/O. Never raises for a request's content: errors deny."""
 
     policies: tuple[PolicyTitle, ...]
-    engine: Mapping[str, str]  # {"name", "version"} of the Cedar engine
+    engine: Mapping[str, str]  # {"name", "version"} of the Cedar engine; the compiled form says what it says
     schema_digest: str  # hex SHA-256 of the schema part
     retains: bool  # whether any policy permits that content is kept
 

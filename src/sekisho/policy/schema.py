@@ -82,7 +82,12 @@ def schema_text(catalogue: Catalogue, labels: tuple[str, ...]) -> str:
 
 def deployment_attributes() -> dict[str, str]:
     """Every attribute of a deployment with its type in the schema."""
-    return {"model": "Model", "provider": "Provider", "site": "Site", "deployment_type": "DeploymentType"} | _fact_types()
+    return {
+        "model": "Model",
+        "provider": "Provider",
+        "site": "Site",
+        "deployment_type": "DeploymentType",
+    } | _fact_types()
 
 
 def enumerations(schema: str) -> dict[str, frozenset[str]]:

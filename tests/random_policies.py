@@ -52,8 +52,9 @@ class Policies:
     """Policies by a grammar of typed expressions. `arithmetic`: with sums, which can overflow; `beyond`: with what the
     compiled form leaves to the engine."""
 
-    def __init__(self, random, *, arithmetic=True, beyond=False):
+    def __init__(self, random, *, arithmetic=True, beyond=False, labels=LABELS, roles=ROLES, longs=LONGS, ranks=RANKS):
         self.random, self.arithmetic, self.beyond = random, arithmetic, beyond
+        self.labels, self.roles, self.longs, self.ranks = labels, roles, longs, ranks
 
     def texts(self, count):
         """A permit and others, each of which Cedar's validator takes."""
@@ -73,7 +74,7 @@ class Policies:
             f"{pick(('when', 'unless'))} {{ {self.boolean(3)} }}" for _ in range(self.random.randrange(3))
         )
         principal = pick(
-            ("principal",) * 3 + (f'principal in Role::"{pick(ROLES)}"', 'principal == Principal::"key-1"')
+            ("principal",) * 3 + (f'principal in Role::"{pick(self.roles)}"', 'principal == Principal::"key-1"')
         )
         principal = pick((principal, principal, 'principal is Principal in Organisation::"default"'))
         resource = pick(("resource",) * 3 + ('resource in Provider::"p"', 'resource == Deployment::"d0"'))
@@ -99,7 +100,7 @@ class Policies:
             return self.random.choice(
                 (f"({left} + {right})", f"({left} - {right})", f"({left} * {right})", f"(-{left})")
             )
-        return self.random.choice((*LONGS, *GRADES, *RANKS, *RANKS))
+        return self.random.choice((*self.longs, *GRADES, *self.ranks, *self.ranks))
 
     def _of_sets(self):
         kind = self.random.choice(("Jurisdiction", "Jurisdiction", "Label", "String"))
@@ -117,7 +118,7 @@ class Policies:
     def _element(self, kind):
         names = {
             "Jurisdiction": ("JP", "US", "SG", "anywhere", "unknown"),
-            "Label": LABELS,
+            "Label": self.labels,
             "String": ("ISMAP", "unknown"),
         }
         name = self.random.choice(names[kind])
@@ -147,8 +148,8 @@ class Policies:
     def _other(self):
         pick = self.random.choice
         found = (
-            f'principal in Role::"{pick(ROLES)}"',
-            f'principal in [Role::"{pick(ROLES)}", Organisation::"{pick(("default", "other"))}"]',
+            f'principal in Role::"{pick(self.roles)}"',
+            f'principal in [Role::"{pick(self.roles)}", Organisation::"{pick(("default", "other"))}"]',
             'resource in Provider::"p"',
             'resource in Model::"m"',
             "context.protected",

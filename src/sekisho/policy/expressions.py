@@ -78,7 +78,7 @@ _LONGS: Final = frozenset({"add", "sub", "mul", "neg"})
 
 
 class NotExpressible(Exception):
-    """A policy uses what expressions don't hold; the message names it, `index` which policy it is, where that is known."""
+    """A policy uses what expressions don't hold; the message names it, and `index` the policy, if known."""
 
     def __init__(self, obstacle: str, index: int | None = None) -> None:
         super().__init__(obstacle)

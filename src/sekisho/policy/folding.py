@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sekisho.policy.expressions import LONG_MAX, LONG_MIN, SETS, Const, Expression, Op, kind_of
+from sekisho.policy.expressions import LONG_MAX, LONG_MIN, SETS, Const, Expression, Op, can_fail, kind_of
 
 
 class Overflow(Exception):
@@ -42,8 +42,8 @@ STRICT: Final[Mapping[str, Callable[..., Any]]] = {
 def fold(node: Expression, known: Mapping[str, Any]) -> Expression:
     """The expression with all that is `known` (by the name that reads it) put in, and worked out as far as that goes.
 
-    It means the same in every case, errors included: what would overflow stays as it is, and so does what stands
-    before it in an `and` or `or`.
+    It means the same in every case, errors included: what would overflow stays as it is, and so does what
+    could fail before it in an `and` or `or`.
     """
     if isinstance(node, Const):
         return node
@@ -73,4 +73,6 @@ def _fold_lazy(node: Op, known: Mapping[str, Any]) -> Expression:
     second = fold(node.args[1], known)
     if isinstance(second, Const) and second.value is not decisive:
         return first
+    if isinstance(second, Const) and not can_fail(first):
+        return second
     return Op(node.op, (first, second))

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
+from sekisho.assurance.proofs import statement_mistakes
 from sekisho.catalog.declarations import Declarations
 from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Catalogue, Mistake
@@ -87,16 +88,21 @@ def create_installation(root: Path, listen: Listen) -> Created:
 
 def check_declarations(directory: DataDirectory) -> list[Mistake]:
     """Every mistake in the declarations, policies included, sorted; nothing is changed."""
-    return _mistakes(directory, read_declarations(directory.declarations))
+    return _mistakes(directory, read_declarations(directory.declarations), proved=True)
 
 
-def _mistakes(directory: DataDirectory, declarations: Declarations) -> list[Mistake]:
+def _mistakes(directory: DataDirectory, declarations: Declarations, *, proved: bool) -> list[Mistake]:
+    """`proved`: the statements are held against the policies too."""
     mistakes = list(declarations.mistakes)
     if declarations.catalogue is None:
         mistakes += check_policy_texts(declarations.policies)
     else:
-        mistakes += check_policies(declarations.catalogue, declarations.policies, _labels()).mistakes
+        checked = check_policies(declarations.catalogue, declarations.policies, _labels())
+        mistakes += checked.mistakes
         mistakes += caller_mistakes(directory, declarations.catalogue)
+        if proved and checked.parts is not None:
+            now_us = SystemClock().now_us()
+            mistakes += statement_mistakes(declarations.catalogue, checked.parts, now_us, str(directory.root))
     return sorted(mistakes)
 
 
@@ -118,10 +124,13 @@ def store_declarations(directory: DataDirectory) -> str:
     return snapshot_store(directory).save(built)
 
 
-def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
-    """The declarations as they stand, and their snapshot; nothing is stored. Raises DeclarationsRefused."""
+def build_declared(directory: DataDirectory, *, proved: bool = True) -> tuple[Catalogue, BuiltSnapshot]:
+    """The declarations as they stand, and their snapshot; nothing is stored. Raises DeclarationsRefused.
+
+    Unless `proved`, their statements may fail: to look into why they do.
+    """
     declarations = read_declarations(directory.declarations)
-    mistakes = _mistakes(directory, declarations)
+    mistakes = _mistakes(directory, declarations, proved=proved)
     if mistakes or declarations.catalogue is None:
         raise DeclarationsRefused(mistakes)
     built = build_snapshot(

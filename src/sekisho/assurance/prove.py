@@ -18,15 +18,17 @@ A policy that can't be enumerated (`NotExpressible`) is taken to permit if it is
 a forbid. So what holds without it holds; where nothing was found that the engine permits, the answer is *undecided*.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from sekisho.assurance.hypothetical import facts_of, with_hypothetical
 from sekisho.assurance.statements import Statement
 from sekisho.catalog.interfaces import ANYWHERE, Catalogue
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import SekishoError
-from sekisho.policy.cases import OTHER, Asking, World, named, request_axes, world_of
+from sekisho.policy.cases import OTHER, Asking, World, deployment_axes, named, request_axes, world_of
 from sekisho.policy.engine import engine_only
 from sekisho.policy.expressions import (
     ACTION,
@@ -62,7 +64,7 @@ from sekisho.policy.interfaces import (
     PrincipalInput,
 )
 from sekisho.policy.schema import STANDING_LABELS
-from sekisho.policy.search import Budget, Goal, Search, TooManyCases
+from sekisho.policy.search import Axis, Budget, Goal, Search, TooManyCases
 
 HOLDS: Final = "holds"
 FAILS: Final = "fails"
@@ -75,6 +77,7 @@ NOBODY: Final = "explain"  # the principal of a request that is only asked about
 
 class CounterExample(NamedTuple):
     """A case that policies permit and the statement says there is none of: one `deployment` of `alike` many.
+    `facts` stand for one that is not declared, but could be; then it is one of none.
 
     `at_us` is None for now, else the start of the span in which it is so. `labels` are the body's, `labels_left` those
     of the redacted body where that is what leaves. `principal` is None for whoever no policy names. `permits` are ids of
@@ -83,6 +86,7 @@ class CounterExample(NamedTuple):
 
     deployment: str
     alike: int
+    facts: tuple[tuple[str, str], ...] | None
     model: str
     action: str
     at_us: int | None
@@ -102,7 +106,8 @@ class Proof:
     """What came of a statement. `cases`: how many were enumerated (HOLDS: all of those it is about).
 
     `deployments` are declared, `kinds` of them (in spans of time) can be told apart, and the statement is about `about`
-    of these. `reads`: what the cases differ in. `obstacles`: policies that could not be enumerated, with why.
+    of these. `anything`: any deployment that could be declared was
+    meant. `possible`: whether there is any such case at all, permitted or not. `reads`: what the cases differ in. `obstacles`: policies that could not be enumerated, with why.
     """
 
     statement: str
@@ -111,6 +116,8 @@ class Proof:
     deployments: int
     kinds: int
     about: int
+    anything: bool
+    possible: bool
     reads: tuple[str, ...]
     counter_example: CounterExample | None = None
     obstacles: tuple[tuple[str, str], ...] = ()
@@ -131,6 +138,11 @@ class _Scope(NamedTuple):
 
     asking: Asking
     everywhere: bool
+
+
+class _Block(NamedTuple):
+    axes: Sequence[Axis]
+    goal: Goal
 
 
 class Prover:
@@ -158,48 +170,49 @@ class Prover:
         self._maskable = self.world.names["Label"] - frozenset(STANDING_LABELS)
 
     def prove(self, statement: Statement, budget: Budget | None = None) -> Proof:
-        """Never hangs: a question of too many cases is answered as that."""
-        budget = budget or Budget()
+        """Over the deployments that are declared. Never hangs: a question of too many cases is answered as that."""
         read = reads(statement.against).union(*(reads(policy.when) for policy in self._policies))
         kinds = self._kinds(statement, read)
-        about, cases = 0, 0
-        why = ""
-        try:
-            for kind in kinds:
-                in_question = False
-                for action in _ACTIONS:
-                    for scope in self._scopes:
-                        search = self._search(statement, kind, action, scope, budget)
-                        if search is None:
-                            continue
-                        in_question = True
-                        values = search.find()
-                        cases += search.cases if values is None else search.covered
-                        if values is None:
-                            continue
-                        example = self._example(kind, action, scope, values)
-                        outcome = FAILS if example is not None else UNDECIDED
-                        return self._proof(statement, outcome, cases, kinds, about + 1, read, example)
-                about += in_question
-        except TooManyCases as error:
-            why = str(error)
-        return self._proof(statement, TOO_MANY if why else HOLDS, cases, kinds, about, read, why=why)
+        return self._proof(statement, [(kind, self._known_of(kind)) for kind in kinds], read, budget or Budget())
+
+    def prove_of_anything(self, statement: Statement, budget: Budget | None = None) -> Proof:
+        """Over every deployment that could be declared, and some more: its type is not held against its facts. So what
+        holds holds of whatever is declared later, while the boundary and the policies stay."""
+        read = reads(statement.against).union(*(reads(policy.when) for policy in self._policies))
+        return self._proof(statement, [(None, {HOME: self.world.home})], read, budget or Budget(), anything=True)
 
     def _proof(
         self,
         statement: Statement,
-        outcome: str,
-        cases: int,
-        kinds: Sequence[_Kind],
-        about: int,
+        kinds: Sequence[tuple[_Kind | None, Mapping[str, Any]]],
         read: frozenset[str],
-        example: CounterExample | None = None,
-        why: str = "",
+        budget: Budget,
+        *,
+        anything: bool = False,
     ) -> Proof:
-        return Proof(
-            statement.text, outcome, cases, len(self._models), len(kinds), about, tuple(sorted(read - {HOME})),
-            example, tuple(self._obstacles), why,
+        proof = Proof(
+            statement.text, HOLDS, 0, len(self._models), len(kinds), 0, anything, False, tuple(sorted(read - {HOME})),
+            obstacles=tuple(self._obstacles),
         )  # fmt: skip
+        try:
+            for kind, known in kinds:
+                in_question = False
+                for action, scope in itertools.product(_ACTIONS, self._scopes):
+                    block = self._block(statement, known, action, scope, anything=anything)
+                    if block is None:
+                        continue
+                    if not proof.possible and Search(block.axes, {}, Goal(block.goal.true), budget).find() is not None:
+                        proof = replace(proof, possible=True)
+                    search = Search(block.axes, {}, block.goal, budget)
+                    values = search.find()
+                    proof = replace(proof, cases=proof.cases + search.covered, about=proof.about + (not in_question))
+                    in_question = True
+                    if values is not None:
+                        example = self._example(kind, action, scope, values)
+                        return replace(proof, outcome=UNDECIDED if example is None else FAILS, counter_example=example)
+        except TooManyCases as error:
+            return replace(proof, outcome=TOO_MANY, why=str(error))
+        return proof
 
     # Deployments
 
@@ -231,9 +244,14 @@ class Prover:
 
     # One block of cases
 
-    def _search(self, statement: Statement, kind: _Kind, action: str, scope: _Scope, budget: Budget) -> Search | None:
-        """None where the statement is about none of these cases."""
-        known = {**kind.values, HOME: self.world.home, ACTION: f"Action::{action}"}
+    def _known_of(self, kind: _Kind) -> Mapping[str, Any]:
+        return {**kind.values, HOME: self.world.home}
+
+    def _block(
+        self, statement: Statement, known: Mapping[str, Any], action: str, scope: _Scope, *, anything: bool
+    ) -> _Block | None:
+        """None where the statement is about none of these cases. `anything`: nothing is `known` of the deployment."""
+        known = {**known, ACTION: f"Action::{action}"}
         if scope.everywhere:
             known[RESIDENCY] = scope.asking.places
         against = fold(statement.against, known)
@@ -246,13 +264,23 @@ class Prover:
             when = fold(policy.when, known)
             if not (isinstance(when, Const) and not when.value):
                 (permits if policy.permits else forbids).append(when)
-        goal = Goal(tuple(true), tuple(forbids), tuple(permits))
-        axes = request_axes(self.world, scope.asking, action, [*true, *forbids, *permits])
-        return Search(axes, {}, goal, budget)
+        of_deployment: list[Axis] = []
+        if anything:
+            of_deployment, rules = deployment_axes(self.world, scope.asking.places, [*true, *forbids, *permits])
+            true += rules
+        together = [*true, *forbids, *permits]
+        axes = request_axes(self.world, scope.asking, action, together, residency=not anything)
+        return _Block([*axes, *of_deployment], Goal(tuple(true), tuple(forbids), tuple(permits)))
 
-    def _example(self, kind: _Kind, action: str, scope: _Scope, values: Mapping[str, Any]) -> CounterExample | None:
-        """The case as a request. None where the engine denies it, which only a policy among the obstacles can explain."""
-        asking = scope.asking
+    def _example(
+        self, kind: _Kind | None, action: str, scope: _Scope, values: Mapping[str, Any]
+    ) -> CounterExample | None:
+        """The case as a request. None where the engine denies it, as only one of the obstacles can explain."""
+        asking, parts = scope.asking, self._parts
+        if kind is None:
+            parts, name, model = with_hypothetical(parts, self.world, values)
+        else:
+            name, model = kind.name, self._models[kind.name]
         principal = _name(values.get(PRINCIPAL, ""))
         data_class = values.get(CLASS, f"DataClass::{self.world.classes[asking.rank_min]}")
         ages = {role: values.get(f"{STALENESS}.{role}_days", 0) for role in STALENESS_ROLES}
@@ -261,11 +289,12 @@ class Prover:
         masked = action == SEND_REDACTED
         roles = sorted(_name(one) for one in values.get(PRINCIPAL_IN, ()) if one.startswith("Role::"))
         example = CounterExample(
-            deployment=kind.name,
-            alike=len(kind.names),
-            model=self._models[kind.name],
+            deployment=name,
+            alike=0 if kind is None else len(kind.names),
+            facts=None if kind is not None else facts_of(values),
+            model=model,
             action=action,
-            at_us=kind.at_us,
+            at_us=None if kind is None else kind.at_us,
             organisation=_name(values.get(ORGANISATION, f"::{asking.organisations[0]}")),
             principal=principal if principal.strip(OTHER) else None,
             roles=tuple(roles),
@@ -276,12 +305,12 @@ class Prover:
             staleness=tuple(sorted(ages.items())) if any(ages.values()) else (),
             permits=(),
         )
-        return self._confirmed(example)
+        return self._confirmed(example, parts)
 
-    def _confirmed(self, example: CounterExample) -> CounterExample | None:
+    def _confirmed(self, example: CounterExample, parts: PolicyParts) -> CounterExample | None:
         """With the ids of what permits it, as the engine says."""
         epoch_from = self._now_us if example.at_us is None else example.at_us
-        decider = engine_only(self._parts, snapshot=self._snapshot, epoch_from=epoch_from)
+        decider = engine_only(parts, snapshot=self._snapshot, epoch_from=epoch_from)
         left = example.labels_left
         asked = DecisionInput(
             v=INPUT_VERSION,

@@ -60,16 +60,18 @@ _FACTS: Final = {
 
 
 class StatementError(UsageError):
-    """A statement that can't be read: `word` of `text`, from `start` on, is what is wrong."""
+    """A statement that can't be read; it shows the `length` characters from `start` on that are wrong."""
 
     def __init__(self, text: str, start: int, length: int, problem: str, remedy: str) -> None:
-        super().__init__(
-            f"{problem}\n  {text}\n  {' ' * _width(text[:start])}{'^' * max(1, _width(text[start : start + length]))}",
-            remedy=remedy,
-        )
-        self.problem = problem
+        super().__init__(problem, remedy=remedy)
+        self.text = text
         self.start = start
         self.length = length
+
+    def __str__(self) -> str:
+        before, wrong = self.text[: self.start], self.text[self.start : self.start + self.length]
+        pointer = " " * _width(before) + "^" * max(1, _width(wrong))
+        return f"{self.message}\n  {self.text}\n  {pointer}\n{self.remedy}"
 
 
 class Statement(NamedTuple):

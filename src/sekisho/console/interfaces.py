@@ -49,7 +49,11 @@ class Panel(NamedTuple):
 class ExplainAsked(NamedTuple):
     """What is to be explained: the body's bytes, and how the request would come. With `key_id` the key's own principal;
     else `organisation` and `roles` (none: the only organisation declared, and the role `caller`). `declarations`: with
-    the tree on disk, and not what is in force."""
+    the tree on disk, and not what is in force.
+
+    The rest supposes something: that inspection found `labels` in the body (None: what it does find), and that
+    `labels_left` are left when it is redacted (None: it can't be); that a policy's `principal` asks; ages in whole days
+    by role; an instant, µs UTC, from now on (None: now)."""
 
     body: bytes
     key_id: str | None = None
@@ -58,6 +62,11 @@ class ExplainAsked(NamedTuple):
     data_class: str | None = None
     residency: str | None = None
     declarations: bool = False
+    labels: tuple[str, ...] | None = None
+    labels_left: tuple[str, ...] | None = None
+    principal: str | None = None
+    staleness: tuple[tuple[str, int], ...] = ()
+    at_us: int | None = None
 
 
 class Receipts(Protocol):

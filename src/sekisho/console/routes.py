@@ -45,6 +45,11 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     data_class: str | None = msgspec.field(name="class", default=None)
     residency: str | None = None
     declarations: bool = False
+    labels: tuple[str, ...] | None = None
+    labels_left: tuple[str, ...] | None = None
+    principal: str | None = None
+    staleness: dict[str, int] = {}  # noqa: RUF012 - msgspec copies it
+    at: int | None = None
 
 
 class _Pages:
@@ -209,7 +214,8 @@ def _add_explaining(app: FastAPI, ports: Ports, pages: _Pages) -> None:
             ports.explain,
             ExplainAsked(
                 bytes(asked.request), asked.key_id, asked.organisation, asked.roles, asked.data_class,
-                asked.residency, asked.declarations,
+                asked.residency, asked.declarations, asked.labels, asked.labels_left, asked.principal,
+                tuple(sorted(asked.staleness.items())), asked.at,
             ),
         )  # fmt: skip
         return JSONResponse(explanation, headers=_NO_STORE)

@@ -150,15 +150,15 @@ def deployment_axes(
     axes: list[Axis] = []
     rules: list[Expression] = []
     facts = sorted(name for name in read if name.startswith(f"{RESOURCE}.") and READS[name].startswith(SETS))
-    places = [name for name in facts if READS[name] == SETS + "Jurisdiction"]
+    where = [name for name in facts if READS[name] == SETS + "Jurisdiction"]
     texts = [name for name in facts if READS[name] == SETS + STRING]
-    for name in {*(one.removesuffix("_grade") for one in read if one.endswith("_grade"))} | {*places, *texts}:
+    for name in {*(one.removesuffix("_grade") for one in read if one.endswith("_grade"))} | {*where, *texts}:
         rules += _fact_rules(name, world, read)
     if RESIDENCY in read:
         within = Const(places, SETS + "Jurisdiction")
         rules.append(Op("contains_all", (within, Read(RESIDENCY))))
     together = [*expressions, *rules]
-    varying = [*places, *((RESIDENCY,) if RESIDENCY in read else ())]
+    varying = [*where, *((RESIDENCY,) if RESIDENCY in read else ())]
     axes += _joint_axes(varying, _entities("Jurisdiction", world.names["Jurisdiction"]), together)
     named = frozenset(value for one in constants(SETS + STRING, together) for value in one)
     axes += _joint_axes(texts, named | {UNKNOWN, OTHER}, together)

@@ -43,9 +43,10 @@ def prove(made, text, catalogued, budget=None):
 
 def every_request():
     """(DecisionInput, form, labels as they leave): everything that a gateway can let come, of the small world."""
-    days = (0, 2, 3, 31)
+    days = (0, 1, 2, 3)
     places = [tuple(sorted(some)) for count in (1, 2, 3) for some in itertools.combinations(("JP", "SG", "US"), count)]
-    holds = [tuple(sorted(some)) for count in range(4) for some in itertools.combinations(SMALL_LABELS, count)]
+    every = (*SMALL_LABELS, "secret.private_key")  # the last stands for those that no policy names
+    holds = [some for count in range(5) for some in itertools.combinations(every, count)]
     roles = [(), ("caller",), ("intern",), ("caller", "intern")]
     ranks = {"default": 0, "other": 2}
     for organisation, lowest in ranks.items():
@@ -61,8 +62,9 @@ def every_request():
                 staleness=tuple((one, age if one == "policy" else 0) for one in STALENESS_ROLES),
             )
             yield asked._replace(labels_raw=held, labels_redacted=held), SEND_RAW, held
-            if set(held) <= {"jp.my_number"}:
-                yield asked._replace(labels_raw=(*held, "secret.api_key"), labels_redacted=held), SEND_REDACTED, held
+            if set(held) <= {"jp.my_number", "secret.private_key"}:
+                raw = tuple(sorted((*held, "secret.api_key")))
+                yield asked._replace(labels_raw=raw, labels_redacted=held), SEND_REDACTED, held
 
 
 REQUESTS = list(every_request())
@@ -97,15 +99,14 @@ def breaches(decider, items, permitted_by):
     return found
 
 
-@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 60))])
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 60))])
 def test_what_is_proved_is_what_brute_force_finds(seed):
     made = random.Random(seed)
     grammar = Policies(
-        made, arithmetic=False, labels=SMALL_LABELS, roles=SMALL_ROLES, longs=("0", "1", "2", "30"),
+        made, arithmetic=False, labels=SMALL_LABELS, roles=SMALL_ROLES, longs=("0", "2"),
         ranks=("context.class_rank", "context.staleness.policy_days"),
     )  # fmt: skip
-    items = deployments(made)
-    items = [one for one in items if one.name != "e0"] + [deployment("e0", model="n")]
+    items = [one for one in deployments(made) if one.model == "m"]
     catalogued = organisations(catalogue(*items, packs=made.choice(((), (), ("jp-residency",)))))
     subject, parts = prover(catalogued, grammar.texts(made.randrange(2, 5)), now_us=2_000)
     decider = CedarDecider(parts, snapshot=DIGEST, epoch_from=2_000)

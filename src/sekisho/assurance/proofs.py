@@ -65,7 +65,7 @@ def proof_values(proof: Proof, declarations: bool) -> dict[str, Any]:
     return {
         "about": proof.about,
         "any_deployment": proof.anything,
-        "cases": proof.cases,
+        "cases": None if proof.anything else proof.cases,  # where sets vary together, many of them are alike
         "counter_example": None if example is None else _example_values(example, declarations),
         "deployments": proof.deployments,
         "kinds": proof.kinds,

@@ -176,8 +176,8 @@ class Prover:
         return self._proof(statement, [(kind, self._known_of(kind)) for kind in kinds], read, budget or Budget())
 
     def prove_of_anything(self, statement: Statement, budget: Budget | None = None) -> Proof:
-        """Over every deployment that could be declared, and some more: its type is not held against its facts. So what
-        holds holds of whatever is declared later, while the boundary and the policies stay."""
+        """Over every deployment that could be declared: what holds, holds of whatever is declared later, while the
+        boundary and the policies stay."""
         read = reads(statement.against).union(*(reads(policy.when) for policy in self._policies))
         return self._proof(statement, [(None, {HOME: self.world.home})], read, budget or Budget(), anything=True)
 

@@ -26,8 +26,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "判定に使っていないもの：{obstacles}",
     ),
     "holds_anywhere": (
-        "HOLDS for every deployment that could be declared: {cases} combinations, none of which is permitted",
-        "登録し得るすべての配備先について成立：{cases} 通りの組み合わせのすべてが許可されません",
+        "HOLDS for every deployment that could be declared: no case is permitted",
+        "登録し得るすべての配備先について成立：許可される場合はありません",
     ),
     "no_deployment": (
         "none of the deployments declared is of this kind",
@@ -121,7 +121,7 @@ def _described(proof: Mapping[str, Any], monitored: list[str], root: str, langua
     of_anything = proof["any_deployment"] and proof["outcome"] == "holds"
     lines = [
         words["holds_anywhere" if of_anything else proof["outcome"]].format(
-            cases=f"{proof['cases']:,}", obstacles=obstacles, why=proof["why"]
+            cases=f"{proof['cases'] or 0:,}", obstacles=obstacles, why=proof["why"]
         )
     ]
     lines.append(f"  {proof['id'] + ': ' if proof['id'] else ''}{proof['statement']}")

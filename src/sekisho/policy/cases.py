@@ -19,6 +19,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from sekisho.catalog.deployment_types import GLOBAL_TYPES, REGIONAL_TYPES, REGIONS, ZONE_TYPES, ZONES
 from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Grade
 from sekisho.policy.compiled import deployment_values
 from sekisho.policy.entities import entities_at
@@ -52,6 +53,8 @@ from sekisho.policy.schema import STANDING_LABELS, enumerations
 from sekisho.policy.search import Axis
 
 OTHER: Final = "\N{HORIZONTAL ELLIPSIS}"  # the name that stands for all that no expression names
+_TYPE: Final = f"{RESOURCE}.deployment_type"
+_PROCESSING: Final = f"{RESOURCE}.processing"
 _COMPARISONS: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 _SET_COMPARISONS: Final = frozenset({"eq", "ne", "is_empty", "contains_all", "contains_any"})
 _GRADE_MAX: Final = Grade.OBSERVED  # `attested` can't be declared
@@ -135,7 +138,7 @@ def set_axes(name: str, universe: frozenset[str], expressions: Sequence[Expressi
     if outside and _asks_for_the_rest(name, expressions):
         # No constant holds any of them, so that one of them says as much as all.
         axes.append(Axis(f"{name}[]", 2, parts={name: (none, frozenset(outside[:1]))}))
-    return axes
+    return axes or [Axis(f"{name}[]", 1, parts={name: (none,)})]
 
 
 def deployment_axes(
@@ -143,8 +146,6 @@ def deployment_axes(
 ) -> tuple[list[Axis], list[Expression]]:
     """The axes of every deployment that could be declared, and what holds of each, and of a residency within `places`,
     which is beside the facts: its axes are among these (`request_axes` is to be told so).
-
-    More is allowed than can be declared: facts and deployment type are not held against each other.
     """
     read = frozenset().union(*(reads(one) for one in expressions))
     axes: list[Axis] = []
@@ -157,6 +158,8 @@ def deployment_axes(
     if RESIDENCY in read:
         within = Const(places, SETS + "Jurisdiction")
         rules.append(Op("contains_all", (within, Read(RESIDENCY))))
+    if {_TYPE, _PROCESSING} <= read:
+        rules += _type_rules(world)
     together = [*expressions, *rules]
     varying = [*where, *((RESIDENCY,) if RESIDENCY in read else ())]
     axes += _joint_axes(varying, _entities("Jurisdiction", world.names["Jurisdiction"]), together)
@@ -318,6 +321,34 @@ def _fact_rules(name: str, world: World, read: frozenset[str]) -> list[Expressio
     if f"{name}_grade" in read and name in read:
         rules.append(Op("eq", (unknown, Op("eq", (Read(f"{name}_grade"), Const(0, LONG))))))
     return rules
+
+
+def _type_rules(world: World) -> list[Expression]:
+    """A deployment may be declared to process in more places than its type says, or nobody knows where; not in fewer."""
+    kind = SETS + "Jurisdiction"
+    known = world.names["Jurisdiction"]
+
+    def processes(op: str, codes: Iterable[str]) -> Expression:
+        return Op(op, (Read(_PROCESSING), Const(_entities("Jurisdiction", known.intersection(codes)), kind)))
+
+    unknown = processes("contains_any", (UNKNOWN,))
+    zones = [processes("contains_all", codes) for codes in ZONES.values() if known.issuperset(codes)]
+    extents = {
+        GLOBAL_TYPES: [processes("contains_any", (ANYWHERE,))],
+        ZONE_TYPES: zones,
+        REGIONAL_TYPES: [processes("contains_any", REGIONS.values())],
+    }
+    rules = []
+    for types, ways in extents.items():
+        other: Expression = Op("not", (Op("contains", (_types(types), Read(_TYPE))),))
+        for way in (*ways, unknown):
+            other = Op("or", (other, way))
+        rules.append(other)
+    return rules
+
+
+def _types(names: Iterable[str]) -> Const:
+    return Const(_entities("DeploymentType", names), SETS + "DeploymentType")
 
 
 def _word_axes(world: World, read: frozenset[str], expressions: Sequence[Expression]) -> list[Axis]:

@@ -136,3 +136,93 @@ class _At:
 
     def decide_afresh(self, value):
         return self._decider.decide_afresh(value._replace(epoch_from=2_000))
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_what_breaks_for_a_declared_deployment_breaks_for_any(seed):
+    """And whatever is found for a deployment that could be declared, the engine permits: the prover asks it."""
+    made = random.Random(seed)
+    grammar = Policies(made, arithmetic=False, ranks=("context.class_rank", "context.staleness.policy_days"))
+    catalogued = organisations(catalogue(*deployments(made), packs=()))
+    subject, _ = prover(catalogued, grammar.texts(made.randrange(2, 6)))
+    for text in STATEMENTS:
+        statement = read_statement(text, vocabulary(catalogued, subject.world.names))
+        declared_proof, any_proof = subject.prove(statement), subject.prove_of_anything(statement)
+        assert TOO_MANY not in (declared_proof.outcome, any_proof.outcome)
+        if declared_proof.outcome == FAILS:
+            assert any_proof.outcome in (FAILS, UNDECIDED), text
+        if any_proof.outcome == FAILS:
+            assert any_proof.counter_example.facts is not None
+
+
+def test_a_pack_that_holds_holds_for_whatever_is_declared_later():
+    catalogued = catalogue(TOKYO)
+    subject, _ = prover(catalogued)
+    statement = read_statement(
+        "no class:confidential+ to storage outside JP", vocabulary(catalogued, subject.world.names)
+    )
+    proof = subject.prove_of_anything(statement)
+    assert (proof.outcome, proof.possible) == (HOLDS, True)
+    weaker = read_statement("no data to storage outside JP", vocabulary(catalogued, subject.world.names))
+    example = subject.prove_of_anything(weaker).counter_example
+    assert dict(example.facts)["storage"] != "JP"
+
+
+def test_a_fact_that_ends_is_looked_at_after_its_end():
+    ending = deployment(
+        "ending", processing=declared("JP"), storage=declared("JP"), tenancy=declared("dedicated", expires=5)
+    )
+    own = PolicyText(
+        "policies/own.cedar",
+        '@id("own") @title("t") @title_ja("題") forbid (principal, action, resource) '
+        'when { resource.tenancy == Tenancy::"dedicated" };',
+    )
+    catalogued = catalogue(ending)
+    subject, _ = prover(catalogued, own)
+    proof = prove(subject, "no data to deployment:ending", catalogued)
+    assert (proof.outcome, proof.counter_example.at_us) == (FAILS, 5)
+    later, _ = prover(catalogued, own, now_us=5)
+    assert prove(later, "no data to deployment:ending", catalogued).counter_example.at_us is None
+
+
+def test_requests_that_can_not_come_are_said_to_be_none():
+    catalogued = catalogue(TOKYO)  # whose default class is internal
+    subject, _ = prover(catalogued)
+    proof = prove(subject, "no class:public", catalogued)
+    assert (proof.outcome, proof.possible) == (HOLDS, False)
+    proof = prove(subject, "no data to processing outside JP", catalogued)
+    assert (proof.outcome, proof.about, proof.cases) == (HOLDS, 0, 0)
+
+
+def test_a_policy_that_can_not_be_enumerated_is_not_counted_on():
+    def own(text):
+        return PolicyText("policies/own.cedar", f'@id("own") @title("t") @title_ja("題") {text}')
+
+    catalogued = catalogue(TOKYO)
+    forbid = own('forbid (principal, action, resource) when { ip("10.0.0.1").isLoopback() };')
+    subject, _ = prover(catalogued, forbid)
+    holds = prove(subject, "no data to processing outside JP", catalogued)
+    assert (holds.outcome, [policy for policy, _ in holds.obstacles]) == (HOLDS, ["own"])
+    assert prove(subject, "no data to processing within JP", catalogued).outcome == FAILS
+    subject, _ = prover(catalogued, own('forbid (principal, action, resource) unless { ip("10.0.0.1").isLoopback() };'))
+    assert prove(subject, "no data to processing within JP", catalogued).outcome == UNDECIDED
+    subject, _ = prover(
+        catalogued, own('permit (principal, action == Action::"sendRaw", resource) when { "x" like "y" };')
+    )
+    assert prove(subject, "no data from role:x and not role:caller", catalogued).outcome == UNDECIDED
+
+
+def test_too_many_cases_are_an_answer():
+    catalogued = catalogue(TOKYO)
+    subject, _ = prover(catalogued)
+    proof = prove(subject, "no class:confidential+ to processing within JP", catalogued, Budget(3))
+    assert proof.outcome == TOO_MANY
+    assert "too many cases" in proof.why
+
+
+def test_deployments_that_can_not_be_told_apart_are_one_kind():
+    items = [deployment(f"d{n}", processing=declared("JP"), storage=declared("JP")) for n in range(30)]
+    catalogued = catalogue(*items, WORLD)
+    subject, _ = prover(catalogued)
+    proof = prove(subject, "no data to processing within JP", catalogued)
+    assert (proof.deployments, proof.kinds, proof.counter_example.alike) == (31, 2, 30)

@@ -12,37 +12,55 @@ from sekisho.catalog.statements import STATEMENTS_FILE
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.policy.interfaces import PolicyParts
+from sekisho.policy.search import STEPS_MAX, Budget
 from sekisho.settings import DataDirectory
 from sekisho.snapshot.build import ENTITIES, POLICIES, SCHEMA, BuiltSnapshot
 
 
-class Proving:
-    """Safe to call from any thread; one question at a time, because each computes. Blocking."""
+class ProofUnderWay(SekishoError):
+    """One statement at a time."""
 
-    def __init__(self, directory: DataDirectory, clock: Clock) -> None:
+
+class Proving:
+    """Safe to call from any thread; one question at a time, because each computes. Blocking.
+
+    `steps_max` bounds all the statements of one question together.
+    """
+
+    def __init__(self, directory: DataDirectory, clock: Clock, *, steps_max: int = STEPS_MAX) -> None:
         self._directory = directory
         self._clock = clock
+        self._steps_max = steps_max
         self._lock = threading.Lock()
 
     def prove(self, statement: str | None, *, declarations: bool = False, anything: bool = False) -> dict[str, Any]:
         """What came of the statement (docs/prove.md), or of all that are declared where there is None.
 
-        `anything`: over every deployment that could be declared. Raises StatementError, DeclarationsRefused, SekishoError.
+        `anything`: over every deployment that could be declared. Raises StatementError, DeclarationsRefused, ProofUnderWay,
+        SekishoError.
         """
-        with self._lock:
-            digest, catalogue, parts = self._rules(declarations)
-            made = Prover(parts, catalogue, snapshot=digest, now_us=self._clock.now_us())
-            known = vocabulary(catalogue, made.world.names)
-            asked = [("", statement)] if statement is not None else [(one.id, one.text) for one in catalogue.statements]
-            if not asked:
-                raise UsageError(f"no statement is declared in {STATEMENTS_FILE}", remedy="Give one, in quotes")
-            watching = [one.name for one in catalogue.organisations if one.mode == MODE_MONITOR]
-            found = []
-            for identifier, text in asked:
-                read = read_statement(text, known)
-                proof = made.prove_of_anything(read) if anything else made.prove(read)
-                found.append({"id": identifier, **proof_values(proof, declarations)})
-            return {"monitored": watching, "proofs": found, "snapshot": digest}
+        if not self._lock.acquire(blocking=False):
+            raise ProofUnderWay("another statement is being proved", remedy="Ask again when it is")
+        try:
+            return self._prove(statement, declarations, anything)
+        finally:
+            self._lock.release()
+
+    def _prove(self, statement: str | None, declarations: bool, anything: bool) -> dict[str, Any]:
+        digest, catalogue, parts = self._rules(declarations)
+        made = Prover(parts, catalogue, snapshot=digest, now_us=self._clock.now_us())
+        known = vocabulary(catalogue, made.world.names)
+        asked = [("", statement)] if statement is not None else [(one.id, one.text) for one in catalogue.statements]
+        if not asked:
+            raise UsageError(f"no statement is declared in {STATEMENTS_FILE}", remedy="Give one, in quotes")
+        watching = [one.name for one in catalogue.organisations if one.mode == MODE_MONITOR]
+        budget = Budget(self._steps_max)
+        found = []
+        for identifier, text in asked:
+            read = read_statement(text, known)
+            proof = made.prove_of_anything(read, budget) if anything else made.prove(read, budget)
+            found.append({"id": identifier, **proof_values(proof, declarations)})
+        return {"monitored": watching, "proofs": found, "snapshot": digest}
 
     def _rules(self, declarations: bool) -> tuple[str, Catalogue, PolicyParts]:
         if declarations:

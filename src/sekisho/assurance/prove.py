@@ -208,7 +208,7 @@ class Prover:
                     proof = replace(proof, cases=proof.cases + search.covered, about=proof.about + (not in_question))
                     in_question = True
                     if values is not None:
-                        example = self._example(kind, action, scope, values)
+                        example = self._example(statement, kind, action, scope, values)
                         return replace(proof, outcome=UNDECIDED if example is None else FAILS, counter_example=example)
         except TooManyCases as error:
             return replace(proof, outcome=TOO_MANY, why=str(error))
@@ -273,7 +273,7 @@ class Prover:
         return _Block([*axes, *of_deployment], Goal(tuple(true), tuple(forbids), tuple(permits)))
 
     def _example(
-        self, kind: _Kind | None, action: str, scope: _Scope, values: Mapping[str, Any]
+        self, statement: Statement, kind: _Kind | None, action: str, scope: _Scope, values: Mapping[str, Any]
     ) -> CounterExample | None:
         """The case as a request. None where the engine denies it, as only one of the obstacles can explain."""
         asking, parts = scope.asking, self._parts
@@ -297,7 +297,7 @@ class Prover:
             at_us=None if kind is None else kind.at_us,
             organisation=_name(values.get(ORGANISATION, f"::{asking.organisations[0]}")),
             principal=principal if principal.strip(OTHER) else None,
-            roles=tuple(roles),
+            roles=tuple(roles) or (self._unnamed_role(statement),),
             data_class=_name(data_class),
             residency=tuple(sorted(map(_name, asking.places if scope.everywhere else values[RESIDENCY]))),
             labels=tuple(sorted({*labels, before})) if masked and before else labels,
@@ -306,6 +306,13 @@ class Prover:
             permits=(),
         )
         return self._confirmed(example, parts)
+
+    def _unnamed_role(self, statement: Statement) -> str:
+        """In the place of no role at all: who asks `explain` without one is taken for a caller."""
+        role = "none"
+        while f"Role::{role}" in named("Role", [statement.against, *(policy.when for policy in self._policies)]):
+            role += "-"
+        return role
 
     def _confirmed(self, example: CounterExample, parts: PolicyParts) -> CounterExample | None:
         """With the ids of what permits it, as the engine says."""

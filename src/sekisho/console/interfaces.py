@@ -85,6 +85,12 @@ class Explain(Protocol):
         ...
 
 
+class Prove(Protocol):
+    def __call__(self, statement: str | None, *, declarations: bool, anything: bool) -> dict[str, Any]:
+        """The proof (docs/prove.md). Blocking, for minutes at worst. Raises ExplainRefused."""
+        ...
+
+
 class Auditors(Protocol):
     def admit(self, authorization: str | None) -> None:
         """Return once the holder of this key may read entries, and the ledger will tell that it did. Blocking.
@@ -108,6 +114,7 @@ class Ports(NamedTuple):
     receipts: Receipts
     titles: Callable[[str], tuple[PolicyTitle, ...]]  # of a snapshot's policies, by index; raises SekishoError
     explain: Explain
+    prove: Prove
     sign_in: ConsoleSignIn
     auditors: Auditors
     site_key: Callable[[], str]  # the vkey that auditors pin

@@ -83,10 +83,8 @@ class Policies:
     def boolean(self, depth):
         if depth and self.random.random() < 0.6:
             left, right = self.boolean(depth - 1), self.boolean(depth - 1)
-            return self.random.choice(
-                (f"({left} && {right})", f"({left} || {right})", f"!({left})")
-                + (f"(if {self.boolean(depth - 1)} then {left} else {right})",)
-            )
+            chosen = f"(if {self.boolean(depth - 1)} then {left} else {right})"
+            return self.random.choice((f"({left} && {right})", f"({left} || {right})", f"!({left})", chosen))
         return self.random.choice(
             (self._compared, self._compared, self._of_sets, self._of_sets, self._named, self._other)
         )()

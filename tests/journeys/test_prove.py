@@ -1,4 +1,4 @@
-"""`sekisho prove`: what it says holds, counter-examples that explain accepts, statements that declarations must keep."""
+"""`sekisho prove`: what holds, counter-examples that explain accepts, statements that declarations must keep."""
 
 import json
 import shlex

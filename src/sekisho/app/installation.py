@@ -20,6 +20,7 @@ from sekisho.kernel.files import sync_directory, write_durable
 from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.policy.check import check_policies, check_policy_texts, compile_policies
 from sekisho.policy.engine import CedarDecider
+from sekisho.policy.unreachable import reachability
 from sekisho.settings import FORMAT, TEMPLATE, DataDirectory
 from sekisho.snapshot.build import BuiltSnapshot, build_snapshot
 from sekisho.snapshot.store import SnapshotStore
@@ -86,13 +87,18 @@ def create_installation(root: Path, listen: Listen) -> Created:
     return Created(origin, text)
 
 
-def check_declarations(directory: DataDirectory) -> list[Mistake]:
-    """Every mistake in the declarations, policies included, sorted; nothing is changed."""
-    return _mistakes(directory, read_declarations(directory.declarations), proved=True)
+def check_declarations(directory: DataDirectory, notes: list[Mistake] | None = None) -> list[Mistake]:
+    """Every mistake in the declarations, policies included, sorted; nothing is changed.
+
+    To `notes` is added what is no mistake, and may have been meant otherwise.
+    """
+    return _mistakes(directory, read_declarations(directory.declarations), proved=True, notes=notes)
 
 
-def _mistakes(directory: DataDirectory, declarations: Declarations, *, proved: bool) -> list[Mistake]:
-    """`proved`: the statements are held against the policies too."""
+def _mistakes(
+    directory: DataDirectory, declarations: Declarations, *, proved: bool, notes: list[Mistake] | None = None
+) -> list[Mistake]:
+    """`proved`: what takes a proof too, policies that never match and statements that don't hold."""
     mistakes = list(declarations.mistakes)
     if declarations.catalogue is None:
         mistakes += check_policy_texts(declarations.policies)
@@ -101,6 +107,10 @@ def _mistakes(directory: DataDirectory, declarations: Declarations, *, proved: b
         mistakes += checked.mistakes
         mistakes += caller_mistakes(directory, declarations.catalogue)
         if proved and checked.parts is not None:
+            never, doubtful = reachability(checked.parts)
+            mistakes += never
+            notes = [] if notes is None else notes
+            notes += doubtful
             now_us = SystemClock().now_us()
             mistakes += statement_mistakes(declarations.catalogue, checked.parts, now_us, str(directory.root))
     return sorted(mistakes)

@@ -36,8 +36,8 @@ class Proving:
     def prove(self, statement: str | None, *, declarations: bool = False, anything: bool = False) -> dict[str, Any]:
         """What came of the statement (docs/prove.md), or of all that are declared where there is None.
 
-        `anything`: over every deployment that could be declared. Raises StatementError, DeclarationsRefused, ProofUnderWay,
-        SekishoError.
+        `anything`: over every deployment that could be declared. Raises StatementError, DeclarationsRefused,
+        ProofUnderWay, SekishoError.
         """
         if not self._lock.acquire(blocking=False):
             raise ProofUnderWay("another statement is being proved", remedy="Ask again when it is")

@@ -14,8 +14,8 @@ Why the answer is exact:
    the engine permits (`policy.engine`). Every counter-example is put to the engine before it is given.
 5. The search accounts for each case in exactly one block (`policy.search`).
 
-A policy that can't be enumerated (`NotExpressible`) is taken to permit if it is a permit, and to forbid nothing if it is
-a forbid. So what holds without it holds; where nothing was found that the engine permits, the answer is *undecided*.
+A policy that can't be enumerated (`NotExpressible`) is taken to permit if it is a permit, and to forbid nothing if it
+is a forbid. So what holds without it holds; where the engine denies what was found, the answer is *undecided*.
 """
 
 import itertools
@@ -80,8 +80,8 @@ class CounterExample(NamedTuple):
     `facts` stand for one that is not declared, but could be; then it is one of none.
 
     `at_us` is None for now, else the start of the span in which it is so. `labels` are the body's, `labels_left` those
-    of the redacted body where that is what leaves. `principal` is None for whoever no policy names. `permits` are ids of
-    the policies that permit it. The rest is as in a DecisionInput.
+    of the redacted body where that is what leaves. `principal` is None for whoever no policy names. `permits` are ids
+    of the policies that permit it. The rest is as in a DecisionInput.
     """
 
     deployment: str
@@ -106,8 +106,9 @@ class Proof:
     """What came of a statement. `cases`: how many were enumerated (HOLDS: all of those it is about).
 
     `deployments` are declared, `kinds` of them (in spans of time) can be told apart, and the statement is about `about`
-    of these. `anything`: any deployment that could be declared was
-    meant. `possible`: whether there is any such case at all, permitted or not. `reads`: what the cases differ in. `obstacles`: policies that could not be enumerated, with why.
+    of these. `anything`: any deployment that could be declared was meant. `possible`: whether there is a case that the
+    statement speaks of, permitted or not. `reads`: what cases differ in. `obstacles`: policies that could not be
+    enumerated, with why.
     """
 
     statement: str
@@ -125,7 +126,7 @@ class Proof:
 
 
 class _Kind(NamedTuple):
-    """Deployments that policies and statement can't tell apart: the first, in its first span, and how many there are."""
+    """Deployments that policies and statement can't tell apart: the first, in its first span, and the names of all."""
 
     name: str
     at_us: int | None

@@ -1,4 +1,4 @@
-"""Statements that policies must keep: `no class:confidential to processing outside JP`. Pure. docs/prove.md tells it all.
+"""Statements that policies must keep: `no class:confidential to processing outside JP`. Pure. See docs/prove.md.
 
     statement = "no" data [ "from" who ] [ "to" where ]
     data, who, where = term { "and" term }          (data may also be the word `data` alone: any)
@@ -10,8 +10,8 @@
                 | FACT within|outside|including|without VALUES | FACT is WORDS | FACT unknown | FACT below GRADE
     NAMES …   = one, or several of which any will do, with commas and without blanks; in double quotes where need be
 
-What it says becomes an expression over what policies read themselves: a case is against the statement where that is true
-and policies permit the case.
+What it says becomes an expression over what policies read themselves: a case is against the statement where that is
+true and policies permit the case.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Statements that the policies must keep: `[[statements]]` of `statements.toml`. Pure; what they say is read elsewhere."""
+"""Statements that policies must keep: `[[statements]]` of `statements.toml`. Pure; what they say is read elsewhere."""
 
 from typing import Final
 

@@ -66,8 +66,9 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = (
-        "Say whether policies keep a statement. Every case that the policies can tell apart is enumerated: either none\n"
-        "of them is permitted, or one that is gets printed, with the command that explains it. Nothing needs to run.\n\n"
+        "Say whether policies keep a statement. Every case that the policies can tell apart is enumerated: either\n"
+        "none of them is permitted, or one that is gets printed, with the command that explains it. Nothing needs to\n"
+        "run.\n\n"
         "  no DATA [from WHO] [to WHERE]      each of them terms joined by `and`, any of them after `not`\n"
         "  DATA   data (any)  class:NAME  class:NAME+ (or higher)  label:NAME  residency within|outside PLACES\n"
         "         raw  redacted  policy older than DAYS (catalog, intel, models)\n"

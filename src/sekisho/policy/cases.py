@@ -282,18 +282,23 @@ def _age_axes(read: frozenset[str], expressions: Sequence[Expression]) -> list[A
 
 
 def _joint_axes(names: Sequence[str], universe: frozenset[str], expressions: Sequence[Expression]) -> list[Axis]:
-    """Axes for sets that are compared with each other: membership of each element that stands for itself."""
+    """Axes for sets that are compared with each other: membership of each element that stands for itself.
+
+    Of a cell that is no more than there are comparisons, and no more than there are ways to be in some of the sets.
+    """
     if not names:
         return []
-    varying = {Read(name) for name in names}
-    shows = 0
-    for expression in expressions:
-        for one in nodes(expression):
-            shows += isinstance(one, Op) and one.op in _SET_COMPARISONS and not varying.isdisjoint(one.args)
+    comparisons = {
+        one
+        for expression in expressions
+        for one in nodes(expression)
+        if isinstance(one, Op) and one.op in _SET_COMPARISONS and not reads(one).isdisjoint(names)
+    }
+    most = max(1, min(len(comparisons), 2 ** len(names)))
     inside, outside = _cells(universe, constants(READS[names[0]], expressions))
     axes = []
     for cell in [*inside, *([outside] if outside else [])]:
-        count = min(len(cell), max(shows, 1))
+        count = min(len(cell), most)
         standing = [frozenset((element,)) for element in cell[: count - 1]] + [frozenset(cell[count - 1 :])]
         for name, element in itertools.product(names, standing):
             options = (frozenset[str](), element)
@@ -302,7 +307,7 @@ def _joint_axes(names: Sequence[str], universe: frozenset[str], expressions: Seq
 
 
 def _fact_rules(name: str, world: World, read: frozenset[str]) -> list[Expression]:
-    """What holds of every fact: never empty, unknown alone, anywhere means everywhere, and what is known has a grade."""
+    """What holds of every fact: never empty, unknown alone, anywhere means everywhere, what is known has a grade."""
     kind = READS[name]
     fact, rules = Read(name), []
     if not kind.startswith(SETS):
@@ -324,7 +329,7 @@ def _fact_rules(name: str, world: World, read: frozenset[str]) -> list[Expressio
 
 
 def _type_rules(world: World) -> list[Expression]:
-    """A deployment may be declared to process in more places than its type says, or nobody knows where; not in fewer."""
+    """A deployment may be declared to process in more places than its type says, or in unknown ones; not in fewer."""
     kind = SETS + "Jurisdiction"
     known = world.names["Jurisdiction"]
 

@@ -1,8 +1,8 @@
 """The compiled form: a snapshot's policies as one Python function that decides all candidates of a request. Pure.
 
 It says what the engine says, verdicts and reasons alike, or it says nothing: a policy that expressions don't hold, or
-an evaluation that fails, leaves the request to the engine. Tests hold the two against each other over random policies and
-requests, and the decider asks both for some of its decisions (`engine.CedarDecider`).
+an evaluation that fails, leaves the request to the engine. Tests hold the two against each other over random policies
+and requests, and the decider asks both for some of its decisions (`engine.CedarDecider`).
 
 The source that Python compiles consists of our own templates, numbers of policies and names that we number. No text of
 a policy gets into it: each constant is an object that the function finds under a name.

@@ -1,8 +1,8 @@
 """Deciding whether any case at all meets a goal, over every combination of what can be told apart. Pure, and bounded.
 
 A *case* picks one option on each axis. The search takes axes one at a time and evaluates what is known so far: as soon
-as the goal can't be met any more, the whole block of cases below is done with and counted. So every case is accounted for
-by exactly one block, and `Search` holds the sum against the product of the axes' sizes before it says that there is
+as the goal can't be met any more, the whole block of cases below is done with and counted. So every case is accounted
+for by exactly one block, and `Search` holds the sum against the product of the axes' sizes before it says that there is
 none. What is known of a set under way is a pair of bounds: what is surely in it, and what may be.
 """
 

@@ -61,11 +61,13 @@ def plainly(node, values):
 
 def meets(goal, values):
     try:
-        one = goal.one is None or any([plainly(node, values) for node in goal.one])
-        true, false = ([plainly(node, values) for node in some] for some in (goal.true, goal.false))
+        # All of them are looked at: one that fails denies, whatever the others say.
+        true, false, one = (
+            [plainly(node, values) for node in some or ()] for some in (goal.true, goal.false, goal.one)
+        )
     except Overflow:
         return False
-    return one and all(true) and not any(false)
+    return (goal.one is None or any(one)) and all(true) and not any(false)
 
 
 def every_case():

@@ -48,7 +48,7 @@ def proved(installation, *words, code=0):
 
 
 def test_what_holds_is_said_with_what_was_enumerated(installation):
-    proof = proved(installation, "no class:confidential+ to processing outside JP")
+    proof = proved(installation, "no label:secret.api_key and raw to processing within JP")
     assert (proof["outcome"], proof["deployments"], proof["counter_example"]) == ("holds", 2, None)
     assert proof["cases"] > 100
     assert "context.residency" in proof["reads"]

@@ -1,9 +1,9 @@
 """Statements that policies must keep: `no class:confidential to processing outside JP`. Pure. See docs/prove.md.
 
     statement = "no" data [ "from" who ] [ "to" where ]
-    data, who, where = term { "and" term }          (data may also be the word `data` alone: any)
+    data, who, where = term { "and" term }
     term      = [ "not" ] one of
-    data:       class:NAMES | class:NAME+ | label:NAMES | residency within|outside PLACES | raw | redacted
+    data:       data (any) | class:NAMES | class:NAME+ | label:NAMES | residency within|outside PLACES | raw | redacted
                 | catalog|intel|models|policy older than DAYS
     who:        organisation:NAMES | role:NAMES | principal:NAMES
     where:      deployment:NAMES | model:NAMES | provider:NAMES | site:NAMES | type:NAMES
@@ -35,6 +35,7 @@ from sekisho.policy.expressions import (
     SETS,
     STALENESS,
     STRING,
+    TRUE,
     Const,
     Expression,
     Op,
@@ -137,7 +138,7 @@ class _Reader:
         if self._take().text != "no":
             self._back()
             raise self._wrong("a statement begins with `no`", 'Say what must not happen: "no class:confidential to …"')
-        parts = [] if self._skip("data") else self._terms("no")
+        parts = self._terms("no")
         if self._skip("from"):
             parts += self._terms("from")
         if self._skip("to"):
@@ -161,6 +162,8 @@ class _Reader:
 
     def _data(self) -> Expression:
         word = self._take()
+        if word.text == "data":
+            return TRUE
         key, separator, rest = word.text.partition(":")
         if key == "class" and separator:
             return self._class(word, rest)

@@ -2,7 +2,8 @@
 
 Asked over every request and every deployment that could be declared, whatever the defaults of organisations: a rule
 that stands guard for what is not there yet is none of these. Both answers are exact (`policy.cases`, `policy.search`);
-where a policy can't be enumerated, can fail (and so denies without matching), or would take too long, nothing is said of it.
+where a policy can't be enumerated, can fail (and so denies without matching), or would take too long, nothing is said
+of it.
 """
 
 from collections.abc import Iterable, Sequence

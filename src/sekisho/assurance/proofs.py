@@ -9,8 +9,10 @@ from sekisho.assurance.statements import StatementError, read_statement, vocabul
 from sekisho.catalog.interfaces import ANYWHERE, Catalogue, Mistake
 from sekisho.catalog.statements import STATEMENTS_FILE
 from sekisho.policy.interfaces import PolicyParts
+from sekisho.policy.search import STEPS_MAX, Budget
 
 TEXT: Final = "What may leave?"  # of a counter-example's request, whose labels are supposed
+TOGETHER_STEPS_MAX: Final = 2 * STEPS_MAX  # of all statements of one tree, before it is taken over
 _NO_DIGEST: Final = "0" * 64  # of a snapshot that is not built yet
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -22,10 +24,11 @@ def statement_mistakes(catalogue: Catalogue, parts: PolicyParts, now_us: int, pl
         return []
     made = Prover(parts, catalogue, snapshot=_NO_DIGEST, now_us=now_us)
     known = vocabulary(catalogue, made.world.names)
+    budget = Budget(TOGETHER_STEPS_MAX)
     mistakes = []
     for statement in catalogue.statements:
         try:
-            proof = made.prove(read_statement(statement.text, known))
+            proof = made.prove(read_statement(statement.text, known), budget.part(STEPS_MAX))
         except StatementError as error:
             mistakes.append(
                 Mistake(

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sekisho.kernel.errors import SekishoError
-from sekisho.policy.expressions import Const, Expression, Op, Read, can_fail, reads
+from sekisho.policy.expressions import Const, Expression, Op, Read, can_fail, nodes
 from sekisho.policy.folding import STRICT, Overflow
 
 STEPS_MAX: Final = (
-    400_000  # blocks looked at in one question: about a minute; a question that needs more gets that answer
+    400_000  # blocks looked at in one question: half a minute; a question that needs more gets that answer
 )
 AXES_MAX: Final = 256  # each is a level of recursion
 
@@ -45,11 +45,18 @@ class Goal(NamedTuple):
 class Budget:
     """Steps that several searches share."""
 
-    def __init__(self, steps_max: int = STEPS_MAX) -> None:
+    def __init__(self, steps_max: int = STEPS_MAX, whole: "Budget | None" = None) -> None:
         self.left = steps_max
+        self._whole = whole
+
+    def part(self, steps_max: int) -> "Budget":
+        """At most `steps_max` of what is left here."""
+        return Budget(steps_max, self)
 
     def spend(self) -> None:
         self.left -= 1
+        if self._whole is not None:
+            self._whole.spend()
         if self.left < 0:
             raise TooManyCases(
                 "the policies can tell too many cases apart for an exact answer within bounds",
@@ -79,11 +86,13 @@ class _Fails:
 
 
 _FAILS: Final = _Fails()
+# Operators that, of a set at this position, ask for nothing but elements of the constant beside it.
+_ASK_OF_FIRST: Final = (("contains", "contains_all", "contains_any"), ("contains_any",))
 
 
 class _Formula(NamedTuple):
     node: Expression
-    reads: frozenset[str]
+    axes: frozenset[int]  # those that can change its value
     fallible: bool
 
 
@@ -126,7 +135,9 @@ class Search:
     def find(self) -> dict[str, Any] | None:
         """What is read in a case that meets the goal, by name; None if there is none. Raises TooManyCases."""
         goal = self._goal
-        start = _State(_opened(goal.true), _opened(goal.false), _opened(goal.one or ()), goal.one is None)
+        start = _State(
+            self._opened(goal.true), self._opened(goal.false), self._opened(goal.one or ()), goal.one is None
+        )
         if self._search(start, None):
             for number in range(len(self._axes)):
                 self._taken.setdefault(number, 0)
@@ -138,7 +149,7 @@ class Search:
 
     # The tree
 
-    def _search(self, state: _State, changed: frozenset[str] | None) -> bool:
+    def _search(self, state: _State, changed: int | None) -> bool:
         self._budget.spend()
         narrowed = self._narrowed(state, changed)
         if narrowed is None:
@@ -149,20 +160,20 @@ class Search:
             return True
         number = open_formulas[0][1]
         axis, before = self._axes[number], self._remaining
-        touched = frozenset((*axis.values, *axis.parts))
+        touched = (*axis.values, *axis.parts)
         self._remaining //= axis.size
         for option in range(axis.size):
             self._taken[number] = option
             self._refresh_all(touched)
-            if self._search(narrowed, touched):
+            if self._search(narrowed, number):
                 return True
         del self._taken[number]
         self._refresh_all(touched)
         self._remaining = before
         return False
 
-    def _narrowed(self, state: _State, changed: frozenset[str] | None) -> _State | None:
-        """What is still open once `changed` is known (None: evaluate all); None where the goal can't be met."""
+    def _narrowed(self, state: _State, changed: int | None) -> _State | None:
+        """What is still open once the axis `changed` is known (None: evaluate all); None if the goal can't be met."""
         true: list[tuple[_Formula, int]] = []
         false: list[tuple[_Formula, int]] = []
         for formulas, wanted, kept in ((state.true, True, true), (state.false, False, false)):
@@ -187,13 +198,40 @@ class Search:
             return None
         return _State(tuple(true), tuple(false), tuple(one), met)
 
-    def _looked_at(self, item: tuple[_Formula, int], changed: frozenset[str] | None) -> Any:
+    def _looked_at(self, item: tuple[_Formula, int], changed: int | None) -> Any:
         """True, False or _FAILS; or the formula again, with an axis that would help."""
         formula = item[0]
-        if changed is not None and not formula.reads & changed:
+        if changed is not None and changed not in formula.axes:
             return item
         found = self._evaluate(formula.node, not formula.fallible)
         return (formula, found.axis) if isinstance(found, _Unknown) else found
+
+    def _opened(self, formulas: Iterable[Expression]) -> tuple[tuple[_Formula, int], ...]:
+        return tuple((_Formula(node, self._axes_of(node), can_fail(node)), -1) for node in formulas)
+
+    def _axes_of(self, formula: Expression) -> frozenset[int]:
+        """Of a set that is only asked whether it holds constants, those axes that put any of these in it; else all."""
+        whole: set[str] = set()
+        asked: dict[str, set[Any]] = {}
+        for node in nodes(formula):
+            if isinstance(node, Read):
+                asked.setdefault(node.name, set())
+            elif isinstance(node, Op):
+                for position, argument in enumerate(node.args):
+                    if isinstance(argument, Read):
+                        others = [other.value for other in node.args if isinstance(other, Const)]
+                        if len(node.args) != 2 or len(others) != 1 or node.op not in _ASK_OF_FIRST[position]:
+                            whole.add(argument.name)
+                        else:
+                            held = others[0] if isinstance(others[0], frozenset) else (others[0],)
+                            asked.setdefault(argument.name, set()).update(held)
+        found: set[int] = set()
+        for name, elements in asked.items():
+            for number in self._of.get(name, ()):
+                options = self._axes[number].parts.get(name)
+                if name in whole or options is None or any(not one.isdisjoint(elements) for one in options):
+                    found.add(number)
+        return frozenset(found)
 
     # What is known
 
@@ -257,10 +295,6 @@ class Search:
         if infallible and self._evaluate(node.args[1], infallible) is decisive:
             return decisive
         return left
-
-
-def _opened(formulas: Iterable[Expression]) -> tuple[tuple[_Formula, int], ...]:
-    return tuple((_Formula(node, reads(node), can_fail(node)), -1) for node in formulas)
 
 
 def _of_spans(op: str, arguments: Sequence[Any]) -> Any:

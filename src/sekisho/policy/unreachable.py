@@ -31,7 +31,8 @@ from sekisho.policy.search import Budget, Goal, Search, TooManyCases
 
 NEVER_MATCHES: Final = "never matches"
 NEVER_DECIDES: Final = "never decides"
-STEPS_MAX: Final = 5_000  # for one policy: about a quarter of a second
+STEPS_MAX: Final = 5_000  # for one policy: less than half a second
+ALL_STEPS_MAX: Final = 100_000  # for all of them: some seconds, before declarations are taken over
 TOGETHER_MAX: Final = 200  # policies that are held against each other, which is quadratic in them: some seconds
 _NON_EMPTY: Final = Op("not", (Op("is_empty", (Read(RESIDENCY),)),))
 
@@ -60,13 +61,16 @@ def unreachable(parts: PolicyParts) -> tuple[Unreachable, ...]:
     """
     world = world_of(canonical.decode(parts.entities), parts.schema.decode())
     policies, complete = _read(parts, world)
-    never = [one for one in policies if _never(world, [(action, Goal((when,))) for action, when in one.when.items()])]
+    budget = Budget(ALL_STEPS_MAX)
+    never = [
+        one for one in policies if _never(world, [(action, Goal((when,))) for action, when in one.when.items()], budget)
+    ]
     found = [Unreachable(one.number, NEVER_MATCHES) for one in never]
     left = [one for one in policies if one not in never]
     if complete and len(left) <= TOGETHER_MAX:
         for policy in reversed(left.copy()):  # of two that replace each other the first stays, which may be a pack's
             goals = [(action, _pivotal(policy, left, action)) for action in (SEND_RAW, SEND_REDACTED)]
-            if not policy.retains and not _is_for_retaining(policy, left) and _never(world, goals):
+            if not policy.retains and not _is_for_retaining(policy, left) and _never(world, goals, budget):
                 found.append(Unreachable(policy.number, NEVER_DECIDES))
                 left.remove(policy)
     return tuple(sorted(found))
@@ -129,9 +133,9 @@ def _is_for_retaining(policy: _Policy, policies: Iterable[_Policy]) -> bool:
     return policy.when[RETAIN] != FALSE and any(other.retains for other in policies)
 
 
-def _never(world: World, goals: Iterable[tuple[str, Goal]]) -> bool:
+def _never(world: World, goals: Iterable[tuple[str, Goal]], of_all: Budget) -> bool:
     """Whether no case meets any of these goals, each of an action; False where that can't be said."""
-    budget = Budget(STEPS_MAX)
+    budget = of_all.part(STEPS_MAX)
     asking = _anyone(world)
     for action, goal in goals:
         wanted = [one for one in (*goal.true, _NON_EMPTY) if one != FALSE]

@@ -4,12 +4,16 @@ import logging
 import random
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from random_policies import Policies, deployments, request
+from sekisho.catalog.interfaces import PolicyText
 from sekisho.policy import engine
 from sekisho.policy.check import compile_policies
 from sekisho.policy.compiled import FORM
 from sekisho.policy.engine import CedarDecider
+from sekisho.policy.interfaces import PrincipalInput
 from sekisho.policy.packs import pack_names
 from support_decide import DIGEST, LABELS, catalogue, decision_input, declared, deployment
 
@@ -101,8 +105,6 @@ def one(text, **options):
 
 
 def _own(text):
-    from sekisho.catalog.interfaces import PolicyText
-
     return PolicyText("policies/own.cedar", OWN.format(name="own", text=text))
 
 
@@ -139,6 +141,19 @@ def test_names_that_could_be_code_are_names():
     asked = asked._replace(principal=asked.principal._replace(roles=("caller", "x'); import os #\n\"")))
     assert agree(subject, oracle, asked).permitted_raw == ()
     assert agree(subject, oracle, decision_input()).permitted_raw == ("d0",)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=12), st.sets(st.text(max_size=6) | st.just("caller"), max_size=3))
+@example("", {""})
+@example("\x00", {"caller", "\x00", '"', "\\"})
+@example("key-1" * 2_000, {"caller", "Role::caller"})
+def test_whatever_principals_and_roles_are_called(identifier, roles):
+    value = decision_input(principal=PrincipalInput(identifier, "default", tuple(sorted(roles))))
+    agree(*STRANGERS, value)
+
+
+STRANGERS = one('forbid (principal == Principal::"", action, resource);')
 
 
 def test_retention_is_decided_alike():

@@ -4,7 +4,7 @@ import datetime
 import shlex
 from typing import Any, Final
 
-from sekisho.assurance.prove import HOLDS, CounterExample, Proof, Prover
+from sekisho.assurance.prove import HOLDS, NOBODY, CounterExample, Proof, Prover
 from sekisho.assurance.statements import StatementError, read_statement, vocabulary
 from sekisho.catalog.interfaces import ANYWHERE, Catalogue, Mistake
 from sekisho.catalog.statements import STATEMENTS_FILE
@@ -99,7 +99,7 @@ def explain_arguments(example: CounterExample) -> list[str]:
     if example.labels_left is not None:
         for label in example.labels_left or ("",):
             words += ["--left", label]
-    words += [] if example.principal is None else ["--principal", example.principal]
+    words += [] if example.principal == NOBODY else ["--principal", example.principal]
     for role, days in example.staleness:
         words += ["--older", f"{role}={days}"] if days else []
     return words + ([] if example.at_us is None else ["--at", instant_text(example.at_us)])
@@ -111,12 +111,13 @@ def explain_body(example: CounterExample) -> dict[str, Any]:
         "class": example.data_class,
         "labels": example.labels,
         "organisation": example.organisation,
+        "principal": example.principal,
         "request": {"messages": [{"content": TEXT, "role": "user"}], "model": example.model},
         "residency": _residency(example),
         "roles": example.roles,
         "staleness": dict(example.staleness),
     }
-    optional = {"at": example.at_us, "labels_left": example.labels_left, "principal": example.principal}
+    optional = {"at": example.at_us, "labels_left": example.labels_left}
     return body | {name: value for name, value in optional.items() if value is not None}
 
 

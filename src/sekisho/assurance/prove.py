@@ -80,8 +80,8 @@ class CounterExample(NamedTuple):
     `facts` stand for one that is not declared, but could be; then it is one of none.
 
     `at_us` is None for now, else the start of the span in which it is so. `labels` are the body's, `labels_left` those
-    of the redacted body where that is what leaves. `principal` is None for whoever no policy names. `permits` are ids
-    of the policies that permit it. The rest is as in a DecisionInput.
+    of the redacted body where that is what leaves. `permits` are ids of the policies that permit it. The rest is as in
+    a DecisionInput.
     """
 
     deployment: str
@@ -91,7 +91,7 @@ class CounterExample(NamedTuple):
     action: str
     at_us: int | None
     organisation: str
-    principal: str | None
+    principal: str
     roles: tuple[str, ...]
     data_class: str
     residency: tuple[str, ...]
@@ -222,26 +222,11 @@ class Prover:
         told = {kind: frozenset(named(kind, expressions)) for kind in _KINDS_OF_NAMES}
         names = sorted(name for name in read if name.split(".")[0] == RESOURCE)
         kinds: dict[tuple[Any, ...], _Kind] = {}
-        for deployment, at_us, values in self._spans():
+        for deployment, at_us, values in self.world.spans(self._now_us):
             seen = {name: _seen(name, values[name], told) for name in names}
             kind = kinds.setdefault(tuple(seen.values()), _Kind(deployment, at_us, seen, set()))
             kind.names.add(deployment)
         return sorted(kinds.values(), key=lambda kind: kind.at_us or 0)  # what is so today comes first
-
-    def _spans(self) -> Iterator[tuple[str, int | None, Mapping[str, Any]]]:
-        """Each deployment as it is now, and from each later end of one of its facts on."""
-        coming: dict[str, set[int]] = {}
-        for lapse in self.world.lapses:
-            if lapse["at"] > self._now_us:
-                coming.setdefault(lapse["deployment"], set()).add(lapse["at"])
-        now = self.world.deployments(self._now_us)
-        for name, values in now.items():
-            yield name, None, values
-        for instant in sorted(set().union(*coming.values())):
-            changed = [name for name, instants in coming.items() if instant in instants]
-            then = self.world.deployments(instant, frozenset(changed))
-            for name in sorted(changed):
-                yield name, instant, then[name]
 
     # One block of cases
 
@@ -297,8 +282,8 @@ class Prover:
             action=action,
             at_us=None if kind is None else kind.at_us,
             organisation=_name(values.get(ORGANISATION, f"::{asking.organisations[0]}")),
-            principal=principal if principal.strip(OTHER) else None,
-            roles=tuple(roles) or (self._unnamed_role(statement),),
+            principal=principal if principal.strip(OTHER) else self._unnamed(NOBODY, "Principal", statement),
+            roles=tuple(roles) or (self._unnamed("none", "Role", statement),),
             data_class=_name(data_class),
             residency=tuple(sorted(map(_name, asking.places if scope.everywhere else values[RESIDENCY]))),
             labels=tuple(sorted({*labels, before})) if masked and before else labels,
@@ -308,12 +293,12 @@ class Prover:
         )
         return self._confirmed(example, parts)
 
-    def _unnamed_role(self, statement: Statement) -> str:
-        """In the place of no role at all: who asks `explain` without one is taken for a caller."""
-        role = "none"
-        while f"Role::{role}" in named("Role", [statement.against, *(policy.when for policy in self._policies)]):
-            role += "-"
-        return role
+    def _unnamed(self, name: str, kind: str, statement: Statement) -> str:
+        """A name that no policy and not the statement names. No role at all is one too: who asks `explain` without one
+        is taken for a caller."""
+        while f"{kind}::{name}" in named(kind, [statement.against, *(policy.when for policy in self._policies)]):
+            name += "-"
+        return name
 
     def _confirmed(self, example: CounterExample, parts: PolicyParts) -> CounterExample | None:
         """With the ids of what permits it, as the engine says."""
@@ -325,7 +310,7 @@ class Prover:
             snapshot=self._snapshot,
             epoch_from=epoch_from,
             model=example.model,
-            principal=PrincipalInput(example.principal or NOBODY, example.organisation, example.roles),
+            principal=PrincipalInput(example.principal, example.organisation, example.roles),
             data_class=example.data_class,
             residency=example.residency,
             labels_raw=example.labels,

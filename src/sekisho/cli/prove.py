@@ -146,7 +146,7 @@ def _example_lines(example: Mapping[str, Any], root: str, words: Mapping[str, st
 
     facts = example["facts"]
     said = ["to" if facts is None else "to_any", "from"]
-    said += ["principal"] if example["principal"] else []
+    said += ["principal"] if "--principal" in example["command"] else []
     said.append("data")
     said += [] if example["labels_left"] is None else ["left"]
     said += ["ages"] if example["staleness"] else []

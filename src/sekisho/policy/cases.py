@@ -16,12 +16,13 @@ Where an expression does anything else with what it reads, it can't be enumerate
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sekisho.catalog.deployment_types import GLOBAL_TYPES, REGIONAL_TYPES, REGIONS, ZONE_TYPES, ZONES
 from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Grade
-from sekisho.policy.compiled import deployment_values
+from sekisho.policy.compiled import attribute_values, deployment_values
 from sekisho.policy.entities import entities_at
 from sekisho.policy.expressions import (
     CLASS,
@@ -70,15 +71,21 @@ class World(NamedTuple):
     models: dict[str, Any]
     lapses: list[dict[str, Any]]
 
-    def deployments(self, instant_us: int, only: frozenset[str] | None = None) -> dict[str, dict[str, Any]]:
-        """What can be read of each deployment (or of `only` these) at an instant, by its name."""
-        current = entities_at(self.models, self.lapses, instant_us)
-        entities = [entity for one in current.values() for entity in one]
-        return {
+    def spans(self, now_us: int) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
+        """Each deployment's name with what can be read of it now (None), then from each later end of a fact on (µs)."""
+        current = {
             entity["uid"]["id"]: deployment_values(entity)
+            for entities in entities_at(self.models, self.lapses, now_us).values()
             for entity in entities
-            if only is None or entity["uid"]["id"] in only
         }
+        for name, values in current.items():
+            yield name, None, values
+        coming = [lapse for lapse in self.lapses if lapse["at"] > now_us]
+        when = operator.itemgetter("at", "deployment")
+        for (instant, name), lapses in itertools.groupby(sorted(coming, key=when), when):
+            for lapse in lapses:
+                current[name] = current[name] | attribute_values(lapse["attributes"])
+            yield name, instant, current[name]
 
 
 def world_of(entities: Mapping[str, Any], schema: str) -> World:

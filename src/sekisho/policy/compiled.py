@@ -150,9 +150,12 @@ def deployment_values(item: Mapping[str, Any]) -> dict[str, Any]:
     """What can be read of a deployment, from its entity as `entities` writes it."""
     name = _entity_name(item["uid"])
     values: dict[str, Any] = {RESOURCE: name, RESOURCE_IN: frozenset((name, *map(_entity_name, item["parents"])))}
-    for attribute, value in item["attrs"].items():
-        values[f"{RESOURCE}.{attribute}"] = _plain(value)
-    return values
+    return values | attribute_values(item["attrs"])
+
+
+def attribute_values(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of attributes alone."""
+    return {f"{RESOURCE}.{attribute}": _plain(value) for attribute, value in attributes.items()}
 
 
 def _plain(value: Any) -> Any:

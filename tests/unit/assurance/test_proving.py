@@ -226,3 +226,31 @@ def test_deployments_that_can_not_be_told_apart_are_one_kind():
     subject, _ = prover(catalogued)
     proof = prove(subject, "no data to processing within JP", catalogued)
     assert (proof.deployments, proof.kinds, proof.counter_example.alike) == (31, 2, 30)
+
+
+PAIR = '[Label::"jp.my_number", Label::"secret.api_key"]'
+ASTRAY = (
+    "!context.residency.containsAll(resource.processing) && !resource.processing.containsAll(context.residency) && "
+    '!context.residency.containsAny([Jurisdiction::"JP"]) && !resource.processing.containsAny([Jurisdiction::"JP", '
+    'Jurisdiction::"unknown", Jurisdiction::"anywhere"])'
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "anything"),
+    [
+        (f"context.labels.containsAny({PAIR}) && !context.labels.containsAll({PAIR})", False),  # a set held in part
+        ('context.residency.contains(Jurisdiction::"anywhere")', False),  # a residency of everything there is
+        (ASTRAY, True),  # two sets that each hold what the other does not, of places that no policy names
+    ],
+)
+def test_cases_that_only_one_kind_of_request_is(condition, anything):
+    own = PolicyText(
+        "policies/own.cedar",
+        '@id("own") @title("t") @title_ja("題") permit (principal, action == Action::"sendRaw", resource) '
+        f"when {{ {condition} }};",
+    )
+    catalogued = organisations(catalogue(TOKYO, packs=()))
+    subject, _ = prover(catalogued, own)
+    statement = read_statement("no data", vocabulary(catalogued, subject.world.names))
+    assert (subject.prove_of_anything(statement) if anything else subject.prove(statement)).outcome == FAILS

@@ -250,7 +250,8 @@ def test_cases_that_only_one_kind_of_request_is(condition, anything):
         '@id("own") @title("t") @title_ja("題") permit (principal, action == Action::"sendRaw", resource) '
         f"when {{ {condition} }};",
     )
-    catalogued = organisations(catalogue(TOKYO, packs=()))
+    free = organisations(catalogue(TOKYO, packs=())).organisations[:1]
+    catalogued = msgspec.structs.replace(catalogue(TOKYO, packs=()), organisations=free)
     subject, _ = prover(catalogued, own)
     statement = read_statement("no data", vocabulary(catalogued, subject.world.names))
     assert (subject.prove_of_anything(statement) if anything else subject.prove(statement)).outcome == FAILS

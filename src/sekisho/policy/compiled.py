@@ -34,7 +34,7 @@ from sekisho.policy.expressions import (
     reads,
 )
 from sekisho.policy.folding import Overflow, bounded, fold
-from sekisho.policy.interfaces import STALENESS_ROLES, DecisionInput
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, STALENESS_ROLES, DecisionInput
 from sekisho.policy.schema import enumerations
 
 FORM: Final = "1"  # of the compiled form; stands in entries of decisions that it made
@@ -61,6 +61,7 @@ _TEMPLATES: Final[Mapping[str, str]] = {
 }
 _INDENT: Final = "    "
 
+_CLOSED: Final = ("Jurisdiction", "Label", "Organisation")  # what a request must name one of, or the engine refuses it
 _KNOWN_SETS_MAX: Final = 4_096  # sets of labels and jurisdictions that are kept; a request brings them as tuples
 
 # (satisfied permits, satisfied forbids) by index, for each candidate in turn.
@@ -86,20 +87,18 @@ class CompiledAction(NamedTuple):
 class CompiledPolicies:
     """All policies of a snapshot over all deployments of an epoch. Belongs to one thread.
 
-    Raises NotExpressible if a policy can't be expressed, ValueError or KeyError for parts that are not as they should
-    be.
+    Raises NotExpressible if a policy can't be expressed.
     """
 
     def __init__(self, texts: Sequence[str], schema: str, home: Iterable[str], models: Mapping[str, Any]) -> None:
         self._policies = expressions(texts)
         kinds = enumerations(schema)
-        self._names = {
-            kind: {name: f"{kind}::{name}" for name in kinds[kind]}
-            for kind in ("Jurisdiction", "Label", "Organisation")
-        }
+        if not kinds.keys() >= set(_CLOSED):
+            raise NotExpressible("types that are not enumerated, where they should be")
+        self._names = {kind: {name: f"{kind}::{name}" for name in kinds[kind]} for kind in _CLOSED}
         self._known = {HOME: frozenset(self._names["Jurisdiction"][code] for code in home)}
         self._facts = {model: [deployment_values(entity) for entity in entities] for model, entities in models.items()}
-        self._actions: dict[str, CompiledAction] = {}
+        self._actions = {action: self._compile(action) for action in (SEND_RAW, SEND_REDACTED)}
         self._rows: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
         self._sets: dict[tuple[str, tuple[str, ...]], frozenset[str] | None] = {}
 
@@ -114,7 +113,7 @@ class CompiledPolicies:
             return None
         compiled = self._actions.get(action)
         if compiled is None:
-            compiled = self._actions[action] = compile_action(self._policies, action, self._known)
+            compiled = self._actions[action] = self._compile(action)
         rows = self._rows.get((action, value.model))
         if rows is None:
             rows = [tuple(facts[name] for name in compiled.candidate) for facts in self._facts[value.model]]
@@ -134,6 +133,9 @@ class CompiledPolicies:
         for role in STALENESS_ROLES:
             values[f"{STALENESS}.{role}_days"] = days.get(role, 0)
         return compiled.decide(values, rows)
+
+    def _compile(self, action: str) -> CompiledAction:
+        return compile_action(self._policies, action, self._known)
 
     def _set(self, kind: str, names: tuple[str, ...]) -> frozenset[str] | None:
         """None if one of them is not of that kind."""

@@ -128,7 +128,7 @@ class CedarDecider:
         try:
             return CompiledPolicies(self._texts, schema, home, models)
         except NotExpressible as obstacle:
-            policy = self.policies[obstacle.index or 0].id
+            policy = "the schema" if obstacle.index is None else self.policies[obstacle.index].id
             log.info("the engine makes all decisions, which is slower: %s uses %s", policy, obstacle)
         return None
 
@@ -151,6 +151,8 @@ class CedarDecider:
         verdicts, compiled = self._verdicts(decision_input, SEND_RAW, decision_input.labels_raw)
         if decision_input.redactable and decision_input.labels_redacted != decision_input.labels_raw:
             redacted, also = self._verdicts(decision_input, SEND_REDACTED, decision_input.labels_redacted)
+            if compiled and self._compiled is None:  # given up in between: what it said before doesn't count either
+                return self.decide_afresh(decision_input)
             verdicts, compiled = verdicts + redacted, compiled or also
         return Decision(
             input=decision_input,
@@ -202,12 +204,16 @@ class CedarDecider:
             _verdict_of(name, action, satisfied) for name, satisfied in zip(candidates.deployments, found, strict=True)
         )
         if self._is_for_both() and verdicts != (engines := self._by_engine(value, action, labels, candidates, None)):
-            self._compiled = None
-            log.error(
-                "the compiled policies differ from the engine, which makes all decisions from now on: please report"
-            )
+            self._give_up()
             return engines, False
         return verdicts, True
+
+    def _give_up(self) -> None:
+        """Of the compiled form, and forget what it decided."""
+        self._compiled = None
+        self._memo = DecisionMemo()
+        self._retentions.clear()
+        log.error("the compiled policies differ from the engine, which makes all decisions from now on: please report")
 
     def _is_for_both(self) -> bool:
         self._made += 1

@@ -185,3 +185,26 @@ def test_a_form_that_differs_is_given_up_for_the_engine(after, caplog):
     assert found == oracle.decide_afresh(denied)
     assert not subject.compiles
     assert "differ from the engine" in caplog.text
+
+
+def test_what_a_form_said_before_it_was_given_up_is_forgotten():
+    subject, oracle = one("forbid (principal, action, resource) when { context.protected };")
+    agreed = [
+        decision_input(principal=PrincipalInput(f"key-{n}", "default", ("caller",))) for n in range(engine.BOTH_FIRST)
+    ]
+    for value in agreed:
+        subject.decide(value)
+    subject._compiled = Lying()
+    wrong = decision_input(data_class="restricted")
+    assert subject.decide(wrong).permitted_raw == ("d0",)
+    while subject.compiles:  # the next that both make may be the redacted half of one
+        subject.decide_afresh(wrong._replace(labels_raw=("jp.my_number",)))
+    assert subject.decide(wrong) == oracle.decide(wrong)
+
+
+def test_a_form_that_is_given_up_in_the_middle_of_a_decision_decides_none_of_it():
+    subject, oracle = one("forbid (principal, action, resource) when { context.protected };")
+    value = decision_input(data_class="restricted", labels_raw=("jp.my_number",))
+    subject._compiled, subject._made = Lying(), engine.BOTH_EVERY - 2  # both make the second half
+    found = subject.decide_afresh(value)
+    assert (found, found.compiled) == (oracle.decide_afresh(value), None)

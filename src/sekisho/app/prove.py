@@ -7,7 +7,7 @@ from sekisho.app.installation import build_declared, snapshot_store
 from sekisho.assurance.proofs import proof_values
 from sekisho.assurance.prove import Prover
 from sekisho.assurance.statements import read_statement, vocabulary
-from sekisho.catalog.interfaces import MODE_MONITOR, Catalogue
+from sekisho.catalog.interfaces import MODE_MONITOR, Catalogue, DeclaredStatement
 from sekisho.catalog.statements import STATEMENTS_FILE
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError, UsageError
@@ -50,16 +50,17 @@ class Proving:
         digest, catalogue, parts = self._rules(declarations)
         made = Prover(parts, catalogue, snapshot=digest, now_us=self._clock.now_us())
         known = vocabulary(catalogue, made.world.names)
-        asked = [("", statement)] if statement is not None else [(one.id, one.text) for one in catalogue.statements]
+        asked = catalogue.statements if statement is None else (DeclaredStatement("", "", "", statement),)
         if not asked:
             raise UsageError(f"no statement is declared in {STATEMENTS_FILE}", remedy="Give one, in quotes")
         watching = [one.name for one in catalogue.organisations if one.mode == MODE_MONITOR]
         budget = Budget(self._steps_max)
         found = []
-        for identifier, text in asked:
-            read = read_statement(text, known)
+        for one in asked:
+            read = read_statement(one.text, known)
             proof = made.prove_of_anything(read, budget) if anything else made.prove(read, budget)
-            found.append({"id": identifier, **proof_values(proof, declarations)})
+            titles = {"id": one.id, "title": one.title, "title_ja": one.title_ja}
+            found.append({**titles, **proof_values(proof, declarations)})
         return {"monitored": watching, "proofs": found, "snapshot": digest}
 
     def _rules(self, declarations: bool) -> tuple[str, Catalogue, PolicyParts]:

@@ -125,7 +125,9 @@ def _described(proof: Mapping[str, Any], monitored: list[str], root: str, langua
             cases=f"{proof['cases'] or 0:,}", obstacles=obstacles, why=proof["why"]
         )
     ]
-    lines.append(f"  {proof['id'] + ': ' if proof['id'] else ''}{proof['statement']}")
+    title = proof["title_ja" if language == JAPANESE else "title"]
+    lines += [f"  {title} [{proof['id']}]"] if proof["id"] else []
+    lines.append(f"  {proof['statement']}")
     example = proof["counter_example"]
     if example is not None:
         lines += _example_lines(example, root, words)

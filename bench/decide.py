@@ -1,4 +1,5 @@
-"""How long a decision takes: from the memo, and from the engine with 20 policies and 1, 8 and 64 candidates.
+"""How long a decision takes: from the memo, compiled, and from the engine, with 20 and 200 policies and 1, 8 and 64
+candidates.
 
 python bench/decide.py        # from the repository's root; prints microseconds of CPU time, the best of five rounds
 """
@@ -12,10 +13,10 @@ sys.path[:0] = [str(Path(__file__).parent.parent / directory) for directory in (
 
 from sekisho.catalog.interfaces import PolicyText  # noqa: E402
 from sekisho.policy.check import compile_policies  # noqa: E402
-from sekisho.policy.engine import CedarDecider  # noqa: E402
+from sekisho.policy.engine import BOTH_FIRST, CedarDecider  # noqa: E402
 from support_decide import DIGEST, LABELS, catalogue, decision_input, declared, deployment  # noqa: E402
 
-POLICIES = 20
+POLICIES = (20, 200)
 ROUNDS = 5
 ROUND_SECONDS = 0.3
 
@@ -32,28 +33,32 @@ def microseconds(call: Callable[[], object]) -> float:
     return best
 
 
-def decider(candidates: int) -> CedarDecider:
+def decider(policies: int, candidates: int, *, compiled: bool = True) -> CedarDecider:
     items = [
         deployment(f"d{number}", processing=declared("JP"), storage=declared("JP")) for number in range(candidates)
     ]
     rule = '@id("own-{n}") @title("t") @title_ja("t") forbid (principal, action, resource) when {{ {c} }};\n'
-    conditions = ("context.class_rank > 5", "resource.processing_grade < 1", 'principal in Role::"suspended"')
+    conditions = ("context.class_rank > 2", "resource.processing_grade < 1", 'principal in Role::"suspended"')
     pack = 9
-    own = "".join(rule.format(n=n, c=conditions[n % len(conditions)]) for n in range(POLICIES - pack))
+    own = "".join(rule.format(n=n, c=conditions[n % len(conditions)]) for n in range(policies - pack))
     parts = compile_policies(catalogue(*items), (PolicyText("policies/own.cedar", own),), LABELS)
-    made = CedarDecider(parts, snapshot=DIGEST, epoch_from=0)
-    assert len(made.policies) == POLICIES
-    assert len(made.decide(decision_input()).permitted_raw) == candidates
+    made = CedarDecider(parts, snapshot=DIGEST, epoch_from=0, compiled=compiled)
+    assert len(made.policies) == policies
+    assert made.compiles is compiled
+    for _ in range(BOTH_FIRST):  # the first are made by both
+        assert len(made.decide_afresh(decision_input()).permitted_raw) == candidates
     return made
 
 
 def main() -> None:
     value = decision_input()
-    for candidates in (1, 8, 64):
-        subject = decider(candidates)
-        engine = microseconds(lambda made=subject: made.decide_afresh(value))
-        print(f"engine, {POLICIES} policies, {candidates:2} candidates: {engine:8.1f} µs")
-    memo = decider(8)
+    for policies in POLICIES:
+        for candidates in (1, 8, 64):
+            for name, compiled in (("engine", False), ("compiled", True)):
+                subject = decider(policies, candidates, compiled=compiled)
+                spent = microseconds(lambda made=subject: made.decide_afresh(value))
+                print(f"{name}, {policies} policies, {candidates:2} candidates: {spent:8.1f} µs")
+    memo = decider(POLICIES[0], 8)
     print(f"memo: {microseconds(lambda: memo.decide(value)):.2f} µs")
 
 

@@ -415,7 +415,7 @@ def _rule_book(asked: AuditAsked, source: _Source, report: Report, scratch: Path
     remote = source.snapshots is None and isinstance(source.files, RemoteLog) and _has_snapshots(source.files)
     try:
         from sekisho.assurance.rulebook import RuleBook
-        from sekisho.policy.engine import CedarDecider
+        from sekisho.policy.engine import engine_only
         from sekisho.snapshot.fetched import FetchedSnapshots
         from sekisho.snapshot.store import SnapshotStore
     except ModuleNotFoundError as error:
@@ -430,17 +430,17 @@ def _rule_book(asked: AuditAsked, source: _Source, report: Report, scratch: Path
         report.gaps.append(gap)
         return None
     directory = source.snapshots or scratch / SNAPSHOTS
-    store = SnapshotStore(directory, make_inspector=_no_inspector, make_decider=CedarDecider)
+    store = SnapshotStore(directory, make_inspector=_no_inspector, make_decider=engine_only)
     if source.snapshots is None:
         read = source.files.read
 
         def beside(path: str, bytes_max: int) -> bytes | None:
             return read(f"{SNAPSHOTS}/{path}", bytes_max)
 
-        return RuleBook(FetchedSnapshots(beside, directory, store, software=__version__), CedarDecider)
+        return RuleBook(FetchedSnapshots(beside, directory, store, software=__version__), engine_only)
     if not directory.is_dir():
         raise UsageError(f"{directory} is no directory of snapshots")
-    return RuleBook(store, CedarDecider)
+    return RuleBook(store, engine_only)
 
 
 def _has_snapshots(files: RemoteLog) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sekisho.app.auditors import LogAuditors
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
+from sekisho.app.prove import ProofUnderWay, Proving
 from sekisho.app.receipts import LogReceipts
 from sekisho.console.errors import ExplainRefused
 from sekisho.console.interfaces import ExplainAsked, Panel, Ports, Served, Status
@@ -30,6 +31,7 @@ ACTOR: Final = "operator"  # whoever has the data directory
 ASK_S_MAX: Final = 2.0  # of what is on this machine
 GATEWAY_KEPT_S: Final = 2.0  # a page that is loaded again and again must not ask the gateway each time
 ANSWER_BYTES_MAX: Final = 64 * 1024
+PROOF_STEPS_MAX: Final = 40_000  # some seconds; while they compute, publishing gets half of the processor
 TITLES_KEPT_MAX: Final = 8  # snapshots whose policies' titles are remembered
 
 
@@ -88,6 +90,7 @@ class ConsoleServices:
         self._sign_in = SqlConsole(register, clock)
         self._auditors = LogAuditors(register, clock, self._log.size)
         self._explainer = Explainer(directory, clock)
+        self._proving = Proving(directory, clock, steps_max=PROOF_STEPS_MAX)
         self._gateway = GatewayState(settings)
         self._titles: dict[str, tuple[PolicyTitle, ...]] = {}
 
@@ -107,6 +110,7 @@ class ConsoleServices:
             receipts=self._receipts,
             titles=self.titles,
             explain=self.explain,
+            prove=self.prove,
             sign_in=self._sign_in,
             auditors=self._auditors,
             site_key=lambda: self._directory.site_vkey.read_text().strip(),
@@ -132,6 +136,17 @@ class ConsoleServices:
             raise ExplainRefused(error.status, error.message, remedy=error.remedy) from None
         except UsageError as error:
             raise ExplainRefused(400, error.message, remedy=error.remedy) from None
+        except DeclarationsRefused as error:
+            raise ExplainRefused(409, error.message, remedy=error.remedy) from None
+
+    def prove(self, statement: str | None, *, declarations: bool, anything: bool) -> dict[str, Any]:
+        """See `console.interfaces.Prove`."""
+        try:
+            return self._proving.prove(statement, declarations=declarations, anything=anything)
+        except ProofUnderWay as error:
+            raise ExplainRefused(429, error.message, remedy=error.remedy) from None
+        except UsageError as error:
+            raise ExplainRefused(400, str(error)) from None
         except DeclarationsRefused as error:
             raise ExplainRefused(409, error.message, remedy=error.remedy) from None
 

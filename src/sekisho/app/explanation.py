@@ -9,7 +9,7 @@ import orjson
 from sekisho.app.installation import build_declared, snapshot_store
 from sekisho.console.interfaces import ExplainAsked
 from sekisho.gateway.declared import CLASS_HEADER, RESIDENCY_HEADER
-from sekisho.gateway.explanation import Question, explain_request
+from sekisho.gateway.explanation import Assumed, Question, explain_request
 from sekisho.identity.interfaces import KeyChanges, Principal
 from sekisho.identity.register_look import look_at_key, look_at_register
 from sekisho.identity.stops import Stops
@@ -17,7 +17,8 @@ from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.words import alternatives
 from sekisho.policy.explain import explain
-from sekisho.policy.interfaces import CALLER
+from sekisho.policy.interfaces import CALLER, STALENESS_ROLES
+from sekisho.policy.schema import STANDING_LABELS
 from sekisho.settings import DataDirectory
 from sekisho.snapshot.interfaces import Snapshot
 
@@ -59,9 +60,14 @@ class Explainer:
             raise UsageError(f"a request of more than {REQUEST_BYTES_MAX >> 20} MiB is not explained")
         with self._lock:
             now_us = self._clock.now_us()
-            snapshot = self._declared(now_us) if asked.declarations else self._in_force(now_us)
-            principal = self._principal(asked, snapshot)
-            return explain_request(Question(_headers(asked), asked.body, principal), snapshot, self._stops(), explain)
+            if asked.at_us is not None and asked.at_us > now_us:
+                snapshot = self._at(asked.at_us, asked.declarations)
+            else:
+                snapshot = self._declared(now_us) if asked.declarations else self._in_force(now_us)
+            question = Question(
+                _headers(asked), asked.body, self._principal(asked, snapshot), _assumed(asked, snapshot)
+            )
+            return explain_request(question, snapshot, self._stops(), explain)
 
     def organisations(self) -> tuple[str, ...]:
         """Those declared in the snapshot in force."""
@@ -69,7 +75,14 @@ class Explainer:
             return tuple(self._in_force(self._clock.now_us()).organisations)
 
     def _declared(self, now_us: int) -> Snapshot:
-        return self._store.assemble(build_declared(self._directory)[1], now_us)
+        return self._store.assemble(build_declared(self._directory, proved=False)[1], now_us)
+
+    def _at(self, instant_us: int, declarations: bool) -> Snapshot:
+        """As it will be then, if nothing is declared anew."""
+        if declarations:
+            return self._declared(instant_us)
+        digest = self._in_force(self._clock.now_us()).digest
+        return self._store.load(digest, instant_us)
 
     def _in_force(self, now_us: int) -> Snapshot:
         digest = self._store.current()
@@ -82,7 +95,7 @@ class Explainer:
 
     def _principal(self, asked: ExplainAsked, snapshot: Snapshot) -> Principal:
         if asked.key_id is not None:
-            if asked.organisation is not None or asked.roles:
+            if asked.organisation is not None or asked.roles or asked.principal is not None:
                 raise UsageError("a key brings its organisation and roles", remedy="Name a key, or these two")
             return self._of_key(asked.key_id)
         organisation = asked.organisation
@@ -94,7 +107,9 @@ class Explainer:
         elif organisation not in snapshot.organisations:
             known = alternatives(organisation, snapshot.organisations)
             raise UsageError(f"no organisation {organisation!r} is declared", remedy=f"There is: {known}")
-        return Principal(NOBODY, organisation, tuple(sorted(set(asked.roles or (CALLER,)))), None, None)
+        return Principal(
+            asked.principal or NOBODY, organisation, tuple(sorted(set(asked.roles or (CALLER,)))), None, None
+        )
 
     def _stops(self) -> Stops:
         stops = Stops()
@@ -108,6 +123,21 @@ class Explainer:
         if key.revoked_at is not None:
             raise UsageError(f"the key {key_id} is revoked: its requests are answered 401")
         return key.principal
+
+
+def _assumed(asked: ExplainAsked, snapshot: Snapshot) -> Assumed:
+    if asked.labels is None and asked.labels_left is not None:
+        raise UsageError("what is left of labels is supposed, but not what labels there are", remedy="Name both")
+    known = {*snapshot.inspector.labels(), *STANDING_LABELS}
+    for label in (*(asked.labels or ()), *(asked.labels_left or ())):
+        if label not in known:
+            raise UsageError(f"there is no label {label!r}", remedy=f"There is: {alternatives(label, known)}")
+    ages = dict(asked.staleness)
+    for role, days in ages.items():
+        if role not in STALENESS_ROLES or days < 0:
+            raise UsageError(f"{role!r} can't be {days} days old", remedy=f"Name one of {', '.join(STALENESS_ROLES)}")
+    labels, left = (None if some is None else tuple(sorted(set(some))) for some in (asked.labels, asked.labels_left))
+    return Assumed(labels, left, tuple((role, ages.get(role, 0)) for role in STALENESS_ROLES) if ages else ())
 
 
 def _headers(asked: ExplainAsked) -> Mapping[bytes, bytes]:

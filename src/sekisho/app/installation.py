@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
+from sekisho.assurance.proofs import statement_mistakes
 from sekisho.catalog.declarations import Declarations
 from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Catalogue, Mistake
@@ -21,6 +22,7 @@ from sekisho.kernel.files import sync_directory, write_durable
 from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.policy.check import check_policies, check_policy_texts, compile_policies
 from sekisho.policy.engine import CedarDecider
+from sekisho.policy.unreachable import reachability
 from sekisho.settings import FORMAT, TEMPLATE, DataDirectory
 from sekisho.snapshot.build import BuiltSnapshot, build_snapshot
 from sekisho.snapshot.store import SnapshotStore
@@ -87,18 +89,32 @@ def create_installation(root: Path, listen: Listen) -> Created:
     return Created(origin, text)
 
 
-def check_declarations(directory: DataDirectory) -> list[Mistake]:
-    """Every mistake in the declarations, policies included, sorted; nothing is changed."""
-    return _mistakes(directory, read_declarations(directory.declarations))
+def check_declarations(directory: DataDirectory, notes: list[Mistake] | None = None) -> list[Mistake]:
+    """Every mistake in the declarations, policies included, sorted; nothing is changed.
+
+    To `notes` is added what is no mistake, and may have been meant otherwise.
+    """
+    return _mistakes(directory, read_declarations(directory.declarations), proved=True, notes=notes)
 
 
-def _mistakes(directory: DataDirectory, declarations: Declarations) -> list[Mistake]:
+def _mistakes(
+    directory: DataDirectory, declarations: Declarations, *, proved: bool, notes: list[Mistake] | None = None
+) -> list[Mistake]:
+    """`proved`: what takes a proof too, policies that never match and statements that don't hold."""
     mistakes = list(declarations.mistakes)
     if declarations.catalogue is None:
         mistakes += check_policy_texts(declarations.policies)
     else:
-        mistakes += check_policies(declarations.catalogue, declarations.policies, _labels()).mistakes
+        checked = check_policies(declarations.catalogue, declarations.policies, _labels())
+        mistakes += checked.mistakes
         mistakes += caller_mistakes(directory, declarations.catalogue)
+        if proved and checked.parts is not None:
+            never, doubtful = reachability(checked.parts)
+            mistakes += never
+            notes = [] if notes is None else notes
+            notes += doubtful
+            now_us = SystemClock().now_us()
+            mistakes += statement_mistakes(declarations.catalogue, checked.parts, now_us, str(directory.root))
     return sorted(mistakes)
 
 
@@ -132,10 +148,13 @@ def store_declarations(directory: DataDirectory) -> str:
     return snapshot_store(directory).save(built)
 
 
-def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
-    """The declarations as they stand, and their snapshot; nothing is stored. Raises DeclarationsRefused."""
+def build_declared(directory: DataDirectory, *, proved: bool = True) -> tuple[Catalogue, BuiltSnapshot]:
+    """The declarations as they stand, and their snapshot; nothing is stored. Raises DeclarationsRefused.
+
+    Unless `proved`, their statements may fail: to look into why they do.
+    """
     declarations = read_declarations(directory.declarations)
-    mistakes = _mistakes(directory, declarations)
+    mistakes = _mistakes(directory, declarations, proved=proved)
     if mistakes or declarations.catalogue is None:
         raise DeclarationsRefused(mistakes)
     built = build_snapshot(

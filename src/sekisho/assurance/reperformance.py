@@ -33,7 +33,7 @@ from sekisho.kernel.ids import is_uuid7, uuid7_time_us
 from sekisho.ledger.findings import Findings, Kind
 from sekisho.policy.decision_input import from_plain
 from sekisho.policy.errors import DecisionInputError, PolicyPartsError
-from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, Decider, Decision, DecisionInput
+from sekisho.policy.interfaces import COMPILED, RETAIN, SEND_RAW, SEND_REDACTED, Decider, Decision, DecisionInput
 from sekisho.policy.monitor import monitored
 from sekisho.snapshot.interfaces import SnapshotError, SnapshotMissing
 
@@ -206,7 +206,9 @@ def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) 
         problems.append((POLICIES_MISNAMED, f"they are {named!r:.300}"))
     if body.get("schema") != decider.schema_digest:
         problems.append((SCHEMA_DIFFERS, f"it is {decider.schema_digest}"))
-    if body.get("engine") != dict(decider.engine):
+    engine = body.get("engine")
+    # By the compiled form or by the engine itself: the verdicts must be the engine's.
+    if not isinstance(engine, dict) or {k: v for k, v in engine.items() if k != COMPILED} != dict(decider.engine):
         problems.append((ENGINE_DIFFERS, f"{body.get('engine')!r:.100}, here {dict(decider.engine)!r:.100}"))
     return problems
 

@@ -18,6 +18,7 @@ from sekisho.catalog.interfaces import (
     Boundary,
     Catalogue,
     DataClass,
+    DeclaredStatement,
     Deployment,
     Mistake,
     Model,
@@ -27,6 +28,7 @@ from sekisho.catalog.interfaces import (
     Site,
 )
 from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
+from sekisho.catalog.statements import STATEMENTS_FILE, read_statements
 from sekisho.catalog.table import NAME, NAME_REMEDY, Table, nearest, shown
 from sekisho.catalog.witnesses import read_log, read_witness, witness_mistakes
 
@@ -93,14 +95,15 @@ def catalogue_of(
         sites={**dict.fromkeys(names["sites"]), **{site.name: site.jurisdiction for site in sites}},
     )
     deployments = read_all("deployments", lambda name, table: read_deployment(name, table, known))
-    approvals = _approvals(tables, mistakes)
+    approvals, statements = _approvals(tables, mistakes), _statements(tables, mistakes)
     _check_counts(names, deployments, mistakes)
     mistakes += ambiguities(organisations)
     witnesses, logs = read_all("witnesses", read_witness), read_all("logs", read_log)
     mistakes += witness_mistakes(witnesses, logs)
     if mistakes or boundary is None:
         return None, tuple(sorted(set(mistakes)))
-    return Catalogue(boundary, organisations, sites, providers, models, deployments, witnesses, logs, approvals), ()
+    kinds = (organisations, sites, providers, models, deployments, witnesses, logs)
+    return Catalogue(boundary, *kinds, approvals, statements), ()
 
 
 def _files_of(
@@ -127,6 +130,13 @@ def _approvals(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake])
     rules = read_rules(table)
     table.finish()
     return rules
+
+
+def _statements(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) -> tuple[DeclaredStatement, ...]:
+    table = Table(dict(tables.get(STATEMENTS_FILE, {})), STATEMENTS_FILE, mistakes)
+    statements = read_statements(table)
+    table.finish()
+    return statements
 
 
 def _names_of(kind: str, files: Iterable[str]) -> set[str]:

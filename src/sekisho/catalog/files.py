@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from sekisho.catalog.declarations import APPROVALS_FILE, BOUNDARY_FILE, KINDS, Declarations, catalogue_of
 from sekisho.catalog.interfaces import Mistake, PolicyText
+from sekisho.catalog.statements import STATEMENTS_FILE
 from sekisho.catalog.table import nearest
 
 FILE_BYTES_MAX: Final = 262_144  # a declaration is a page, not a book
 FILES_MAX: Final = 10_000  # of one kind; bounds the time of a check
 POLICIES: Final = "policies"
+FILES: Final = (APPROVALS_FILE, BOUNDARY_FILE, STATEMENTS_FILE)  # beside the directories
 _NOTES: Final = (".md", ".txt")  # people keep notes beside their declarations
 
 
@@ -20,8 +22,9 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
 
     `added` (file names → TOML texts) are read as though they stood there already.
 
-    Layout: `boundary.toml`, `approvals.toml` (may be absent), `organisations/*.toml`, `sites/*.toml`,
-    `providers/*.toml`, `models/*.toml`, `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`, `policies/*.cedar`.
+    Layout: `boundary.toml`, `approvals.toml` and `statements.toml` (may be absent), `organisations/*.toml`,
+    `sites/*.toml`, `providers/*.toml`, `models/*.toml`, `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`,
+    `policies/*.cedar`.
     One file is one object, named by its file. Names beginning with a dot and notes (`.md`, `.txt`) are passed over;
     anything else is a mistake.
     """
@@ -66,12 +69,12 @@ class _Tree:
         self._root = self.directory.resolve()
         found = []
         for entry in self._listed(self.directory):
-            if entry.name in (APPROVALS_FILE, BOUNDARY_FILE):
+            if entry.name in FILES:
                 found.append(entry.name)
             elif entry.name in (*KINDS, POLICIES):
                 found.extend(self._files_under(entry))
             elif not is_passed_over(entry.name):
-                remedy = nearest(entry.name, (APPROVALS_FILE, BOUNDARY_FILE, *KINDS, POLICIES), "Here may stand")
+                remedy = nearest(entry.name, (*FILES, *KINDS, POLICIES), "Here may stand")
                 self._mistake(entry.name, "is not part of a tree of declarations", remedy)
         return found
 

@@ -351,8 +351,17 @@ class ApprovalRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     valid_hours: int = 24
 
 
+class DeclaredStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What policies must keep, as `sekisho prove` takes it (`text`); declarations of which one fails are refused."""
+
+    id: str
+    title: str
+    title_ja: str
+    text: str
+
+
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All declarations, checked, each tuple sorted by name."""
+    """All declarations, checked, each tuple sorted by name, `statements` as they stand."""
 
     boundary: Boundary
     organisations: tuple[Organisation, ...]
@@ -363,6 +372,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     witnesses: tuple[Witness, ...] = ()
     logs: tuple[LogOfOthers, ...] = ()
     approvals: tuple[ApprovalRule, ...] = ()
+    statements: tuple[DeclaredStatement, ...] = ()
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

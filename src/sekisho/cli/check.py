@@ -3,10 +3,14 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Final
 
 from sekisho.app.installation import check_declarations
+from sekisho.catalog.interfaces import Mistake
 from sekisho.kernel.errors import UsageError
 from sekisho.settings import DataDirectory, load_settings
+
+_NO_MISTAKES: Final = "The declarations hold no mistakes."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,15 +31,22 @@ def run(arguments: argparse.Namespace) -> int:
     if not directory.declarations.is_dir():
         raise UsageError(f"{root} has no declarations/", remedy="Name an installation's directory")
     load_settings(root)
-    mistakes = check_declarations(directory)
+    notes: list[Mistake] = []
+    mistakes = check_declarations(directory, notes)
     if arguments.json:
         fields = ("file", "key", "problem", "remedy")
         print(json.dumps([{name: getattr(mistake, name) for name in fields} for mistake in mistakes], indent=2))
-    elif not mistakes:
-        print("The declarations hold no mistakes.")
     else:
         for mistake in mistakes:
-            where = f"{mistake.file}: {mistake.key}" if mistake.key else mistake.file
-            print(f"{where}\n    {mistake.problem}\n    → {mistake.remedy}")
-        print(f"\n{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}.")
+            _print(mistake)
+        print(f"\n{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}." if mistakes else _NO_MISTAKES)
+        if notes:
+            print("\nNo mistakes, but worth a look:")
+        for note in notes:
+            _print(note)
     return 1 if mistakes else 0
+
+
+def _print(mistake: Mistake) -> None:
+    where = f"{mistake.file}: {mistake.key}" if mistake.key else mistake.file
+    print(f"{where}\n    {mistake.problem}\n    → {mistake.remedy}")

@@ -1,6 +1,7 @@
 """`sekisho explain`: what would happen to a request, without sending it."""
 
 import argparse
+import datetime
 import os
 import sys
 from collections.abc import Mapping
@@ -80,6 +81,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--class", dest="data_class", metavar="CLASS", help="the x-sekisho-data-class header")
     parser.add_argument("--residency", help="the x-sekisho-residency header, such as JP,US")
+    supposed = parser.add_argument_group("to suppose something, as a counter-example of `sekisho prove` does")
+    supposed.add_argument(
+        "--label", action="append", dest="labels", metavar="LABEL", help="the request holds it; repeat, or none: ''"
+    )
+    supposed.add_argument(
+        "--left", action="append", metavar="LABEL", help="with sensitive values masked it still holds this, or none: ''"
+    )
+    supposed.add_argument("--principal", metavar="ID", help="this principal asks; with --organisation and --role")
+    supposed.add_argument(
+        "--older", action="append", default=[], metavar="ROLE=DAYS", help="catalog, intel, models or policy is so old"
+    )
+    supposed.add_argument("--at", metavar="TIME", help="it is then, such as 2027-03-31T00:00+00:00")
     parser.add_argument(
         "--declarations", action="store_true", help="with declarations/ as it stands, not what is in force"
     )
@@ -103,6 +116,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.data_class,
         arguments.residency,
         arguments.declarations,
+        _labels(arguments.labels),
+        _labels(arguments.left),
+        arguments.principal,
+        tuple(sorted(_age(text) for text in arguments.older)),
+        None if arguments.at is None else _instant(arguments.at),
     )
     explanation = explainer.explain(asked)
     if arguments.json:
@@ -110,6 +128,28 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(describe_explanation(explanation, arguments.language or language_of(os.environ)))
     return 0
+
+
+def _labels(given: list[str] | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(label for label in given if label)
+
+
+def _age(text: str) -> tuple[str, int]:
+    role, _, days = text.partition("=")
+    if not (days.isascii() and days.isdigit()):
+        raise UsageError(f"--older {text!r} is no age", remedy="Write --older policy=31")
+    return role, int(days)
+
+
+def _instant(text: str) -> int:
+    """Microseconds since the epoch."""
+    try:
+        instant = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise UsageError(f"--at {text!r} is no time with an offset", remedy="Write --at 2027-03-31T00:00+00:00")
+    return (instant - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(microseconds=1)
 
 
 def _body(arguments: argparse.Namespace) -> bytes:

@@ -45,6 +45,7 @@ COMMANDS: Final = (
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
     Command("models", "To govern it", "list the models declared"),
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
+    Command("prove", "To govern it", "say whether policies keep a statement, in every case there can be"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
     Command("persons", "To govern it", "enrol the persons who may approve, by their keys"),

@@ -49,7 +49,11 @@ class Panel(NamedTuple):
 class ExplainAsked(NamedTuple):
     """What is to be explained: the body's bytes, and how the request would come. With `key_id` the key's own principal;
     else `organisation` and `roles` (none: the only organisation declared, and the role `caller`). `declarations`: with
-    the tree on disk, and not what is in force."""
+    the tree on disk, and not what is in force.
+
+    The rest supposes something: that inspection found `labels` in the body (None: what it does find), and that
+    `labels_left` are left when it is redacted (None: it can't be); that a policy's `principal` asks; ages in whole days
+    by role; an instant, µs UTC, from now on (None: now)."""
 
     body: bytes
     key_id: str | None = None
@@ -58,6 +62,11 @@ class ExplainAsked(NamedTuple):
     data_class: str | None = None
     residency: str | None = None
     declarations: bool = False
+    labels: tuple[str, ...] | None = None
+    labels_left: tuple[str, ...] | None = None
+    principal: str | None = None
+    staleness: tuple[tuple[str, int], ...] = ()
+    at_us: int | None = None
 
 
 class Receipts(Protocol):
@@ -73,6 +82,12 @@ class Receipts(Protocol):
 class Explain(Protocol):
     def __call__(self, asked: ExplainAsked) -> dict[str, Any]:
         """The explanation (docs/explain.md). Blocking. Raises ExplainRefused."""
+        ...
+
+
+class Prove(Protocol):
+    def __call__(self, statement: str | None, *, declarations: bool, anything: bool) -> dict[str, Any]:
+        """The proof (docs/prove.md). Blocking, for minutes at worst. Raises ExplainRefused."""
         ...
 
 
@@ -99,6 +114,7 @@ class Ports(NamedTuple):
     receipts: Receipts
     titles: Callable[[str], tuple[PolicyTitle, ...]]  # of a snapshot's policies, by index; raises SekishoError
     explain: Explain
+    prove: Prove
     sign_in: ConsoleSignIn
     auditors: Auditors
     site_key: Callable[[], str]  # the vkey that auditors pin

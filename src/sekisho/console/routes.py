@@ -3,6 +3,7 @@
 Nothing changes by GET. Endpoints are plain functions where they only read, so that they run in threads.
 """
 
+import functools
 import urllib.parse
 from collections.abc import Callable
 from typing import Annotated, Any, Final
@@ -45,6 +46,19 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     data_class: str | None = msgspec.field(name="class", default=None)
     residency: str | None = None
     declarations: bool = False
+    labels: tuple[str, ...] | None = None
+    labels_left: tuple[str, ...] | None = None
+    principal: str | None = None
+    staleness: dict[str, int] = {}
+    at: int | None = None
+
+
+class _Statement(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /api/prove."""
+
+    statement: str | None = None
+    declarations: bool = False
+    any_deployment: bool = False
 
 
 class _Pages:
@@ -209,10 +223,21 @@ def _add_explaining(app: FastAPI, ports: Ports, pages: _Pages) -> None:
             ports.explain,
             ExplainAsked(
                 bytes(asked.request), asked.key_id, asked.organisation, asked.roles, asked.data_class,
-                asked.residency, asked.declarations,
+                asked.residency, asked.declarations, asked.labels, asked.labels_left, asked.principal,
+                tuple(sorted(asked.staleness.items())), asked.at,
             ),
         )  # fmt: skip
         return JSONResponse(explanation, headers=_NO_STORE)
+
+    @app.post("/api/prove")
+    async def api_prove(request: Request, session: Operator) -> Response:
+        data = await _body(request, FORM_BYTES_MAX)
+        try:
+            asked = msgspec.json.decode(data, type=_Statement)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ExplainRefused(400, f"the body can't be read: {error}", remedy="See docs/prove.md") from None
+        prove = functools.partial(ports.prove, declarations=asked.declarations, anything=asked.any_deployment)
+        return JSONResponse(await run_in_threadpool(prove, asked.statement), headers=_NO_STORE)
 
 
 def _require(request_id: str, words: Words, find: Callable[[str], Any]) -> Any:

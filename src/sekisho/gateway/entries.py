@@ -24,7 +24,7 @@ from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
 from sekisho.ledger.interfaces import ENTRY_BYTES_MAX
-from sekisho.policy.interfaces import Decider, Decision, Retention
+from sekisho.policy.interfaces import COMPILED, Decider, Decision, Retention
 
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
@@ -82,7 +82,8 @@ class DecisionEncoder:
     """Encodes decision bodies for one snapshot; what is equal in each is encoded once."""
 
     def __init__(self, decider: Decider) -> None:
-        self._engine = orjson.Fragment(encode(dict(decider.engine)))
+        self._engine = dict(decider.engine)
+        self._engines: dict[str | None, orjson.Fragment] = {}  # by the version of the compiled form, one at most
         self._schema = decider.schema_digest
         self._ids = [policy.id for policy in decider.policies]
         self._policies: dict[tuple[int, ...], orjson.Fragment] = {}
@@ -98,7 +99,7 @@ class DecisionEncoder:
                 "candidates": orjson.Fragment(decision.candidates_bytes),
                 "chosen": None if route is None else {"action": route.action, "deployment": route.deployment},
                 "completion_tokens_max": record.completion_tokens_max,
-                "engine": self._engine,
+                "engine": self._decided_by(decision.compiled),
                 "input": orjson.Fragment(decision.input_bytes),
                 "monitored": record.monitored,
                 "operation": record.operation,
@@ -109,6 +110,13 @@ class DecisionEncoder:
                 "sent": record.sent,
             }
         )
+
+    def _decided_by(self, compiled: str | None) -> orjson.Fragment:
+        fragment = self._engines.get(compiled)
+        if fragment is None:
+            fragment = orjson.Fragment(encode(self._engine | ({} if compiled is None else {COMPILED: compiled})))
+            self._engines[compiled] = fragment
+        return fragment
 
     def _named(self, decision: Decision, retain: Retention | None) -> orjson.Fragment:
         """The ids of the policies that reasons point to, so that a receipt reads without its snapshot."""

@@ -17,12 +17,24 @@ from sekisho.gateway.errors import organisation_stopped
 from sekisho.gateway.governing import decision_input, inspected, lifted, require_model
 from sekisho.identity.interfaces import Principal
 from sekisho.identity.stops import Stops
+from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decider, Decision, PolicyTitle, Verdict
 from sekisho.policy.monitor import Monitored
 from sekisho.snapshot.interfaces import Snapshot
 
 _PROVIDER_PREFIX = "provider_"  # of a provider's facts, as policies name them
 _GRADE_SUFFIX = "_grade"
+
+
+class Assumed(NamedTuple):
+    """What a question supposes, in place of what there is: labels found (None: as inspected) and left when redacted
+    (None: it can't be), and how many days old each of STALENESS_ROLES is (none: an installation that follows nobody).
+    """
+
+    labels: tuple[str, ...] | None = None
+    labels_left: tuple[str, ...] | None = None
+    staleness: tuple[tuple[str, int], ...] = ()
+
 
 Words = Callable[[Decision, Decider, str], list[str]]
 
@@ -33,6 +45,7 @@ class Question(NamedTuple):
     headers: Mapping[bytes, bytes]
     body: bytes
     principal: Principal
+    assumed: Assumed = Assumed()
 
 
 def explain_request(question: Question, snapshot: Snapshot, stops: Stops, words: Words) -> dict[str, Any]:
@@ -51,11 +64,22 @@ def explain_request(question: Question, snapshot: Snapshot, stops: Stops, words:
     ranks = snapshot.class_ranks
     classes, residencies = statements(question.headers, principal, organisation, boundary, ranks)
     stated = weighed(classes, residencies, boundary, ranks)
-    inspection, redaction = inspected(snapshot.inspector, asked.document)
-    decision = snapshot.decider.decide(decision_input(snapshot, principal, asked.model, stated, inspection, redaction))
+    assumed = question.assumed
+    if assumed.labels is None:
+        inspection, redaction = inspected(snapshot.inspector, asked.document)
+    else:
+        left = assumed.labels_left
+        inspection = BodyInspection(assumed.labels, left is not None)
+        redaction = None if left is None else BodyRedaction(asked.document, left)
+    value = decision_input(snapshot, principal, asked.model, stated, inspection, redaction)
+    decision = snapshot.decider.decide(value._replace(staleness=assumed.staleness))
     watched = lifted(decision, snapshot, question.headers, principal)
-    found = snapshot.inspector.locate(asked.document) if inspection.labels else ()
+    found = snapshot.inspector.locate(asked.document) if inspection.labels and assumed.labels is None else ()
     return {
+        "assumed": {
+            "labels": assumed.labels is not None,
+            "staleness": dict(assumed.staleness),
+        },
         "class": {"from": [{"by": by, "value": name} for by, name in classes], "value": stated.data_class},
         "deployments": _deployments(decision, snapshot),
         "epoch_from": snapshot.epoch_from,

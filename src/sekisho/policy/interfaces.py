@@ -1,7 +1,7 @@
 """Deciding, as other contexts see it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from sekisho.catalog.interfaces import Catalogue, PolicyText
@@ -12,6 +12,7 @@ RETAIN: Final = "retain"  # to keep what was sent to a deployment, and what it a
 INPUT_VERSION: Final = 1
 STALENESS_ROLES: Final = ("catalog", "intel", "models", "policy")
 NO_RESIDENCY: Final = "no jurisdiction is left where the request's data may go"  # the verdict's error where it is so
+COMPILED: Final = "compiled"  # beside the engine's name and version in an entry: the form that gave the verdicts
 CALLER: Final = "caller"  # the role that the packs' permits ask for
 
 
@@ -62,7 +63,8 @@ class Decision:
 
     `input_bytes` is the canonical DecisionInput. `candidates_bytes` is canonical JSON: a list of
     `{"action","deployments":[…],"errors":[…],"permitted","reasons":[…]}`, candidates with equal verdicts grouped.
-    `permitted_raw` and `permitted_redacted` name deployments in catalogue order.
+    `permitted_raw` and `permitted_redacted` name deployments in catalogue order. `compiled` is the version of the
+    compiled form that gave the verdicts; None: the engine did.
     """
 
     input: DecisionInput
@@ -71,6 +73,7 @@ class Decision:
     permitted_redacted: tuple[str, ...]
     input_bytes: bytes
     candidates_bytes: bytes
+    compiled: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class Decider(Protocol):
     """Decides over one snapshot. Pure: no clock, no I/O. Never raises for a request's content: errors deny."""
 
     policies: tuple[PolicyTitle, ...]
-    engine: Mapping[str, str]  # {"name", "version"} of the Cedar engine
+    engine: Mapping[str, str]  # {"name", "version"} of the Cedar engine; the compiled form says what it says
     schema_digest: str  # hex SHA-256 of the schema part
     retains: bool  # whether any policy permits that content is kept
 

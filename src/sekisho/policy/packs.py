@@ -4,8 +4,11 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import Final
 
 from sekisho.catalog.interfaces import PolicyText
+
+PACKS: Final = "packs/"  # what the names of packs' files begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def load_pack(name: str) -> Pack:
     about = tomllib.loads(directory.joinpath("pack.toml").read_text(encoding="utf-8"))
     files = sorted(entry.name for entry in directory.iterdir() if entry.name.endswith(".cedar"))
     sources = tuple(
-        PolicyText(f"packs/{name}/{file}", directory.joinpath(file).read_text(encoding="utf-8")) for file in files
+        PolicyText(f"{PACKS}{name}/{file}", directory.joinpath(file).read_text(encoding="utf-8")) for file in files
     )
     return Pack(name, about["title"], about["title_ja"], about["description"], sources)
 

@@ -1,6 +1,7 @@
 """The Cedar schema, generated from the catalogue. Closed sets are enumerated types, so that a typo doesn't validate."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,6 +23,7 @@ STANDING_LABELS: Final = ("egress.tool", "egress.url", "opaque")
 # Facts of one word have an enumerated type each; a provider's facts stand on its deployments under a prefix.
 WORD_TYPES: Final = {"key_holder": "KeyHolder", "tenancy": "Tenancy"}
 PROVIDER_PREFIX: Final = "provider_"
+_ENUMERATION: Final = re.compile(r"entity ([A-Za-z]+) enum (\[.*\]);")
 
 _HEAD: Final = """\
 // Generated with the snapshot from the catalogue; policies are validated against it.
@@ -76,6 +78,26 @@ def schema_text(catalogue: Catalogue, labels: tuple[str, ...]) -> str:
     staleness = ", ".join(f"{role}_days: Long" for role in STALENESS_ROLES)
     body = _BODY.format(facts=facts, staleness=staleness, raw=SEND_RAW, redacted=SEND_REDACTED, retain=RETAIN)
     return _HEAD + "".join(lines) + body
+
+
+def deployment_attributes() -> dict[str, str]:
+    """Every attribute of a deployment with its type in the schema."""
+    return {
+        "model": "Model",
+        "provider": "Provider",
+        "site": "Site",
+        "deployment_type": "DeploymentType",
+    } | _fact_types()
+
+
+def enumerations(schema: str) -> dict[str, frozenset[str]]:
+    """The closed sets of a schema that `schema_text` wrote, by type."""
+    found: dict[str, frozenset[str]] = {}
+    for line in schema.splitlines():
+        match = _ENUMERATION.fullmatch(line)
+        if match is not None:
+            found[match[1]] = frozenset(json.loads(match[2]))
+    return found
 
 
 def _fact_types() -> dict[str, str]:

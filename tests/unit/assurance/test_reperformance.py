@@ -15,7 +15,8 @@ from sekisho.ledger.audit import entries_of
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.findings import Findings
 from sekisho.ledger.log_files import LogFiles
-from sekisho.policy.engine import CedarDecider
+from sekisho.policy.compiled import FORM
+from sekisho.policy.engine import BOTH_FIRST, CedarDecider
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, PrincipalInput
 from sekisho.snapshot.interfaces import SnapshotMissing
 from support_decide import catalogue, declared, deployment
@@ -59,6 +60,25 @@ def test_an_honest_log_is_decided_again_each_input_once(tmp_path):
     assert report.counts["decisions_made_again"] == report.kinds["decision"] > 200
     assert report.counts["decisions_distinct"] == 12
     assert report.counts["decisions_left_out"] == 0
+
+
+class Lying:
+    """A compiled form that permits everything."""
+
+    def satisfied(self, value, action, labels, rank, protected):
+        return [([0], []), ([0], [])]
+
+
+def test_what_the_compiled_form_decided_is_decided_again_by_the_engine(log):
+    body = log.decision(log.arrival())["body"]
+    assert body["engine"].pop("compiled") == FORM
+    assert body["engine"] == dict(log.snapshot.decider.engine)
+    for number in range(BOTH_FIRST):  # of these the decider asks the engine too
+        log.decided(principal=PrincipalInput(f"key-{number}", "default", ("caller",)))
+    log.snapshot.decider._compiled = Lying()
+    log.request(**ABROAD)
+    (found, *_) = [one for one in audit(log).findings.sorted() if one.kind.code == "decision_wrong"]
+    assert "permitted recorded, denied decided" in found.detail
 
 
 def test_a_planted_permission_is_found_and_named(log):

@@ -92,12 +92,19 @@ class World:
             receipts=self.receipts,
             titles=lambda digest: self.titles,
             explain=self.explain,
+            prove=self.prove,
             sign_in=self.sign_in,
             auditors=self.auditors,
             site_key=lambda: "site+00000000+AQ==",
             organisations=lambda: ("default",),
             now_us=lambda: self.now_us,
         )
+
+    def prove(self, statement, *, declarations, anything):
+        self.asked.append((statement, declarations, anything))
+        if statement == "no":
+            raise ExplainRefused(400, "the statement ends too early")
+        return {"proofs": [{"outcome": "holds"}]}
 
     def explain(self, asked):
         self.asked.append(asked)

@@ -196,7 +196,7 @@ async def test_nobody_sees_a_page_without_signing_in(client, path):
         answer = await client.get(path, headers=cookie)
         assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
         assert b"default" not in answer.content
-    for method in ("/explain", "/api/explain"):
+    for method in ("/explain", "/api/explain", "/api/prove"):
         assert (await post(client, method)).status_code in (303, 401)
 
 
@@ -241,7 +241,7 @@ async def test_nothing_changes_by_get(client, world):
 @pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://127.0.0.1:9999", "http://localhost"])
 async def test_a_post_needs_our_own_origin(client, world, origin):
     await signed_in(client)
-    for path in ("/sign-in", "/sign-out", "/explain", "/api/explain"):
+    for path in ("/sign-in", "/sign-out", "/explain", "/api/explain", "/api/prove"):
         answer = await client.post(path, data={}, headers={} if origin is None else {"origin": origin})
         assert answer.status_code == 403
     assert world.sign_in.sessions
@@ -443,6 +443,24 @@ async def test_the_api_says_what_is_wrong(client, body, status):
     answer = await client.post("/api/explain", content=body, headers={"origin": ORIGIN})
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
+
+
+async def test_the_api_proves_a_statement_and_what_it_supposes_reaches_explain(client, world):
+    await signed_in(client)
+    headers = {"origin": ORIGIN}
+    for body, asked in (
+        (b'{"statement": "no data", "any_deployment": true}', ("no data", False, True)),
+        (b'{"declarations": true}', (None, True, False)),
+    ):
+        answer = await client.post("/api/prove", content=body, headers=headers)
+        assert answer.json() == {"proofs": [{"outcome": "holds"}]}
+        assert world.asked.pop() == asked
+    for body in (b"[]", b'{"statment": "no data"}', b'{"statement": "no"}'):
+        assert (await client.post("/api/prove", content=body, headers=headers)).status_code == 400
+    supposed = b'{"request": {}, "labels": ["a"], "labels_left": [], "staleness": {"policy": 3}, "at": 7}'
+    await client.post("/api/explain", content=supposed, headers=headers)
+    found = world.asked.pop()
+    assert (found.labels, found.labels_left, found.staleness, found.at_us) == (("a",), (), (("policy", 3),), 7)
 
 
 async def test_the_explain_page_asks_what_was_typed(client, world):

@@ -174,8 +174,8 @@ def test_what_is_answered_before_deciding_is_raised(snapshot, change, error):
 def test_it_is_json(snapshot):
     said = json.loads(explanation_bytes(explained(snapshot, TEXT)))
     assert sorted(said) == [
-        "class", "deployments", "epoch_from", "epoch_until", "labels", "model", "operation", "outcome", "principal",
-        "residency", "snapshot", "words",
+        "assumed", "class", "deployments", "epoch_from", "epoch_until", "labels", "model", "operation", "outcome",
+        "principal", "residency", "snapshot", "words",
     ]  # fmt: skip
 
 

@@ -1,0 +1,257 @@
+"""Proving statements: exact against brute force over small worlds, and what is said of what can't be enumerated."""
+
+import itertools
+import random
+
+import msgspec
+import pytest
+
+from random_policies import Policies, deployments
+from sekisho.assurance.prove import FAILS, HOLDS, TOO_MANY, UNDECIDED, Prover
+from sekisho.assurance.statements import read_statement, vocabulary
+from sekisho.catalog.interfaces import Organisation, PolicyText
+from sekisho.policy.check import compile_policies
+from sekisho.policy.engine import CedarDecider
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, STALENESS_ROLES, PrincipalInput
+from sekisho.policy.search import Budget
+from support_decide import ANYWHERE, CLASSES, DIGEST, LABELS, catalogue, decision_input, declared, deployment
+
+SMALL_LABELS = ("egress.url", "jp.my_number", "opaque")
+SMALL_ROLES = ("caller", "intern")
+TOKYO = deployment("tokyo", processing=declared("JP"), storage=declared("JP"))
+WORLD = deployment("world", processing=declared(*ANYWHERE), storage=declared("JP"))
+
+
+def organisations(catalogued):
+    """`default` may go anywhere and asks for nothing; `other` is confined to two places and to confidential data."""
+    free = Organisation("default", "D", default_class="public", default_residency=ANYWHERE)
+    confined = Organisation("other", "O", default_class="confidential", default_residency=("JP", "US"))
+    return msgspec.structs.replace(catalogued, organisations=(free, confined))
+
+
+def prover(catalogued, *texts, now_us=0):
+    parts = compile_policies(catalogued, tuple(texts), LABELS)
+    return Prover(parts, catalogued, snapshot=DIGEST, now_us=now_us), parts
+
+
+def prove(made, text, catalogued, budget=None):
+    return made.prove(read_statement(text, vocabulary(catalogued, made.world.names)), budget)
+
+
+# Brute force
+
+
+def every_request():
+    """(DecisionInput, form, labels as they leave): everything that a gateway can let come, of the small world."""
+    days = (0, 1, 2, 3)
+    places = [tuple(sorted(some)) for count in (1, 2, 3) for some in itertools.combinations(("JP", "SG", "US"), count)]
+    every = (*SMALL_LABELS, "secret.private_key")  # the last stands for those that no policy names
+    holds = [some for count in range(5) for some in itertools.combinations(every, count)]
+    roles = [(), ("caller",), ("intern",), ("caller", "intern")]
+    ranks = {"default": 0, "other": 2}
+    for organisation, lowest in ranks.items():
+        within = [one for one in places if organisation == "default" or set(one) <= {"JP", "US"}]
+        within += [ANYWHERE] if organisation == "default" else []
+        for data_class, residency, held, role, key, age in itertools.product(
+            CLASSES[lowest:], within, holds, roles, ("key-1", "someone"), days
+        ):
+            asked = decision_input(
+                principal=PrincipalInput(key, organisation, role),
+                data_class=data_class,
+                residency=residency,
+                staleness=tuple((one, age if one == "policy" else 0) for one in STALENESS_ROLES),
+            )
+            yield asked._replace(labels_raw=held, labels_redacted=held), SEND_RAW, held
+            if set(held) <= {"jp.my_number", "secret.private_key"}:
+                raw = tuple(sorted((*held, "secret.api_key")))
+                yield asked._replace(labels_raw=raw, labels_redacted=held), SEND_REDACTED, held
+
+
+REQUESTS = list(every_request())
+STATEMENTS = {
+    "no class:confidential+ to processing outside JP": lambda v, form, held, facts: (
+        v.data_class in CLASSES[2:] and not facts["processing"] <= {"JP"}
+    ),
+    "no label:jp.my_number,opaque from not role:intern": lambda v, form, held, facts: (
+        bool({"jp.my_number", "opaque"} & set(held)) and "intern" not in v.principal.roles
+    ),
+    "no redacted from principal:key-1 to storage unknown": lambda v, form, held, facts: (
+        form == SEND_REDACTED and v.principal.id == "key-1" and "unknown" in facts["storage"]
+    ),
+    "no policy older than 2 and residency within JP to deployment:d0,d1": lambda v, form, held, facts: (
+        dict(v.staleness)["policy"] > 2 and set(v.residency) <= {"JP"} and facts["name"] in ("d0", "d1")
+    ),
+    "no data from organisation:other to tenancy is shared and processing including US": lambda v, form, held, facts: (
+        v.principal.organisation == "other" and facts["tenancy"] == {"shared"} and "US" in facts["processing"]
+    ),
+}
+
+
+def breaches(decider, items, permitted_by):
+    """For each statement, whether any request breaks it; `decider` is asked for every request that there is."""
+    facts = {one.name: {key: set(fact.value) for key, fact in one.facts.items()} | {"name": one.name} for one in items}
+    found = dict.fromkeys(permitted_by, False)
+    for value, form, held in REQUESTS:
+        decision = decider.decide_afresh(value)
+        for name in decision.permitted_raw if form == SEND_RAW else decision.permitted_redacted:
+            for text, is_against in permitted_by.items():
+                found[text] = found[text] or is_against(value, form, held, facts[name])
+    return found
+
+
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 60))])
+def test_what_is_proved_is_what_brute_force_finds(seed):
+    made = random.Random(seed)
+    grammar = Policies(
+        made, arithmetic=False, labels=SMALL_LABELS, roles=SMALL_ROLES, longs=("0", "2"),
+        ranks=("context.class_rank", "context.staleness.policy_days"),
+    )  # fmt: skip
+    items = [one for one in deployments(made) if one.model == "m"]
+    catalogued = organisations(catalogue(*items, packs=made.choice(((), (), ("jp-residency",)))))
+    subject, parts = prover(catalogued, grammar.texts(made.randrange(2, 5)), now_us=2_000)
+    decider = CedarDecider(parts, snapshot=DIGEST, epoch_from=2_000)
+    current = [one for one in items if one.model == "m"]
+    lapsed = {
+        one.name: {
+            key: msgspec.structs.replace(fact, value=("unknown",)) if fact.expires else fact
+            for key, fact in one.facts.items()
+        }
+        for one in current
+    }
+    current = [msgspec.structs.replace(one, facts=lapsed[one.name]) for one in current]
+    expected = breaches(_At(decider), current, STATEMENTS)
+    for text, is_broken in expected.items():
+        proof = prove(subject, text, catalogued)
+        if proof.outcome == UNDECIDED:
+            assert proof.obstacles
+        else:
+            assert proof.outcome == (FAILS if is_broken else HOLDS), text
+
+
+class _At:
+    """The decider, asked in the epoch that it is of."""
+
+    def __init__(self, decider):
+        self._decider = decider
+
+    def decide_afresh(self, value):
+        return self._decider.decide_afresh(value._replace(epoch_from=2_000))
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_what_breaks_for_a_declared_deployment_breaks_for_any(seed):
+    """And whatever is found for a deployment that could be declared, the engine permits: the prover asks it."""
+    made = random.Random(seed)
+    grammar = Policies(made, arithmetic=False, ranks=("context.class_rank", "context.staleness.policy_days"))
+    catalogued = organisations(catalogue(*deployments(made), packs=()))
+    subject, _ = prover(catalogued, grammar.texts(made.randrange(2, 6)))
+    for text in STATEMENTS:
+        statement = read_statement(text, vocabulary(catalogued, subject.world.names))
+        declared_proof, any_proof = subject.prove(statement), subject.prove_of_anything(statement)
+        assert TOO_MANY not in (declared_proof.outcome, any_proof.outcome)
+        if declared_proof.outcome == FAILS:
+            assert any_proof.outcome in (FAILS, UNDECIDED), text
+        if any_proof.outcome == FAILS:
+            assert any_proof.counter_example.facts is not None
+
+
+def test_a_pack_that_holds_holds_for_whatever_is_declared_later():
+    catalogued = catalogue(TOKYO)
+    subject, _ = prover(catalogued)
+    statement = read_statement(
+        "no class:confidential+ to storage outside JP", vocabulary(catalogued, subject.world.names)
+    )
+    proof = subject.prove_of_anything(statement)
+    assert (proof.outcome, proof.possible) == (HOLDS, True)
+    weaker = read_statement("no data to storage outside JP", vocabulary(catalogued, subject.world.names))
+    example = subject.prove_of_anything(weaker).counter_example
+    assert dict(example.facts)["storage"] != "JP"
+
+
+def test_a_fact_that_ends_is_looked_at_after_its_end():
+    ending = deployment(
+        "ending", processing=declared("JP"), storage=declared("JP"), tenancy=declared("dedicated", expires=5)
+    )
+    own = PolicyText(
+        "policies/own.cedar",
+        '@id("own") @title("t") @title_ja("題") forbid (principal, action, resource) '
+        'when { resource.tenancy == Tenancy::"dedicated" };',
+    )
+    catalogued = catalogue(ending)
+    subject, _ = prover(catalogued, own)
+    proof = prove(subject, "no data to deployment:ending", catalogued)
+    assert (proof.outcome, proof.counter_example.at_us) == (FAILS, 5)
+    later, _ = prover(catalogued, own, now_us=5)
+    assert prove(later, "no data to deployment:ending", catalogued).counter_example.at_us is None
+
+
+def test_requests_that_can_not_come_are_said_to_be_none():
+    catalogued = catalogue(TOKYO)  # whose default class is internal
+    subject, _ = prover(catalogued)
+    proof = prove(subject, "no class:public", catalogued)
+    assert (proof.outcome, proof.possible) == (HOLDS, False)
+    proof = prove(subject, "no data to processing outside JP", catalogued)
+    assert (proof.outcome, proof.about, proof.cases) == (HOLDS, 0, 0)
+
+
+def test_a_policy_that_can_not_be_enumerated_is_not_counted_on():
+    def own(text):
+        return PolicyText("policies/own.cedar", f'@id("own") @title("t") @title_ja("題") {text}')
+
+    catalogued = catalogue(TOKYO)
+    forbid = own('forbid (principal, action, resource) when { ip("10.0.0.1").isLoopback() };')
+    subject, _ = prover(catalogued, forbid)
+    holds = prove(subject, "no data to processing outside JP", catalogued)
+    assert (holds.outcome, [policy for policy, _ in holds.obstacles]) == (HOLDS, ["own"])
+    assert prove(subject, "no data to processing within JP", catalogued).outcome == FAILS
+    subject, _ = prover(catalogued, own('forbid (principal, action, resource) unless { ip("10.0.0.1").isLoopback() };'))
+    assert prove(subject, "no data to processing within JP", catalogued).outcome == UNDECIDED
+    subject, _ = prover(
+        catalogued, own('permit (principal, action == Action::"sendRaw", resource) when { "x" like "y" };')
+    )
+    assert prove(subject, "no data from role:x and not role:caller", catalogued).outcome == UNDECIDED
+
+
+def test_too_many_cases_are_an_answer():
+    catalogued = catalogue(TOKYO)
+    subject, _ = prover(catalogued)
+    proof = prove(subject, "no class:confidential+ to processing within JP", catalogued, Budget(3))
+    assert proof.outcome == TOO_MANY
+    assert "too many cases" in proof.why
+
+
+def test_deployments_that_can_not_be_told_apart_are_one_kind():
+    items = [deployment(f"d{n}", processing=declared("JP"), storage=declared("JP")) for n in range(30)]
+    catalogued = catalogue(*items, WORLD)
+    subject, _ = prover(catalogued)
+    proof = prove(subject, "no data to processing within JP", catalogued)
+    assert (proof.deployments, proof.kinds, proof.counter_example.alike) == (31, 2, 30)
+
+
+PAIR = '[Label::"jp.my_number", Label::"secret.api_key"]'
+ASTRAY = (
+    "!context.residency.containsAll(resource.processing) && !resource.processing.containsAll(context.residency) && "
+    '!context.residency.containsAny([Jurisdiction::"JP"]) && !resource.processing.containsAny([Jurisdiction::"JP", '
+    'Jurisdiction::"unknown", Jurisdiction::"anywhere"])'
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "anything"),
+    [
+        (f"context.labels.containsAny({PAIR}) && !context.labels.containsAll({PAIR})", False),  # a set held in part
+        ('context.residency.contains(Jurisdiction::"anywhere")', False),  # a residency of everything there is
+        (ASTRAY, True),  # two sets that each hold what the other does not, of places that no policy names
+    ],
+)
+def test_cases_that_only_one_kind_of_request_is(condition, anything):
+    own = PolicyText(
+        "policies/own.cedar",
+        '@id("own") @title("t") @title_ja("題") permit (principal, action == Action::"sendRaw", resource) '
+        f"when {{ {condition} }};",
+    )
+    free = organisations(catalogue(TOKYO, packs=())).organisations[:1]
+    catalogued = msgspec.structs.replace(catalogue(TOKYO, packs=()), organisations=free)
+    subject, _ = prover(catalogued, own)
+    statement = read_statement("no data", vocabulary(catalogued, subject.world.names))
+    assert (subject.prove_of_anything(statement) if anything else subject.prove(statement)).outcome == FAILS

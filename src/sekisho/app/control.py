@@ -5,6 +5,7 @@ import logging
 import socket
 import sqlite3
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
 from sekisho.app.keys import OrganisationKeys
 from sekisho.app.ledger import make_publisher
+from sekisho.app.prober import Prober
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
@@ -51,15 +53,20 @@ class Listeners(NamedTuple):
     witness: socket.socket | None = None
 
 
-async def run_control(root: Path, settings: Settings, listeners: Listeners, *, with_parent: bool) -> None:
-    """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
+async def run_control(
+    root: Path, settings: Settings, listeners: Listeners, environment: Mapping[str, str], *, with_parent: bool
+) -> None:
+    """Run until told to stop, then publish once more. `environment`: where credentials may be.
+
+    Raises SekishoError for what stands in the way of starting.
+    """
     on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
     clock, ids = installation_clock(directory.ledger), IdSource()
     publisher = make_publisher(directory, settings, clock, ids)
     try:
         await asyncio.to_thread(publisher.start)
-        await _run(directory, settings, listeners, publisher, clock, ids, with_parent)
+        await _run(directory, settings, listeners, publisher, clock, ids, environment, with_parent=with_parent)
     except (OSError, sqlite3.Error) as error:
         raise SekishoError(
             f"control can't go on: {error}",
@@ -76,11 +83,26 @@ async def _run(
     publisher: Publisher,
     clock: SystemClock,
     ids: IdSource,
+    environment: Mapping[str, str],
+    *,
     with_parent: bool,
 ) -> None:
     register = SqlIdentity(directory.state, clock)
     writer = open_writer(directory, settings, clock, ids)
-    reloader = Reloader(directory, _recorder(writer, clock, ids))
+    recorder = _recorder(writer, clock, ids)
+    reloader = Reloader(directory, recorder, changed=lambda: prober.look_now())
+    prober = Prober(
+        directory,
+        settings.probes,
+        settings.installation.site,
+        snapshot_store(directory),
+        writer,
+        recorder,
+        reloader.exchanging,
+        environment,
+        clock,
+        ids,
+    )
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     witnessing = Witnessing(directory, settings, clock)
@@ -89,20 +111,27 @@ async def _run(
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     stop = stop_event(with_parent=with_parent)  # after uvicorn has put its own handlers, which these replace
-    on_hangup(reloader.look_now)
+
+    def look_now() -> None:
+        reloader.look_now()
+        prober.look_now()
+
+    on_hangup(look_now)
     stop_publishing = threading.Event()
     publishing = asyncio.create_task(asyncio.to_thread(publisher.run, stop_publishing))
     relaying = asyncio.create_task(_relay_outbox(register, writer))
     reloading = asyncio.create_task(reloader.run())
     watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
     ending = asyncio.create_task(_end_content(directory, register, clock))
+    probing = asyncio.create_task(prober.run())
     await witnessing.start(listeners.witness)
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (waiting, relaying, reloading, watching, ending):
+    beside = (waiting, relaying, reloading, watching, ending, probing)
+    for task in beside:
         task.cancel()
-    await asyncio.gather(waiting, relaying, reloading, watching, ending, return_exceptions=True)
+    await asyncio.gather(*beside, return_exceptions=True)
     await witnessing.stop()
     server.should_exit = True
     await serving

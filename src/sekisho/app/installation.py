@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
+from sekisho.app.observed import with_readings_in_force
 from sekisho.catalog.declarations import Declarations
 from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Catalogue, Mistake
@@ -119,7 +120,10 @@ def store_declarations(directory: DataDirectory) -> str:
 
 
 def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
-    """The declarations as they stand, and their snapshot; nothing is stored. Raises DeclarationsRefused."""
+    """The declarations as they stand, and their snapshot with what probes have read; nothing is stored.
+
+    Raises DeclarationsRefused.
+    """
     declarations = read_declarations(directory.declarations)
     mistakes = _mistakes(directory, declarations)
     if mistakes or declarations.catalogue is None:
@@ -131,7 +135,8 @@ def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
         labels=_labels(),
         compile_policies=compile_policies,
     )
-    return declarations.catalogue, built
+    store = snapshot_store(directory)
+    return declarations.catalogue, with_readings_in_force(directory, store, declarations.catalogue, built)
 
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:

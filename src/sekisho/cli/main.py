@@ -44,6 +44,7 @@ COMMANDS: Final = (
     Command("check", "To govern it", "check the declarations, and name every mistake"),
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
     Command("models", "To govern it", "list the models declared"),
+    Command("probe", "To govern it", "look at deployments from outside, and hold their facts against it"),
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),

@@ -4,23 +4,32 @@ import argparse
 import json
 from pathlib import Path
 
+from sekisho.app.installation import snapshot_store
+from sekisho.app.observed import observed_now
 from sekisho.app.providers import declared_catalogue
-from sekisho.catalog.interfaces import ANYWHERE, Deployment
+from sekisho.catalog.interfaces import Deployment, Fact
+from sekisho.catalog.jurisdictions import shortened
+from sekisho.catalog.observations import is_lowered
+from sekisho.kernel.clock import SystemClock
 from sekisho.settings import DataDirectory, load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "List the models declared, and where each may be processed."
+    parser.description = (
+        "List the models declared, and where each may be processed: by what is declared, and by what probes have read."
+    )
     acts = parser.add_subparsers(dest="act", required=True, metavar="list")
     listed = acts.add_parser("list", help="the models, each with its deployments")
     listed.add_argument("--dir", type=Path, default=Path(), metavar="DIR", help="the installation (default: here)")
+    listed.add_argument("--facts", action="store_true", help="every fact, with its grade, source and age")
     listed.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     directory = DataDirectory(arguments.dir)
     load_settings(directory.root)
-    catalogue = declared_catalogue(directory)
+    now_us = SystemClock().now_us()
+    catalogue = observed_now(directory, snapshot_store(directory), declared_catalogue(directory), now_us)
     served = {
         model.name: [one for one in catalogue.deployments if one.model == model.name] for model in catalogue.models
     }
@@ -34,8 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     for model in catalogue.models:
         print(f"{model.name}: {model.title}")
         for one in served[model.name]:
-            where = f"{', '.join(_briefly(one))} ({_grade(one)})"
+            where = f"{', '.join(_briefly(one))} ({_support(one.facts['processing'], now_us)})"
             print(f"  {one.name:<34} {one.provider}, {one.deployment_type}; processes in {where}")
+            for name, fact in sorted(one.facts.items()) if arguments.facts else ():
+                source = f"; {fact.source}" if fact.source else ""
+                print(f"    {name:<18} {', '.join(shortened(fact.value))} ({_support(fact, now_us)}){source}")
         if not served[model.name]:
             print("  no deployment: requests for it are refused")
     return 0
@@ -48,15 +60,38 @@ def as_object(deployment: Deployment) -> dict[str, object]:
         "type": deployment.deployment_type,
         "upstream_model": deployment.upstream_model,
         "processing": _briefly(deployment),
-        "grade": _grade(deployment),
+        "grade": deployment.facts["processing"].grade.name.lower(),
+        "facts": {name: _fact(fact) for name, fact in sorted(deployment.facts.items())},
     }
 
 
-def _grade(deployment: Deployment) -> str:
-    return deployment.facts["processing"].grade.name.lower()
+def _fact(fact: Fact) -> dict[str, object]:
+    """Times are µs since the Unix epoch, UTC."""
+    return {
+        "expires": fact.expires,
+        "grade": fact.grade.name.lower(),
+        "lowered": is_lowered(fact),
+        "observed_at": fact.observed_at,
+        "source": fact.source,
+        "value": list(shortened(fact.value)),
+    }
+
+
+def _support(fact: Fact, now_us: int) -> str:
+    """The grade, how old what it rests on is, and whether a probe has taken from it."""
+    age = "" if fact.observed_at is None else f", {told_age(now_us - fact.observed_at)} old"
+    lowered = ", LOWERED by a probe" if is_lowered(fact) else ""
+    return f"{fact.grade.name.lower()}{age}{lowered}"
 
 
 def _briefly(deployment: Deployment) -> list[str]:
     """`anywhere` stands for all that it was written out to."""
-    value = deployment.facts["processing"].value
-    return [ANYWHERE] if ANYWHERE in value else list(value)
+    return list(shortened(deployment.facts["processing"].value))
+
+
+def told_age(age_us: int) -> str:
+    seconds = max(0, age_us) // 1_000_000
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

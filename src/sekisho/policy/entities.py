@@ -5,9 +5,13 @@ The part is canonical JSON:
 
 Facts that end stand in it with their value, and `lapses` says what replaces them from which instant on:
 `{"at":µs,"attributes":{…},"deployment":…,"model":…}`. So one part serves every epoch, and which facts hold in an
-epoch follows from the part and the epoch's start alone: those lapses with `at` ≤ `epoch_from` are applied.
+epoch follows from the part and the epoch's start alone: those lapses with `at` ≤ `epoch_from` are applied, in order.
+
+What a site's probes change is a part of its own, `{"lapses":[…]}`, whose lapses are applied after the others: of each
+fact that is observed all that it is from instant 0 on.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sekisho.catalog.interfaces import (
@@ -21,8 +25,10 @@ from sekisho.catalog.interfaces import (
     Deployment,
     Fact,
     Grade,
+    ObservedFact,
     Provider,
 )
+from sekisho.catalog.observations import steps
 from sekisho.kernel import canonical
 from sekisho.policy.schema import PROVIDER_PREFIX, WORD_TYPES
 
@@ -58,6 +64,31 @@ def entities_part(catalogue: Catalogue) -> bytes:
         "protected_from": protected_from(boundary),
     }
     return canonical.encode(part)
+
+
+def observed_part(catalogue: Catalogue, facts: Mapping[tuple[str, str], ObservedFact]) -> bytes:
+    """What policies see of observed facts, by (deployment, fact): the same input gives the same bytes."""
+    models = {deployment.name: deployment.model for deployment in catalogue.deployments}
+    lapses = [
+        {
+            "at": since,
+            "attributes": _attributes(name, fact or _NOTHING_KNOWN),
+            "deployment": deployment,
+            "model": models[deployment],
+        }
+        for (deployment, name), observed in sorted(facts.items())
+        for since, fact in steps(observed)
+    ]
+    return canonical.encode({"lapses": lapses})
+
+
+def lapses_of(entities: dict[str, Any], observed: bytes) -> list[dict[str, Any]]:
+    """All lapses of a decoded entities part and of a site's, in the order in which they are applied.
+
+    Raises CanonicalError, KeyError or TypeError for a part that is not as described above.
+    """
+    lapses: list[dict[str, Any]] = entities["lapses"]
+    return lapses + canonical.decode(observed)["lapses"] if observed else lapses
 
 
 def protected_from(boundary: Boundary) -> int:

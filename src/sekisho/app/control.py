@@ -106,7 +106,7 @@ async def _run(
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     witnessing = Witnessing(directory, settings, clock)
-    server = _server(directory, settings, publisher, services, reloader, witnessing)
+    server = _server(directory, settings, publisher, services, reloader, witnessing, prober)
     serving = asyncio.create_task(server.serve(sockets=[listeners.console]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
@@ -188,6 +188,7 @@ def _server(
     services: ConsoleServices,
     reloader: Reloader,
     witnessing: Witnessing,
+    prober: Prober,
 ) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
@@ -205,9 +206,9 @@ def _server(
 
     of_services = services.ports(status, reloader.mistakes)
     ports = of_services._replace(
-        panel=lambda: witnessing.shown_on(of_services.panel()),
+        panel=lambda: prober.shown_on(witnessing.shown_on(of_services.panel())),
         with_cosignatures=lambda note: with_cosignatures(directory, note),
-        metrics=witnessing.metrics,
+        metrics=lambda: witnessing.metrics() + prober.metrics(),
     )
     app = control_app(directory.ledger, ports, served(settings), snapshots=directory.snapshots)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)

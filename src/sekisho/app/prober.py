@@ -25,8 +25,10 @@ from sekisho.app.reload import Record
 from sekisho.app.trials import record_test, stops_set
 from sekisho.catalog.delegations import Delegations, Published, read_directory
 from sekisho.catalog.evidence import LIGHT_ANSWER, METHODS, PROBE
-from sekisho.catalog.interfaces import Deployment, Reading
+from sekisho.catalog.interfaces import Deployment, ObservedFact, Reading
 from sekisho.catalog.observations import kept
+from sekisho.console.interfaces import Panel
+from sekisho.gateway.metrics import exposition
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError
@@ -43,6 +45,13 @@ PROBED_MAX: Final = 1_000  # deployments in one round; the next round goes on wi
 BATCH: Final = 64  # entries that wait for durability together
 OBSERVED: Final = "deployment.probe"
 ALL_BY_ITSELF: Final = frozenset(one.name for one in METHODS if one.by == PROBE and one.name != LIGHT_ANSWER)
+
+METRICS: Final = {
+    "sekisho_probe_rounds_total": ("counter", "Rounds of probes."),
+    "sekisho_probe_age_seconds": ("gauge", "Since the last round of probes."),
+    "sekisho_probe_failures": ("gauge", "Methods that gave no reading of a deployment in the last round."),
+    "sekisho_facts_lowered": ("gauge", "Facts that probes contradict just now."),
+}
 
 log = logging.getLogger(__name__)
 
@@ -149,8 +158,26 @@ class Prober:
         self._next = 0  # the deployment that the next round begins with
         self._said: dict[tuple[str, str], str] = {}  # what failed, told once
         self.lowered: tuple[str, ...] = ()  # what probes contradict just now, a line each
+        self.failures = 0  # of the last round: readings that there are none of
         self.rounds = 0
         self.last_at: int | None = None  # µs UTC: the end of the last round
+
+    def shown_on(self, panel: Panel) -> Panel:
+        """The console's panel, with what probes contradict."""
+        return panel._replace(contradicted=self.lowered)
+
+    def metrics(self) -> bytes:
+        """In Prometheus' text format (version 0.0.4)."""
+        age_s = None if self.last_at is None else max(0, self._clock.now_us() - self.last_at) / 1_000_000
+        values: dict[str, float | None] = {
+            "sekisho_probe_rounds_total": self.rounds,
+            "sekisho_probe_age_seconds": age_s,
+            "sekisho_probe_failures": self.failures,
+            "sekisho_facts_lowered": len(self.lowered),
+        }
+        samples = ((name, value) for name, value in values.items() if value is not None)
+        lines = [line for name, value in samples for line in exposition(name, *METRICS[name], [("", value)])]
+        return ("\n".join(lines) + "\n").encode()
 
     def look_now(self) -> None:
         """Begin a round at once: what is declared has changed, or somebody asks."""
@@ -160,6 +187,9 @@ class Prober:
         """Until cancelled; at once where probes are not enabled."""
         if not self._settings.enabled:
             return
+        looking = Retrying(log, "what probes have read before can't be told")
+        with looking:
+            await asyncio.to_thread(self._look_at_lowered)  # it may be hours until the first round
         probing = Retrying(log, "deployments can't be probed, what was read stays in force until it ends")
         interval_s = float(self._settings.interval_seconds)
         wait_s = interval_s * self._chance.random()  # sites that start together, as after an outage, spread out
@@ -194,6 +224,7 @@ class Prober:
         self._tell_failures(taken)
         changed = await self._take_over(taken)
         self.rounds, self.last_at = self.rounds + 1, self._clock.now_us()
+        self.failures = sum(bool(one.failed) for one in taken)
         await asyncio.to_thread(self._leave_word, taken, delegations.oldest)
         return RoundDone(tuple(taken), changed)
 
@@ -250,16 +281,20 @@ class Prober:
             elif self._said.pop(key, None) is not None:
                 log.info("probing %s by %s works again", one.deployment, one.method)
 
-    def _leave_word(self, taken: list[Taken], oldest: Published | None) -> None:
-        """Blocking: a note for `sekisho doctor`, and what the console and the metrics tell."""
+    def _look_at_lowered(self) -> None:
+        """Blocking: tell of each fact that probes contradict, once."""
         digest = self._store.current()
         facts = {} if digest is None else self._store.observed(digest).facts
         lowered = [(deployment, name, fact) for (deployment, name), fact in facts.items() if fact.lowered]
-        lines = tuple(f"{deployment}: {name}: {fact.source}" for deployment, name, fact in sorted(lowered))
+        lines = tuple(f"{deployment}: {name}: {fact.source}" for deployment, name, fact in sorted(lowered, key=_place))
         for line in lines:
             if line not in self.lowered:
                 log.error("a probe contradicts what is declared: %s", line)
         self.lowered = lines
+
+    def _leave_word(self, taken: list[Taken], oldest: Published | None) -> None:
+        """Blocking: a note for `sekisho doctor`, and what the console and the metrics tell."""
+        self._look_at_lowered()
         word = {
             "at": self.last_at,
             "failed": [[one.deployment, one.method, one.detail] for one in taken if one.failed],
@@ -267,3 +302,7 @@ class Prober:
         }
         self._directory.run.mkdir(exist_ok=True)
         write_durable(self._directory.probes_state, json.dumps(word, ensure_ascii=False).encode())
+
+
+def _place(row: tuple[str, str, ObservedFact]) -> tuple[str, str]:
+    return row[0], row[1]

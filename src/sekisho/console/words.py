@@ -57,6 +57,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "never": ("nothing yet", "まだありません"),
     "declarations": ("Declarations", "宣言"),
     "witnesses": ("Witnesses", "証人"),
+    "contradicted": ("A probe contradicts what is declared: {fact}", "調査結果が宣言と食い違っています: {fact}"),
     "cosigned_by": ("{count} of {of} cosign", "{of}者のうち{count}者が連署"),
     # the list
     "all": ("All", "すべて"),
@@ -188,6 +189,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "refused_before": ("It would be answered {status} before anything is decided", "判定の前に {status} が返されます"),
     "facts": ("Facts looked at", "参照された事実"),
     "until": ("until {time}", "{time}まで"),
+    "observed": ("of {time}", "{time}に確認"),
     "found": ("Found", "検出箇所"),
     "raw": ("As it is", "原文のまま"),
     "redacted": ("With sensitive values masked", "機微な値を伏せた場合"),

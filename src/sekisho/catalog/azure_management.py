@@ -21,7 +21,7 @@ SCOPE: Final = "https://management.azure.com/.default"
 TOKEN_RESOURCE: Final = "https://management.azure.com"  # noqa: S105 - what a token is for
 API_VERSION: Final = "2024-10-01"
 RESOURCE: Final = re.compile(
-    r"/subscriptions/[0-9A-Za-z-]{1,64}/resourceGroups/[^/?#%\s]{1,90}"
+    r"/subscriptions/[0-9A-Za-z-]{1,64}/resourceGroups/(?!\.{1,2}/)[^/?#%\s]{1,90}"
     r"/providers/Microsoft\.CognitiveServices/accounts/[A-Za-z0-9][A-Za-z0-9_.-]{1,63}",
     re.IGNORECASE,  # resource ids are compared so (Azure Resource Manager)
 )

@@ -19,7 +19,8 @@ from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
 from sekisho.app.keys import OrganisationKeys
 from sekisho.app.ledger import make_publisher
-from sekisho.app.prober import Prober
+from sekisho.app.prober import Prober, options_of
+from sekisho.app.probing import probe_of
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
@@ -91,18 +92,9 @@ async def _run(
     writer = open_writer(directory, settings, clock, ids)
     recorder = _recorder(writer, clock, ids)
     reloader = Reloader(directory, recorder, changed=lambda: prober.look_now())
-    prober = Prober(
-        directory,
-        settings.probes,
-        settings.installation.site,
-        snapshot_store(directory),
-        writer,
-        recorder,
-        reloader.exchanging,
-        environment,
-        clock,
-        ids,
-    )
+    here, store, probes = settings.installation.site, snapshot_store(directory), settings.probes
+    probe = probe_of(directory, here, options_of(probes), environment, clock)
+    prober = Prober(directory, probes, here, store, writer, recorder, reloader.exchanging, clock, ids, probe)
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     witnessing = Witnessing(directory, settings, clock)

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.gateway import open_writer
 from sekisho.app.prober import record
-from sekisho.app.probing import ProbeOptions, Round, Taken
+from sekisho.app.probing import ProbeOptions, Taken, probe_of
 from sekisho.app.providers import declared_catalogue
 from sekisho.app.trials import ACTOR, record_test, stops_set
 from sekisho.catalog.delegations import Published, read_directory
@@ -69,8 +69,8 @@ async def probe_here(
         await record_test(writer, clock, ids, deployment)
 
     try:
-        async with Round(directory, catalogue, here, delegations, options, environment, clock) as probes:
-            taken = await probes.probe(open_now, before_answer)
+        probe = probe_of(directory, here, options, environment, clock)
+        taken = await probe(catalogue, delegations, open_now, before_answer)
         await record(taken, writer, clock, ids, ACTOR)
     finally:
         await writer.close()

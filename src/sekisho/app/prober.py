@@ -15,12 +15,12 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sekisho.app.observed import composed
-from sekisho.app.probing import ProbeOptions, Round, Taken
+from sekisho.app.probing import Probe, ProbeOptions, Taken
 from sekisho.app.reload import Record
 from sekisho.app.trials import record_test, stops_set
 from sekisho.catalog.delegations import Delegations, Published, read_directory
@@ -44,7 +44,7 @@ HURRY_S: Final = 1.0  # after a change of declarations: several of them, one rou
 PROBED_MAX: Final = 1_000  # deployments in one round; the next round goes on with those after them
 BATCH: Final = 64  # entries that wait for durability together
 OBSERVED: Final = "deployment.probe"
-ALL_BY_ITSELF: Final = frozenset(one.name for one in METHODS if one.by == PROBE and one.name != LIGHT_ANSWER)
+SILENT: Final = frozenset(one.name for one in METHODS if one.by == PROBE and one.name != LIGHT_ANSWER)
 
 METRICS: Final = {
     "sekisho_probe_rounds_total": ("counter", "Rounds of probes."),
@@ -85,6 +85,11 @@ class RegistryFiles:
             return ()
         stats = ((path.name, path.stat()) for path in sorted(self._directory.iterdir()))
         return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def options_of(settings: ProbeSettings) -> ProbeOptions:
+    """What control probes by itself."""
+    return ProbeOptions(settings.valid_seconds, SILENT | {LIGHT_ANSWER} if settings.answers else SILENT)
 
 
 def observation(taken: Iterable[Taken]) -> dict[str, Any]:
@@ -137,9 +142,9 @@ class Prober:
         writer: EntryWriter,
         put_in_force: Record,
         exchanging: asyncio.Lock,
-        environment: Mapping[str, str],
         clock: Clock,
         ids: IdSource,
+        probe: Probe,
     ) -> None:
         """`put_in_force` records which snapshot comes in force; `exchanging` is held while one does."""
         self._directory = directory
@@ -149,7 +154,7 @@ class Prober:
         self._writer = writer
         self._record_change = put_in_force
         self._exchanging = exchanging
-        self._environment = environment
+        self._probe = probe
         self._clock = clock
         self._ids = ids
         self._registry = RegistryFiles(directory.registry)
@@ -212,14 +217,9 @@ class Prober:
             raise SekishoError("no snapshot is in force", remedy="Run `sekisho check`")
         catalogue = await asyncio.to_thread(self._store.catalogue, digest)
         delegations = await asyncio.to_thread(self._registry_or_none)
-        methods = ALL_BY_ITSELF | {LIGHT_ANSWER} if self._settings.answers else ALL_BY_ITSELF
-        options = ProbeOptions(self._settings.valid_seconds, methods)
         stops = await asyncio.to_thread(stops_set, self._directory)
         chosen = [one for one in self._turn(catalogue.deployments) if not stops.deployment(one.name, one.provider)]
-        async with Round(
-            self._directory, catalogue, self._here, delegations, options, self._environment, self._clock
-        ) as probes:
-            taken = await probes.probe(chosen, self._before_answer)
+        taken = await self._probe(catalogue, delegations, chosen, self._before_answer)
         await record(taken, self._writer, self._clock, self._ids, "control")
         self._tell_failures(taken)
         changed = await self._take_over(taken)

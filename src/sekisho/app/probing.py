@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,10 +24,10 @@ from sekisho.catalog.delegations import Delegations
 from sekisho.catalog.deployment_types import ENGINE
 from sekisho.catalog.errors import ManagementError
 from sekisho.catalog.evidence import LIGHT_ANSWER, LIGHT_CONNECT, MANAGEMENT_API, NETWORKS, TLS_CHAIN, TLS_PIN
-from sekisho.catalog.interfaces import Catalogue, Deployment, Reading, Site
-from sekisho.catalog.light import Place, bound_km, distance_km, fibre_km, nearest_km
+from sekisho.catalog.interfaces import Catalogue, Deployment, Reading
+from sekisho.catalog.light import claim_km, judge
 from sekisho.catalog.observations import about, methods_of
-from sekisho.catalog.places import DEGREES, extents_of
+from sekisho.catalog.places import extents_of
 from sekisho.gateway.dialects.operations import CHAT
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.http1.errors import UpstreamError, UpstreamForbiddenAddress, UpstreamTlsError
@@ -53,6 +53,9 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 
+BeforeAnswer = Callable[[Deployment], Awaitable[None]]  # before a request is sent; raises SekishoError: nothing is
+
+
 class Taken(NamedTuple):
     """What one method gave: a reading, or why there is none, as a code and in words."""
 
@@ -71,6 +74,28 @@ class ProbeOptions(NamedTuple):
 
     def wanted(self, method: str) -> bool:
         return method != LIGHT_ANSWER if self.methods is None else method in self.methods
+
+
+class Probe(Protocol):
+    async def __call__(
+        self, catalogue: Catalogue, delegations: Delegations, chosen: list[Deployment], before_answer: BeforeAnswer
+    ) -> list[Taken]:
+        """One round over the `chosen` deployments of a catalogue, as `Round.probe`."""
+        ...
+
+
+def probe_of(
+    directory: DataDirectory, here: str, options: ProbeOptions, environment: Mapping[str, str], clock: Clock
+) -> Probe:
+    """Rounds from the site called `here`."""
+
+    async def probe(
+        catalogue: Catalogue, delegations: Delegations, chosen: list[Deployment], before_answer: BeforeAnswer
+    ) -> list[Taken]:
+        async with Round(directory, catalogue, here, delegations, options, environment, clock) as probes:
+            return await probes.probe(chosen, before_answer)
+
+    return probe
 
 
 class Failed(SekishoError):
@@ -121,12 +146,8 @@ class Round:
         await self._keeper.close()
         await self._client.close()
 
-    async def probe(
-        self, deployments: Iterable[Deployment], before_answer: Callable[[Deployment], Awaitable[None]]
-    ) -> list[Taken]:
-        """Every wanted method that says something of each. `before_answer` is awaited before a request is sent to a
-        deployment, and may raise SekishoError: then nothing is.
-        """
+    async def probe(self, deployments: Iterable[Deployment], before_answer: BeforeAnswer) -> list[Taken]:
+        """Every wanted method that says something of each."""
         chosen = list(deployments)
         await asyncio.to_thread(self._prepare, chosen)
         await self._keeper.fetch_first_in_loop(TOKENS_S_MAX)
@@ -151,9 +172,7 @@ class Round:
             ]  # fmt: skip
             self._management = upstreams_of(apis, self._root, self._sign_ins)
 
-    async def _probe_one(
-        self, deployment: Deployment, before_answer: Callable[[Deployment], Awaitable[None]]
-    ) -> list[Taken]:
+    async def _probe_one(self, deployment: Deployment, before_answer: BeforeAnswer) -> list[Taken]:
         digest = about(deployment, self._here)
         looks: dict[str, Callable[[], Awaitable[Reading]]] = {
             MANAGEMENT_API: lambda: self._by_management(deployment, digest),
@@ -261,12 +280,10 @@ class Round:
         if connected.least_us is None:
             return self._reading(deployment, LIGHT_CONNECT, digest, evidence={"loopback": 1})
         # What answers a connection may be an entrance: only of what we run ourselves is it the machine.
-        claim_km = self._claim_km(deployment) if deployment.deployment_type == ENGINE else None
-        return self._light(deployment, LIGHT_CONNECT, digest, connected.connects, connected.least_us, claim_km)
+        claim = self._claim_km(deployment) if deployment.deployment_type == ENGINE else None
+        return self._light(deployment, LIGHT_CONNECT, digest, connected.connects, connected.least_us, claim)
 
-    async def _by_answer(
-        self, deployment: Deployment, digest: str, before: Callable[[Deployment], Awaitable[None]]
-    ) -> Reading:
+    async def _by_answer(self, deployment: Deployment, digest: str, before: BeforeAnswer) -> Reading:
         upstream = None if self._upstreams is None else self._upstreams[deployment.name]
         if not isinstance(upstream, Upstream):
             raise Failed("sign-in", str(upstream))
@@ -277,27 +294,15 @@ class Round:
         return self._light(deployment, LIGHT_ANSWER, digest, count, least_us, self._claim_km(deployment))
 
     def _light(
-        self, deployment: Deployment, method: str, digest: str, count: int, least_us: int, claim_km: float | None
+        self, deployment: Deployment, method: str, digest: str, tries: int, least_us: int, claim: float | None
     ) -> Reading:
-        limit_km = bound_km(least_us)
-        evidence: dict[str, Any] = {"tries": count, "us": least_us, "km in fibre": fibre_km(least_us),
-                                    "km at most": limit_km}  # fmt: skip
-        if claim_km is not None:
-            evidence["km to the claim"] = int(claim_km)
-        contradicts = claim_km is not None and limit_km < claim_km
-        return self._reading(deployment, method, digest, contradicts=contradicts, evidence=evidence)
+        contradicts, figures = judge(tries, least_us, claim)
+        return self._reading(deployment, method, digest, contradicts=contradicts, evidence=figures)
 
     # -- what they share
 
     def _claim_km(self, deployment: Deployment) -> float | None:
-        """At least so far from here is the nearest place where it is declared to process; None: nobody can say."""
-        here = _place(self._here)
-        if here is None:
-            return None
-        there = _place(self._sites.get(deployment.site or ""))
-        if deployment.deployment_type == ENGINE and there is not None:
-            return distance_km(here, there)
-        return nearest_km(here, deployment.facts["processing"].value, self._extents)
+        return claim_km(deployment, self._here, self._sites.get(deployment.site or ""), self._extents)
 
     def _endpoint(self, deployment: Deployment) -> Endpoint:
         return upstream_of(deployment, self._root).endpoint  # nothing is presented, so no credential is needed
@@ -310,12 +315,6 @@ class Round:
             return await connect(endpoint, addresses)
 
         return await self._once((endpoint.host, endpoint.port, endpoint.tls, endpoint.networks), look)
-
-
-def _place(site: Site | None) -> Place | None:
-    if site is None or site.latitude is None or site.longitude is None:
-        return None
-    return Place(site.latitude / DEGREES, site.longitude / DEGREES)
 
 
 def _certificate(der: bytes) -> x509.Certificate:

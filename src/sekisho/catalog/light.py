@@ -13,7 +13,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Extent
+from sekisho.catalog.deployment_types import ENGINE
+from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Deployment, Extent, Site
+from sekisho.catalog.places import DEGREES
 
 LIGHT_KM_PER_MS: Final = 149.896_229  # half of 299,792.458 km/s: there and back
 FIBRE_KM_PER_MS: Final = 102.0
@@ -67,6 +69,35 @@ def nearest_km(place: Place, jurisdictions: Iterable[str], extents: Mapping[str,
             return None
         distances += [distance_to_extent_km(place, box) for box in boxes]
     return min(distances, default=None)
+
+
+def claim_km(
+    deployment: Deployment, here: Site | None, there: Site | None, extents: Mapping[str, tuple[Extent, ...]]
+) -> float | None:
+    """At least so far from the site `here` is the nearest place where a deployment is declared to process; None: nobody
+    can say. `there`: the site that it is declared to run at.
+    """
+    probe, engine = _place(here), _place(there) if deployment.deployment_type == ENGINE else None
+    if probe is None:
+        return None
+    if engine is not None:
+        return distance_km(probe, engine)
+    return nearest_km(probe, deployment.facts["processing"].value, extents)
+
+
+def judge(tries: int, least_us: int, claim: float | None) -> tuple[bool, dict[str, int]]:
+    """Whether what answered within `least_us` can't be as far away as the claim is, and the figures."""
+    limit_km = bound_km(least_us)
+    figures = {"tries": tries, "us": least_us, "km in fibre": fibre_km(least_us), "km at most": limit_km}
+    if claim is None:
+        return False, figures
+    return limit_km < claim, {**figures, "km to the claim": int(claim)}
+
+
+def _place(site: Site | None) -> Place | None:
+    if site is None or site.latitude is None or site.longitude is None:
+        return None
+    return Place(site.latitude / DEGREES, site.longitude / DEGREES)
 
 
 def _edge(extent: Extent, width: int) -> Iterable[Place]:

@@ -2,22 +2,26 @@
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.catalog.interfaces import Extent
+from sekisho.catalog.interfaces import Extent, Site
 from sekisho.catalog.light import (
     FIBRE_KM_PER_MS,
     LIGHT_KM_PER_MS,
     Place,
     bound_km,
+    claim_km,
     distance_km,
     distance_to_extent_km,
     fibre_km,
+    judge,
     nearest_km,
 )
 from sekisho.catalog.places import EXTENTS
+from support_decide import declared, deployment
 
 TOKYO, OSAKA, DUBLIN = Place(35.68, 139.76), Place(34.69, 135.50), Place(53.35, -6.26)
 OREGON, SEOUL, SYDNEY = Place(45.60, -121.18), Place(37.57, 126.98), Place(-33.87, 151.21)
@@ -93,6 +97,33 @@ def test_no_point_of_a_box_is_nearer_than_its_distance(latitude, longitude, code
         data.draw(st.floats(box.south, box.north)), ((box.west + data.draw(st.floats(0, width)) + 180) % 360) - 180
     )
     assert distance_to_extent_km(place, box) <= distance_km(place, inside) + 1e-6
+
+
+ENGINE = msgspec.structs.replace(deployment("e", processing=declared("US")), deployment_type="engine")
+SERVICE = deployment("s", processing=declared("US"))
+HERE = Site("tokyo", "Tokyo", "JP", 35_680_000, 139_760_000)
+THERE = Site("oregon", "Oregon", "US", 45_600_000, -121_180_000)
+
+
+def test_the_claim_of_an_engine_is_its_site_and_of_others_their_jurisdictions():
+    to_oregon, to_alaska = distance_km(TOKYO, OREGON), nearest_km(TOKYO, ("US",), EXTENTS)
+    assert to_alaska < to_oregon
+    assert claim_km(ENGINE, HERE, THERE, EXTENTS) == to_oregon
+    assert claim_km(SERVICE, HERE, THERE, EXTENTS) == to_alaska
+    assert claim_km(ENGINE, HERE, Site("us", "US", "US"), EXTENTS) == to_alaska
+    assert claim_km(ENGINE, Site("tokyo", "Tokyo", "JP"), THERE, EXTENTS) is None
+    assert claim_km(ENGINE, None, THERE, EXTENTS) is None
+    assert claim_km(deployment("u"), HERE, THERE, EXTENTS) is None
+
+
+def test_light_contradicts_only_what_is_too_far_for_the_time():
+    assert judge(5, 2_000, 7_800.0) == (
+        True,
+        {"tries": 5, "us": 2_000, "km in fibre": 204, "km at most": 300, "km to the claim": 7_800},
+    )
+    assert not judge(5, 60_000, 7_800.0)[0]
+    assert not judge(5, 2_000, 0.0)[0]
+    assert judge(5, 2_000, None) == (False, {"tries": 5, "us": 2_000, "km in fibre": 204, "km at most": 300})
 
 
 def test_a_box_across_the_180th_meridian_holds_both_sides():

@@ -75,7 +75,8 @@ class ProbeSettings:
     """How control looks at deployments. What is probed by itself sends no request to any of them."""
 
     enabled: bool = True
-    interval_seconds: int = 900  # between two rounds, less up to a tenth of it by chance: many sites don't ask at once
+    interval_seconds: int = 900  # between two rounds …
+    jitter_percent: int = 10  # … less up to so much of it, by chance: many sites don't ask at once
     valid_seconds: int = 86_400  # a fact that a probe has confirmed is as declared again so long after the reading
     answers: bool = False  # also time an answer of one token: a request to each deployment and round, which costs
 
@@ -360,6 +361,8 @@ def _check(settings: Settings) -> None:
             "[probes] valid_seconds is less than two rounds: facts would end before they are looked at again",
             remedy="Set it to at least twice interval_seconds",
         )
+    if settings.probes.jitter_percent > 90:
+        raise SettingsError("[probes] jitter_percent must be at most 90", remedy="10 spreads rounds well enough")
     if settings.ledger.segment_bytes < 256 * 1024:
         raise SettingsError("[ledger] segment_bytes must be at least 262144")
 
@@ -441,8 +444,10 @@ listen = "{control}"
 # sent to a deployment, unless `answers` is set: then one for a single token in each round, to time the answer.
 # enabled = true
 # answers = false
-# Seconds between two rounds, and for how long a fact that was confirmed counts as observed.
+# Seconds between two rounds, by how much of that a round may come earlier by chance, and for how many seconds a fact
+# that was confirmed counts as observed.
 # interval_seconds = 900
+# jitter_percent = 10
 # valid_seconds = 86400
 
 # The built-in model: it answers questions about Sekisho by quoting its documentation. It is an ordinary engine

@@ -39,7 +39,6 @@ from sekisho.ledger.interfaces import EntryDraft, EntryWriter
 from sekisho.settings import DataDirectory, ProbeSettings
 from sekisho.snapshot.store import SnapshotStore
 
-JITTER: Final = 0.1  # of the interval, which is made shorter by up to so much
 HURRY_S: Final = 1.0  # after a change of declarations: several of them, one round
 PROBED_MAX: Final = 1_000  # deployments in one round; the next round goes on with those after them
 BATCH: Final = 64  # entries that wait for durability together
@@ -208,7 +207,7 @@ class Prober:
             self._hurry.clear()
             with probing:
                 await self.round()
-            wait_s = interval_s * (1 - JITTER * self._chance.random())
+            wait_s = interval_s * (1 - self._settings.jitter_percent / 100 * self._chance.random())
 
     async def round(self) -> RoundDone:
         """One round. Raises SekishoError or OSError for what stands in the way of all of it."""

@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sekisho.catalog.azure_management import Told
 from sekisho.catalog.credentials import Credentials
@@ -32,6 +30,7 @@ from sekisho.gateway.dialects.operations import CHAT
 from sekisho.gateway.http1.client import HttpClient
 from sekisho.gateway.http1.errors import UpstreamError, UpstreamForbiddenAddress, UpstreamTlsError
 from sekisho.gateway.http1.interfaces import Endpoint
+from sekisho.gateway.http1.pins import key_digest
 from sekisho.gateway.interfaces import Upstream
 from sekisho.gateway.metrics import Metrics
 from sekisho.gateway.probes import Connected, connect, least_answer, look_up, read_azure
@@ -46,7 +45,6 @@ PROBED_AT_ONCE: Final = 4  # deployments; a round is to be unnoticed, not quick
 PROBE_S_MAX: Final = 120.0  # of one deployment; more than all waits of its methods together
 TOKENS_S_MAX: Final = 20.0  # for all token endpoints together, before the first management API is asked
 BLOCKS_MAX: Final = 16  # in a reading
-CHAIN_MAX: Final = 8
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +258,7 @@ class Round:
         return self._reading(deployment, NETWORKS, digest, values={"network": countries}, evidence=evidence)
 
     async def _by_chain(self, deployment: Deployment, digest: str) -> Reading:
-        chain = (await self._connected(deployment)).chain[:CHAIN_MAX]
+        chain = (await self._connected(deployment)).chain
         leaf = _certificate(chain[0])
         evidence: dict[str, Any] = {
             "certificates": len(chain),
@@ -270,7 +268,7 @@ class Round:
         return self._reading(deployment, TLS_CHAIN, digest, evidence=evidence)
 
     async def _by_pin(self, deployment: Deployment, digest: str) -> Reading:
-        keys = {_key_digest(one) for one in (await self._connected(deployment)).chain[:CHAIN_MAX]}
+        keys = {key_digest(one) for one in (await self._connected(deployment)).chain}
         matched = len(keys.intersection(deployment.tls.pins))
         evidence: dict[str, Any] = {"keys": len(keys), "pinned": matched}
         return self._reading(deployment, TLS_PIN, digest, contradicts=not matched, evidence=evidence)
@@ -322,14 +320,6 @@ def _certificate(der: bytes) -> x509.Certificate:
         return x509.load_der_x509_certificate(der)
     except (ValueError, x509.InvalidVersion) as error:  # TLS takes more than can be told of
         raise Failed("certificate", f"a certificate of the chain can't be read: {error}") from None
-
-
-def _key_digest(certificate: bytes) -> str:
-    try:
-        key = _certificate(certificate).public_key()
-    except UnsupportedAlgorithm as error:
-        raise Failed("certificate", f"a key of the chain can't be read: {error}") from None
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def _code(error: UpstreamError) -> str:

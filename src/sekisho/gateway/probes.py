@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -23,6 +23,7 @@ from sekisho.gateway.http1.addresses import Address, require_inside, resolve
 from sekisho.gateway.http1.ask import ask_whole
 from sekisho.gateway.http1.errors import UpstreamInvalid, UpstreamTlsError, UpstreamUnreachable
 from sekisho.gateway.http1.interfaces import Endpoint, Exchange, Header, UpstreamClient
+from sekisho.gateway.http1.pins import verified_chain
 from sekisho.gateway.http1.tls import client_tls_context
 from sekisho.gateway.trials import ANSWER_BYTES_MAX, REASONING_TOKENS_MAX, TEXT
 
@@ -105,17 +106,6 @@ async def _shake_hands(endpoint: Endpoint, addresses: Sequence[Address]) -> tupl
         return tls.version(), verified_chain(tls)
     finally:
         transport.abort()
-
-
-def verified_chain(tls: Any) -> tuple[bytes, ...]:
-    """DER of the certificates from the leaf to the root that was trusted.
-
-    Python tells it officially from 3.13 on; before, the same function stands on the object beneath.
-    """
-    public: Callable[[], list[bytes]] | None = getattr(tls, "get_verified_chain", None)
-    if public is not None:
-        return tuple(public())
-    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in tls._sslobj.get_verified_chain())
 
 
 async def read_azure(

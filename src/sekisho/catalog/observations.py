@@ -74,14 +74,14 @@ def about(deployment: Deployment, here: Site | None) -> str:
 def kept(before: Iterable[Reading], after: Iterable[Reading], now_us: int) -> tuple[Reading, ...]:
     """The readings in force, sorted: `after` replaces what the same method read of the same deployment `before`.
 
-    What is read as before stays as it was while much of its time is left: each change makes a new snapshot.
+    As long as all say what is known, and much of their time is left, they stay as they were; else all of `after` are
+    taken over at once. Each change makes a new snapshot, and many deployments shall not make many of them.
     """
     readings = {(one.deployment, one.method): one for one in before}
-    for one in after:
-        old = readings.get((one.deployment, one.method))
-        if old is None or _meaning(old) != _meaning(one) or old.until - now_us < (one.until - one.at) // RENEW_SHARE:
-            readings[one.deployment, one.method] = one
-    return tuple(readings[key] for key in sorted(readings) if readings[key].values or readings[key].contradicts)
+    newer = {(one.deployment, one.method): one for one in after}
+    if any(_is_due(readings.get(key), one, now_us) for key, one in newer.items()):
+        readings |= newer
+    return tuple(readings[key] for key in sorted(readings) if _says_something(readings[key]))
 
 
 def applicable(readings: Iterable[Reading], catalogue: Catalogue) -> tuple[Reading, ...]:
@@ -123,6 +123,16 @@ def steps(fact: ObservedFact) -> Iterator[tuple[int, Fact | None]]:
             return
         yield since, following
         since, following = following.expires, None
+
+
+def _is_due(old: Reading | None, new: Reading, now_us: int) -> bool:
+    if old is None:
+        return _says_something(new)
+    return _meaning(old) != _meaning(new) or old.until - now_us < (new.until - new.at) // RENEW_SHARE
+
+
+def _says_something(reading: Reading) -> bool:
+    return bool(reading.values) or reading.contradicts
 
 
 def _meaning(reading: Reading) -> tuple[object, ...]:

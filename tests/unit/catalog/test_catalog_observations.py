@@ -171,6 +171,18 @@ def test_a_reading_that_says_the_same_stays_until_half_of_its_time_is_left():
     assert kept([first], [other], now_us=10) == (other,)
 
 
+def test_what_is_taken_over_is_taken_over_together():
+    """A thousand deployments whose readings end one after the other would make a thousand snapshots a day."""
+    other = msgspec.structs.replace(TOKYO, name="osaka")
+    old = [reading(NETWORKS, of=one, at=0, until=100, values={"network": ("JP",)}) for one in (TOKYO, other)]
+    new = [reading(NETWORKS, of=one, at=10, until=110, values={"network": ("JP",)}) for one in (TOKYO, other)]
+    assert kept(old, new, now_us=10) == tuple(sorted(old, key=lambda one: one.deployment))
+    new[1] = reading(NETWORKS, of=other, at=10, until=110, values={"network": ("US",)})
+    assert kept(old, new, now_us=10) == (new[1], new[0])
+    silent = reading(LIGHT_CONNECT, at=10, until=110)
+    assert kept(old, [silent], now_us=10) == (old[1], old[0])
+
+
 def test_a_reading_that_says_nothing_takes_the_place_of_one_that_did():
     assert kept([says("JP")], [reading(at=2_000_000)], now_us=2_000_000) == ()
     assert kept([reading(TLS_PIN, contradicts=True)], [reading(TLS_PIN)], now_us=AT) == ()

@@ -469,6 +469,15 @@ async def test_auditors_read_and_do_not_explain(client, world):
     assert world.asked == []
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "A probe contradicts"), ("ja", "食い違っています")])
+async def test_what_probes_contradict_is_on_the_first_page(client, world, language, words):
+    await sign_in(client)
+    world.panel = world.panel._replace(contradicted=("tokyo: processing: <Global>",))
+    page = (await client.get(f"/?lang={language}")).text
+    assert words in page
+    assert "tokyo: processing: &lt;Global&gt;" in page
+
+
 async def test_witnesses_and_their_alarms_are_on_the_first_page(client, world):
     await signed_in(client)
     assert "Witnesses" not in (await client.get("/")).text

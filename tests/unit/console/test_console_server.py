@@ -471,7 +471,7 @@ async def test_auditors_read_and_do_not_explain(client, world):
 
 @pytest.mark.parametrize(("language", "words"), [("en", "A probe contradicts"), ("ja", "食い違っています")])
 async def test_what_probes_contradict_is_on_the_first_page(client, world, language, words):
-    await sign_in(client)
+    await signed_in(client)
     world.panel = world.panel._replace(contradicted=("tokyo: processing: <Global>",))
     page = (await client.get(f"/?lang={language}")).text
     assert words in page

@@ -19,11 +19,11 @@ from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
 from sekisho.app.keys import OrganisationKeys
 from sekisho.app.ledger import make_publisher
-from sekisho.app.prober import Prober, options_of
-from sekisho.app.probing import probe_of
+from sekisho.app.prober import Prober
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
+from sekisho.app.round import Asked, Came, round_apart
 from sekisho.app.witnessing import Witnessing
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
@@ -93,7 +93,10 @@ async def _run(
     recorder = _recorder(writer, clock, ids)
     reloader = Reloader(directory, recorder, changed=lambda: prober.look_now())
     here, store, probes = settings.installation.site, snapshot_store(directory), settings.probes
-    probe = probe_of(directory, here, options_of(probes), environment, clock)
+
+    async def probe(asked: Asked) -> Came:
+        return await round_apart(directory, asked, environment)
+
     prober = Prober(directory, probes, here, store, writer, recorder, reloader.exchanging, clock, ids, probe)
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)

@@ -2,7 +2,7 @@
 
 A round, in this order:
 
-1. Look at every deployment of the snapshot in force that is not stopped (`probing`).
+1. Look at every deployment of the snapshot in force that is not stopped (`probing`), in a process apart (`round`).
 2. Record an `observation` for each, durably: what each method read, or that it failed.
 3. If facts follow from it that differ from those in force: build the snapshot anew from its own parts, record
    `snapshot.activate`, and name it current. Workers follow within a quarter of a second.
@@ -15,17 +15,16 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from sekisho.app.observed import composed
-from sekisho.app.probing import Probe, ProbeOptions, Taken
+from sekisho.app.probing import Taken
 from sekisho.app.reload import Record
+from sekisho.app.round import Asked, Came
 from sekisho.app.trials import record_test, stops_set
-from sekisho.catalog.delegations import Delegations, Published, read_directory
 from sekisho.catalog.evidence import LIGHT_ANSWER, METHODS, PROBE
-from sekisho.catalog.interfaces import Deployment, ObservedFact, Reading
+from sekisho.catalog.interfaces import Catalogue, Deployment, ObservedFact, Reading
 from sekisho.catalog.observations import kept
 from sekisho.console.interfaces import Panel
 from sekisho.gateway.metrics import exposition
@@ -43,6 +42,7 @@ HURRY_S: Final = 1.0  # after a change of declarations: several of them, one rou
 PROBED_MAX: Final = 1_000  # deployments in one round; the next round goes on with those after them
 BATCH: Final = 64  # entries that wait for durability together
 OBSERVED: Final = "deployment.probe"
+_REGISTRY: Final = ("", "registry")  # whose trouble is told like that of a deployment's method
 SILENT: Final = frozenset(one.name for one in METHODS if one.by == PROBE and one.name != LIGHT_ANSWER)
 
 METRICS: Final = {
@@ -62,33 +62,9 @@ class RoundDone(NamedTuple):
     changed: str | None
 
 
-class RegistryFiles:
-    """The registries' files, read again when one of them changes. Blocking."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._seen: tuple[object, ...] | None = None
-        self._read = Delegations(())
-
-    def delegations(self) -> Delegations:
-        """Raises DelegationsError, OSError: then what was read before is forgotten, for it may be what is wrong."""
-        seen = self._look()
-        if seen != self._seen:
-            self._seen, self._read = None, Delegations(())
-            self._read = read_directory(self._directory)
-            self._seen = seen
-        return self._read
-
-    def _look(self) -> tuple[object, ...]:
-        if not self._directory.exists():
-            return ()
-        stats = ((path.name, path.stat()) for path in sorted(self._directory.iterdir()))
-        return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-
-
-def options_of(settings: ProbeSettings) -> ProbeOptions:
-    """What control probes by itself."""
-    return ProbeOptions(settings.valid_seconds, SILENT | {LIGHT_ANSWER} if settings.answers else SILENT)
+def methods_of(settings: ProbeSettings) -> frozenset[str]:
+    """What control probes by."""
+    return SILENT | {LIGHT_ANSWER} if settings.answers else SILENT
 
 
 def observation(taken: Iterable[Taken]) -> dict[str, Any]:
@@ -143,9 +119,11 @@ class Prober:
         exchanging: asyncio.Lock,
         clock: Clock,
         ids: IdSource,
-        probe: Probe,
+        probe: Callable[[Asked], Awaitable[Came]],
     ) -> None:
-        """`put_in_force` records which snapshot comes in force; `exchanging` is held while one does."""
+        """`put_in_force` records which snapshot comes in force; `exchanging` is held while one does. `probe` looks,
+        and raises SekishoError or OSError if it can't.
+        """
         self._directory = directory
         self._settings = settings
         self._here = here
@@ -156,7 +134,7 @@ class Prober:
         self._probe = probe
         self._clock = clock
         self._ids = ids
-        self._registry = RegistryFiles(directory.registry)
+        self._catalogue: tuple[str, Catalogue] | None = None  # the one declared in a snapshot, by its digest
         self._chance = random.Random()  # noqa: S311 - spreads rounds, guards nothing
         self._hurry = asyncio.Event()
         self._next = 0  # the deployment that the next round begins with
@@ -214,28 +192,29 @@ class Prober:
         digest = await asyncio.to_thread(self._store.current)
         if digest is None:
             raise SekishoError("no snapshot is in force", remedy="Run `sekisho check`")
-        catalogue = await asyncio.to_thread(self._store.catalogue, digest)
-        delegations = await asyncio.to_thread(self._registry_or_none)
+        catalogue = await asyncio.to_thread(self._declared, digest)
         stops = await asyncio.to_thread(stops_set, self._directory)
         chosen = [one for one in self._turn(catalogue.deployments) if not stops.deployment(one.name, one.provider)]
-        taken = await self._probe(catalogue, delegations, chosen, self._before_answer)
+        methods = methods_of(self._settings)
+        for deployment in chosen if LIGHT_ANSWER in methods else ():
+            # What will leave is in the ledger before it does (G1); if the round then fails, an entry too many is there.
+            await record_test(self._writer, self._clock, self._ids, deployment, "control")
+        names = tuple(one.name for one in chosen)
+        came = await self._probe(Asked(digest, self._here, names, methods, self._settings.valid_seconds))
+        taken = came.taken
         await record(taken, self._writer, self._clock, self._ids, "control")
-        self._tell_failures(taken)
+        self._tell_failures(came)
         changed = await self._take_over(taken)
         self.rounds, self.last_at = self.rounds + 1, self._clock.now_us()
         self.failures = sum(bool(one.failed) for one in taken)
-        await asyncio.to_thread(self._leave_word, taken, delegations.oldest)
-        return RoundDone(tuple(taken), changed)
+        await asyncio.to_thread(self._leave_word, came)
+        return RoundDone(taken, changed)
 
-    def _registry_or_none(self) -> Delegations:
-        """A file that can't be read is told of, and the other methods go on."""
-        try:
-            return self._registry.delegations()
-        except (SekishoError, OSError) as error:
-            if self._said.get(("", "registry")) != str(error):
-                log.error("networks can't be told: %s", error)
-            self._said["", "registry"] = str(error)
-            return Delegations(())
+    def _declared(self, digest: str) -> Catalogue:
+        """Blocking; kept, as most rounds see the snapshot of the round before."""
+        if self._catalogue is None or self._catalogue[0] != digest:
+            self._catalogue = digest, self._store.catalogue(digest)
+        return self._catalogue[1]
 
     def _turn(self, deployments: tuple[Deployment, ...]) -> list[Deployment]:
         if len(deployments) <= PROBED_MAX:
@@ -244,10 +223,7 @@ class Prober:
         self._next = begin + PROBED_MAX
         return [*deployments[begin:], *deployments[:begin]][:PROBED_MAX]
 
-    async def _before_answer(self, deployment: Deployment) -> None:
-        await record_test(self._writer, self._clock, self._ids, deployment, "control")
-
-    async def _take_over(self, taken: list[Taken]) -> str | None:
+    async def _take_over(self, taken: Iterable[Taken]) -> str | None:
         readings = [one.reading for one in taken if one.reading is not None]
         async with self._exchanging:
             # Asked anew: declarations may have come in force during the round.
@@ -265,13 +241,16 @@ class Prober:
     def _stored_with(self, digest: str, readings: list[Reading]) -> str:
         """Blocking: the digest of the snapshot with these readings taken over, stored."""
         store = self._store
-        catalogue, observed = store.catalogue(digest), store.observed(digest)
+        catalogue, observed = self._declared(digest), store.observed(digest)
         in_force = kept(observed.readings, readings, self._clock.now_us())
         built = composed(store.built(digest), catalogue, in_force, self._here)
         return digest if built.digest == digest else store.save(built)
 
-    def _tell_failures(self, taken: list[Taken]) -> None:
-        for one in taken:
+    def _tell_failures(self, came: Came) -> None:
+        if came.trouble and came.trouble != self._said.get(_REGISTRY):
+            log.error("networks can't be told: %s", came.trouble)
+        self._said[_REGISTRY] = came.trouble
+        for one in came.taken:
             key = (one.deployment, one.method)
             if one.failed and one.detail != self._said.get(key):
                 log.warning("probing %s by %s: %s", one.deployment, one.method, one.detail)
@@ -291,13 +270,13 @@ class Prober:
                 log.error("a probe contradicts what is declared: %s", line)
         self.lowered = lines
 
-    def _leave_word(self, taken: list[Taken], oldest: Published | None) -> None:
+    def _leave_word(self, came: Came) -> None:
         """Blocking: a note for `sekisho doctor`, and what the console and the metrics tell."""
         self._look_at_lowered()
         word = {
             "at": self.last_at,
-            "failed": [[one.deployment, one.method, one.detail] for one in taken if one.failed],
-            "registry": None if oldest is None else f"{oldest.registry} {oldest.date}",
+            "failed": [[one.deployment, one.method, one.detail] for one in came.taken if one.failed],
+            "registry": came.registry,
         }
         self._directory.run.mkdir(exist_ok=True)
         write_durable(self._directory.probes_state, json.dumps(word, ensure_ascii=False).encode())

@@ -4,16 +4,17 @@ import asyncio
 import json
 import shutil
 
+import msgspec
 import pytest
 
 from gateway_fakes import FakeWriter
 from sekisho.app import prober
 from sekisho.app.installation import Listen, build_declared, create_installation, snapshot_store, store_declarations
 from sekisho.app.observed import observed_now
-from sekisho.app.prober import Prober, RegistryFiles, options_of
+from sekisho.app.prober import Prober, methods_of
 from sekisho.app.probing import Taken
 from sekisho.app.providers import declared_catalogue
-from sekisho.catalog.errors import DelegationsError
+from sekisho.app.round import Asked, Came, run_round
 from sekisho.catalog.evidence import LIGHT_ANSWER, LIGHT_CONNECT, NETWORKS, TLS_PIN
 from sekisho.catalog.interfaces import Grade, Reading
 from sekisho.catalog.observations import about
@@ -56,6 +57,7 @@ class World:
         self.chosen = None  # no round yet
         self.reads = {}
         self.failed = {}
+        self.trouble = ""
         self.during = lambda: None
         self.prober = self.new()
 
@@ -68,16 +70,18 @@ class World:
     async def record(self, before, after):
         self.recorded.append((before, after, self.store.current(), len(self.writer.entries)))
 
-    async def probe(self, catalogue, delegations, chosen, before_answer):
-        self.chosen = [one.name for one in chosen]
+    async def probe(self, asked):
+        self.chosen = list(asked.deployments)
         self.during()
-        site = catalogue.sites[0]
-        return [
+        catalogue = self.store.catalogue(asked.snapshot)
+        site, chosen = catalogue.sites[0], [one for one in catalogue.deployments if one.name in asked.deployments]
+        taken = [
             Taken(one.name, method, None if method in self.failed else self.reading(one, site, method),
                   self.failed.get(method, ""), self.failed.get(method, ""))
             for one in chosen
             for method in sorted({*self.reads, *self.failed})
         ]  # fmt: skip
+        return Came(tuple(taken), "apnic 2026-11-24", self.trouble)
 
     def reading(self, deployment, site, method):
         now_us = self.clock.us
@@ -275,22 +279,46 @@ async def test_more_deployments_than_one_round_holds_take_turns(world, monkeypat
 
 
 def test_by_itself_control_sends_no_request():
-    assert not options_of(ProbeSettings()).wanted(LIGHT_ANSWER)
-    assert options_of(ProbeSettings(answers=True)).wanted(LIGHT_ANSWER)
-    assert options_of(ProbeSettings()).wanted(TLS_PIN)
+    assert LIGHT_ANSWER not in methods_of(ProbeSettings())
+    assert methods_of(ProbeSettings(answers=True)) == {*methods_of(ProbeSettings()), LIGHT_ANSWER}
+    assert TLS_PIN in methods_of(ProbeSettings())
 
 
-def test_registry_files_are_read_again_when_they_change_and_only_then(tmp_path):
-    files = RegistryFiles(tmp_path / "registry")
-    assert files.delegations().records == 0
-    (tmp_path / "registry").mkdir()
-    path = tmp_path / "registry" / "apnic"
-    path.write_text(HEAD + "apnic|JP|ipv4|1.0.16.0|4096|20110412|allocated|A\n")
-    first = files.delegations()
-    assert first.records == 1
-    assert files.delegations() is first
-    path.write_text("nonsense")
-    with pytest.raises(DelegationsError):
-        files.delegations()
-    path.write_text(HEAD)
-    assert files.delegations().records == 0
+async def test_requests_for_an_answer_are_in_the_ledger_before_the_round_begins(world):
+    asking = world.new(ProbeSettings(answers=True))
+    seen = []
+    world.during = lambda: seen.extend(world.entries("change"))
+    await asking.round()
+    assert seen == [{"act": "provider.test", "deployment": "manual-local", "provider": "local"}]
+    world.writer.full, world.chosen = True, None
+    with pytest.raises(SekishoError, match="disk is full"):
+        await asking.round()
+    assert world.chosen is None  # nothing left
+
+
+async def test_a_registrys_file_that_cant_be_read_is_told_once(world, caplog):
+    world.trouble = "registry/x: line 1 is not the head"
+    for _ in range(3):
+        await world.prober.round()
+    assert sum("line 1 is not the head" in one.message for one in caplog.records) == 1
+
+
+def test_a_round_apart_looks_at_what_was_asked_and_goes_on_without_the_registry(world):
+    path = world.directory.declarations / "deployments" / "manual-local.toml"
+    path.write_text(
+        path.read_text().replace("http://127.0.0.1:8402", "https://1.0.16.1").replace("127.0.0.0/8", "::/0")
+    )
+    digest = store_declarations(world.directory)
+    world.directory.registry.mkdir()
+    file = world.directory.registry / "apnic"
+    file.write_text(HEAD + "apnic|JP|ipv4|1.0.16.0|4096|20110412|allocated|A\n")
+    asked = Asked(digest, "local", ("manual-local", "gone"), frozenset({NETWORKS}), 1_800)
+    came = run_round(world.directory, asked, {})
+    assert [(one.deployment, one.method) for one in came.taken] == [("manual-local", NETWORKS)]
+    assert came.taken[0].reading.values == {"network": ("JP",)}
+    assert (came.registry, came.trouble) == ("apnic 2026-11-24", "")
+    assert msgspec.json.decode(msgspec.json.encode(came), type=Came) == came  # as it comes back
+    file.write_text("nonsense")
+    came = run_round(world.directory, asked, {})
+    assert came.taken[0].failed == "no-registry"
+    assert "line 1 is not the head" in came.trouble

@@ -62,6 +62,8 @@ def site(tmp_path_factory, azure):
         site.declare("deployments", "gpt-tokyo", text)
         site.declare("policies", "observed", OBSERVED_ONLY)
         site.setting("probes", "interval_seconds", 1)
+        settings = site.root / "sekisho.toml"
+        settings.write_text(settings.read_text().replace("enabled = false\n", "enabled = true\n"))
         site.apply()
         site.start()
         yield site

@@ -166,15 +166,16 @@ class Prober:
         self._hurry.set()
 
     async def run(self) -> None:
-        """Until cancelled; at once where probes are not enabled."""
-        if not self._settings.enabled:
-            return
+        """Until cancelled; where probes are not enabled, to tell what they had read before."""
         looking = Retrying(log, "what probes have read before can't be told")
         with looking:
-            await asyncio.to_thread(self._look_at_lowered)  # it may be hours until the first round
+            await asyncio.to_thread(self._look_at_lowered)
+        if not self._settings.enabled:
+            return
         probing = Retrying(log, "deployments can't be probed, what was read stays in force until it ends")
         interval_s = float(self._settings.interval_seconds)
-        wait_s = interval_s * self._chance.random()  # sites that start together, as after an outage, spread out
+        jitter_s = interval_s * self._settings.jitter_percent / 100
+        wait_s = jitter_s * self._chance.random()  # soon: what was confirmed may have ended while nobody looked
         while True:
             try:
                 async with asyncio.timeout(wait_s):
@@ -185,7 +186,7 @@ class Prober:
             self._hurry.clear()
             with probing:
                 await self.round()
-            wait_s = interval_s * (1 - self._settings.jitter_percent / 100 * self._chance.random())
+            wait_s = interval_s - jitter_s * self._chance.random()
 
     async def round(self) -> RoundDone:
         """One round. Raises SekishoError or OSError for what stands in the way of all of it."""

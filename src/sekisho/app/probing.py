@@ -6,7 +6,6 @@ time, each within PROBE_S_MAX; what answers at one address is connected to once 
 
 import asyncio
 import hashlib
-import ipaddress
 import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
@@ -158,8 +157,9 @@ class Round:
         return [taken for row in await asyncio.gather(*map(one, chosen)) for taken in row]
 
     def _prepare(self, deployments: list[Deployment]) -> None:
-        """Blocking: reads credentials."""
-        self._upstreams = upstreams_of(deployments, self._root, self._sign_ins)
+        """Blocking: reads the credentials that will be presented, and no others."""
+        if self._options.wanted(LIGHT_ANSWER):
+            self._upstreams = upstreams_of(deployments, self._root, self._sign_ins)
         if self._options.wanted(MANAGEMENT_API):
             apis = [
                 msgspec.structs.replace(one, url=api.url, credential=None, sign_in=api.sign_in, networks=(),
@@ -248,8 +248,7 @@ class Round:
         oldest = self._delegations.oldest
         if oldest is None:
             raise Failed("no-registry", "there is no registry's file of delegations in registry/")
-        found = [self._delegations.find(ipaddress.ip_address(int(one)) if one.version == 4 else one)
-                 for one in addresses]  # fmt: skip
+        found = [self._delegations.find(address) for address in addresses]
         blocks = sorted({one.block for one in found if one is not None})
         evidence |= {"blocks": tuple(blocks[:BLOCKS_MAX]), "registry": f"{oldest.registry} of {oldest.date}"}
         if None in found or not found:

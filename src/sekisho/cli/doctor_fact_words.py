@@ -43,6 +43,7 @@ FACT_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
         "Set enabled = true under [probes] in sekisho.toml",
         "sekisho.toml の [probes] で enabled = true にしてください",
     ),
+    "facts.off": ("probes are switched off", "調査は無効に設定されています"),
     "facts.no_registry": (
         "no registry's file in registry/: networks tell no country",
         "registry/ に割り振り統計ファイルがないため、ネットワークから国は分かりません",

@@ -762,13 +762,14 @@ def test_facts_that_probes_contradict_are_problems_and_those_confirmed_are_count
     ],
 )
 def test_rounds_that_fail_or_stay_away_are_told(word, runs, expected):
-    assert codes(facts.judge_rounds(ProbeSettings(), word, NOW_US, control_runs=runs)) == expected
+    found = facts.judge_rounds(ProbeSettings(), word, NOW_US, control_runs=runs, needed=True)
+    assert codes(found) == expected
 
 
-def test_probes_that_are_off_are_a_warning():
-    assert codes(facts.judge_rounds(ProbeSettings(enabled=False), None, NOW_US, control_runs=True)) == [
-        (WARNING, "facts.disabled")
-    ]
+@pytest.mark.parametrize(("needed", "expected"), [(True, (WARNING, "facts.disabled")), (False, (OK, "facts.off"))])
+def test_probes_that_are_off_are_a_warning_where_something_is_declared_for_them(needed, expected):
+    off = ProbeSettings(enabled=False)
+    assert codes(facts.judge_rounds(off, None, NOW_US, control_runs=True, needed=needed)) == [expected]
 
 
 def test_the_age_of_a_registrys_file_is_told():

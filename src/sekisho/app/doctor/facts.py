@@ -23,7 +23,9 @@ def look_at_facts(
 ) -> list[Finding]:
     """`in_force`: the catalogue that policies see. Nothing is written. Raises OSError."""
     found = [] if in_force is None else judge_facts(in_force)
-    found += judge_rounds(settings, _word(directory), now_us, control_runs=control_runs)
+    declared = () if in_force is None else in_force.deployments
+    needed = any(one.management is not None or one.tls.pins for one in declared)
+    found += judge_rounds(settings, _word(directory), now_us, control_runs=control_runs, needed=needed)
     today = datetime.datetime.fromtimestamp(now_us / 1_000_000, datetime.UTC).date()
     try:
         return found + judge_registry(read_directory(directory.registry).published, today)
@@ -57,11 +59,13 @@ def judge_facts(in_force: Catalogue) -> list[Finding]:
 
 
 def judge_rounds(
-    settings: ProbeSettings, word: Mapping[str, Any] | None, now_us: int, *, control_runs: bool
+    settings: ProbeSettings, word: Mapping[str, Any] | None, now_us: int, *, control_runs: bool, needed: bool
 ) -> list[Finding]:
-    """`word`: what control has left of its last round; None: nothing yet."""
+    """`word`: what control has left of its last round; None: nothing yet. `needed`: a deployment declares what only
+    probes look at.
+    """
     if not settings.enabled:
-        return [warning("facts.disabled")]
+        return [warning("facts.disabled")] if needed else [ok("facts.off")]
     at = None if word is None else word.get("at")
     if word is None or type(at) is not int:
         return []

@@ -136,7 +136,7 @@ def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
         compile_policies=compile_policies,
     )
     store = snapshot_store(directory)
-    return declarations.catalogue, with_readings_in_force(directory, store, declarations.catalogue, built)
+    return declarations.catalogue, with_readings_in_force(store, declarations.catalogue, built)
 
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:

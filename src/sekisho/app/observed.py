@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from sekisho.catalog.interfaces import Catalogue, Reading
 from sekisho.catalog.observations import applicable, observed_facts
 from sekisho.policy.entities import observed_part
-from sekisho.settings import DataDirectory, load_settings
 from sekisho.snapshot.build import BuiltSnapshot
 from sekisho.snapshot.errors import SnapshotError
 from sekisho.snapshot.interfaces import catalogue_at
@@ -20,33 +19,30 @@ def composed(built: BuiltSnapshot, catalogue: Catalogue, readings: Iterable[Read
     """The snapshot with the site's layer of these readings. `catalogue` is as declared; `here` the site's name."""
     in_force = applicable(readings, catalogue)
     facts = observed_facts(catalogue, in_force, here)
-    return with_observed(built, Observed(in_force, facts), observed_part(catalogue, facts))
+    return with_observed(built, Observed(here, in_force, facts), observed_part(catalogue, facts))
 
 
-def observed_now(directory: DataDirectory, store: SnapshotStore, catalogue: Catalogue, now_us: int) -> Catalogue:
-    """Declarations with their facts as they are now by what probes have read. Raises SettingsError, SnapshotError."""
+def observed_now(store: SnapshotStore, catalogue: Catalogue, now_us: int) -> Catalogue:
+    """Declarations with their facts as they are now by what probes have read. Raises SnapshotError."""
     current = store.current()
-    readings = () if current is None else store.observed(current).readings
-    here = load_settings(directory.root).installation.site
-    facts = observed_facts(catalogue, readings, here)
-    return catalogue_at(observed_catalogue(catalogue, Observed(readings, facts)), now_us)
+    if current is None:
+        return catalogue
+    observed = store.observed(current)
+    facts = observed_facts(catalogue, observed.readings, observed.site)
+    return catalogue_at(observed_catalogue(catalogue, facts), now_us)
 
 
-def with_readings_in_force(
-    directory: DataDirectory, store: SnapshotStore, catalogue: Catalogue, built: BuiltSnapshot
-) -> BuiltSnapshot:
+def with_readings_in_force(store: SnapshotStore, catalogue: Catalogue, built: BuiltSnapshot) -> BuiltSnapshot:
     """What declarations were built to, with the readings of the snapshot in force: a change of declarations takes
-    nothing away that a probe has lowered. Raises SettingsError.
+    nothing away that a probe has lowered.
 
     Readings that can't be read any more, because the snapshot in force is damaged, are gone until the next probe: they
     must not stand in the way of the build that replaces it.
     """
     try:
         current = store.current()
-        readings = () if current is None else store.observed(current).readings
+        observed = Observed() if current is None else store.observed(current)
     except SnapshotError as error:
         log.error("what probes have read is lost until they have looked again: %s", error)
         return built
-    if not readings:
-        return built
-    return composed(built, catalogue, readings, load_settings(directory.root).installation.site)
+    return composed(built, catalogue, observed.readings, observed.site) if observed.readings else built

@@ -39,7 +39,7 @@ from sekisho.settings import DataDirectory, ProbeSettings
 from sekisho.snapshot.store import SnapshotStore
 
 HURRY_S: Final = 1.0  # after a change of declarations: several of them, one round
-PROBED_MAX: Final = 1_000  # deployments in one round; the next round goes on with those after them
+PROBED_MAX: Final = 500  # deployments in one round; the next round goes on with those after them
 BATCH: Final = 64  # entries that wait for durability together
 OBSERVED: Final = "deployment.probe"
 _REGISTRY: Final = ("", "registry")  # whose trouble is told like that of a deployment's method

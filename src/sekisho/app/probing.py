@@ -40,7 +40,7 @@ from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError
 from sekisho.settings import DataDirectory
 
-PROBED_AT_ONCE: Final = 4  # deployments; a round is to be unnoticed, not quick
+PROBED_AT_ONCE: Final = 16  # deployments: most of the time is spent waiting for those that don't answer
 PROBE_S_MAX: Final = 120.0  # of one deployment; more than all waits of its methods together
 TOKENS_S_MAX: Final = 20.0  # for all token endpoints together, before the first management API is asked
 BLOCKS_MAX: Final = 16  # in a reading

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,8 @@ from sekisho.catalog.interfaces import Deployment
 from sekisho.kernel.errors import SekishoError
 from sekisho.settings import DataDirectory
 
-ROUND_S_MAX: Final = 1_800.0  # a thousand deployments, none of which answers, take less; then it hangs
+ROUND_S_MAX: Final = 3_600.0  # as many deployments as a round holds take half of it if none answers; then it hangs
+LOOKUPS_MAX: Final = 32  # threads: a name server that is away holds each for half a minute
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -87,7 +89,12 @@ def run_round(directory: DataDirectory, asked: Asked, environment: Mapping[str, 
     chosen = [one for one in catalogue.deployments if one.name in names]
     clock = installation_clock(directory.ledger)
     probe = probe_of(directory, asked.here, ProbeOptions(asked.valid_s, asked.methods), environment, clock)
-    taken = asyncio.run(probe(catalogue, delegations, chosen, _nothing_more))
+
+    async def look() -> list[Taken]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOKUPS_MAX))
+        return await probe(catalogue, delegations, chosen, _nothing_more)
+
+    taken = asyncio.run(look())
     oldest = delegations.oldest
     return Came(tuple(taken), None if oldest is None else f"{oldest.registry} {oldest.date}", trouble)
 

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     directory = DataDirectory(arguments.dir)
     load_settings(directory.root)
     now_us = SystemClock().now_us()
-    catalogue = observed_now(directory, snapshot_store(directory), declared_catalogue(directory), now_us)
+    catalogue = observed_now(snapshot_store(directory), declared_catalogue(directory), now_us)
     served = {
         model.name: [one for one in catalogue.deployments if one.model == model.name] for model in catalogue.models
     }

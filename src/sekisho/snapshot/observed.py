@@ -1,10 +1,10 @@
 """The site's layer of a snapshot: what its probes have read, and what follows from it for facts. Pure.
 
 Two parts, both canonical JSON. `site/observations.json`:
-`{"facts":[{"deployment","fact","observed"}…],"readings":[…]}`: the readings in force, and each fact that they change
-as an ObservedFact. `site/entities.json`: what these facts are for Cedar, from which instant on (see
-`policy.entities`), so that a later version of this software decides on the same. The authority's parts stay as they
-are, byte by byte.
+`{"facts":[{"deployment","fact","observed"}…],"readings":[…],"site"}`: the readings in force, taken at that site, and
+each fact that they change as an ObservedFact. `site/entities.json`: what these facts are for Cedar, from which instant
+on (see `policy.entities`), so that a later version of this software decides on the same. The authority's parts stay as
+they are, byte by byte.
 """
 
 from collections.abc import Mapping
@@ -34,12 +34,14 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Observations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: tuple[_Row, ...]
     readings: tuple[Reading, ...]
+    site: str
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What probes add to a catalogue. `facts` by (deployment, fact)."""
+    """What the probes of a site add to a catalogue. `facts` by (deployment, fact)."""
 
+    site: str = ""
     readings: tuple[Reading, ...] = ()
     facts: Mapping[tuple[str, str], ObservedFact] = field(default_factory=dict)
 
@@ -52,7 +54,7 @@ def with_observed(built: BuiltSnapshot, observed: Observed, entities: bytes) -> 
     parts = {key: data for key, data in built.parts.items() if key[0] == AUTHORITY}
     if observed.readings:
         rows = tuple(_Row(*key, fact) for key, fact in sorted(observed.facts.items()))
-        part = _Observations(rows, observed.readings)
+        part = _Observations(rows, observed.readings, observed.site)
         parts[SITE, OBSERVATIONS] = canonical.encode(msgspec.to_builtins(part))
         parts[SITE, ENTITIES] = entities
     return BuiltSnapshot(encode(manifest_of(parts)), parts)
@@ -66,15 +68,15 @@ def decode_observed(data: bytes | None) -> Observed:
         part = msgspec.convert(canonical.decode(data), _Observations)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise SnapshotDamaged(f"the observations can't be read: {error}") from None
-    return Observed(part.readings, {(row.deployment, row.fact): row.observed for row in part.facts})
+    return Observed(part.site, part.readings, {(row.deployment, row.fact): row.observed for row in part.facts})
 
 
-def observed_catalogue(catalogue: Catalogue, observed: Observed) -> Catalogue:
-    """The catalogue with what probes have found in place of what is declared."""
-    if not observed.facts:
+def observed_catalogue(catalogue: Catalogue, facts: Mapping[tuple[str, str], ObservedFact]) -> Catalogue:
+    """The catalogue with what probes have found in place of what is declared, by (deployment, fact)."""
+    if not facts:
         return catalogue
     changed: dict[str, dict[str, Any]] = {}
-    for (deployment, fact), value in observed.facts.items():
+    for (deployment, fact), value in facts.items():
         changed.setdefault(deployment, {})[fact] = value
     return msgspec.structs.replace(
         catalogue,

@@ -206,7 +206,7 @@ def _rules(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyPar
     policies, schema, entities = (parts[AUTHORITY, name] for name in (POLICIES, SCHEMA, ENTITIES))
     policy_parts = PolicyParts(policies, schema, entities, parts.get((SITE, ENTITIES), b""))
     observed = decode_observed(parts.get((SITE, OBSERVATIONS)))
-    return observed_catalogue(decode_catalogue(parts[AUTHORITY, CATALOGUE]), observed), policy_parts
+    return observed_catalogue(decode_catalogue(parts[AUTHORITY, CATALOGUE]), observed.facts), policy_parts
 
 
 def decode_catalogue(data: bytes) -> Catalogue:

@@ -90,7 +90,7 @@ class World:
 
     def facts(self):
         declared = declared_catalogue(self.directory)
-        return observed_now(self.directory, self.store, declared, self.clock.us).deployments[0].facts
+        return observed_now(self.store, declared, self.clock.us).deployments[0].facts
 
     def entries(self, kind="observation"):
         return [json.loads(one.body) for one in self.writer.entries if one.kind == kind]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import httpx
 import pytest
 
 from journeys.callers import ask
@@ -99,6 +100,20 @@ def test_a_type_that_changes_in_azure_denies_within_a_cycle(site, azure):
     assert processing["value"] == ["anywhere"]
     assert processing["grade"] == "declared"
     assert "GlobalStandard" in processing["source"]
+
+
+def test_the_console_tells_it_to_who_is_signed_in(site):
+    token = sekisho("console", "token", site.root, "--role", "auditor").stdout.strip().partition("#")[2]
+    with httpx.Client(base_url=site.control, trust_env=False, headers={"origin": site.control}) as client:
+        assert client.get("/api/facts").status_code == 401
+        assert client.post("/sign-in", data={"token": token}).status_code == 303
+        told = {one["name"]: one["facts"]["processing"] for one in client.get("/api/facts").json()}
+        front, page = client.get("/?lang=en").text, client.get("/facts?lang=en").text
+    assert told["gpt-tokyo"]["lowered"]
+    assert told["gpt-tokyo"]["value"] == ["anywhere"]
+    assert told["manual-local"]["grade"] == "declared"
+    assert "A probe contradicts what is declared: gpt-tokyo: processing" in front
+    assert page.index("gpt-tokyo") < page.index("manual-local")
 
 
 def test_drift_stays_while_azure_does_not_answer(site, azure):

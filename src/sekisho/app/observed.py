@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
-from sekisho.catalog.interfaces import Catalogue, Reading
-from sekisho.catalog.observations import applicable, observed_facts
+from sekisho.catalog.interfaces import Catalogue, Fact, Reading
+from sekisho.catalog.jurisdictions import shortened
+from sekisho.catalog.observations import applicable, is_lowered, observed_facts
 from sekisho.policy.entities import observed_part
 from sekisho.snapshot.build import BuiltSnapshot
 from sekisho.snapshot.errors import SnapshotError
@@ -30,6 +32,31 @@ def observed_now(store: SnapshotStore, catalogue: Catalogue, now_us: int) -> Cat
     observed = store.observed(current)
     facts = observed_facts(catalogue, observed.readings, observed.site)
     return catalogue_at(observed_catalogue(catalogue, facts), now_us)
+
+
+def facts_told(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """The facts of every deployment as JSON values (docs/facts.md). Times are µs since the Unix epoch, UTC."""
+    return [
+        {
+            "name": one.name,
+            "model": one.model,
+            "provider": one.provider,
+            "type": one.deployment_type,
+            "facts": {name: _told(fact) for name, fact in sorted(one.facts.items())},
+        }
+        for one in catalogue.deployments
+    ]
+
+
+def _told(fact: Fact) -> dict[str, Any]:
+    return {
+        "expires": fact.expires,
+        "grade": fact.grade.name.lower(),
+        "lowered": is_lowered(fact),
+        "observed_at": fact.observed_at,
+        "source": fact.source,
+        "value": list(shortened(fact.value)),
+    }
 
 
 def with_readings_in_force(store: SnapshotStore, catalogue: Catalogue, built: BuiltSnapshot) -> BuiltSnapshot:

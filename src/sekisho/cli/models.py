@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from sekisho.app.installation import snapshot_store
-from sekisho.app.observed import observed_now
+from sekisho.app.observed import facts_told, observed_now
 from sekisho.app.providers import declared_catalogue
 from sekisho.catalog.interfaces import Deployment, Fact
 from sekisho.catalog.jurisdictions import shortened
@@ -34,8 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
         model.name: [one for one in catalogue.deployments if one.model == model.name] for model in catalogue.models
     }
     if arguments.json:
+        told = {one["name"]: one["facts"] for one in facts_told(catalogue)}
         models = [
-            {"name": model.name, "title": model.title, "deployments": [as_object(one) for one in served[model.name]]}
+            {
+                "name": model.name,
+                "title": model.title,
+                "deployments": [as_object(one, told[one.name]) for one in served[model.name]],
+            }
             for model in catalogue.models
         ]
         print(json.dumps(models, ensure_ascii=False, indent=2))
@@ -53,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_object(deployment: Deployment) -> dict[str, object]:
+def as_object(deployment: Deployment, facts: dict[str, object]) -> dict[str, object]:
+    """`facts`: all of them, as `app.observed.facts_told` has them."""
     return {
         "name": deployment.name,
         "provider": deployment.provider,
@@ -61,19 +67,7 @@ def as_object(deployment: Deployment) -> dict[str, object]:
         "upstream_model": deployment.upstream_model,
         "processing": _briefly(deployment),
         "grade": deployment.facts["processing"].grade.name.lower(),
-        "facts": {name: _fact(fact) for name, fact in sorted(deployment.facts.items())},
-    }
-
-
-def _fact(fact: Fact) -> dict[str, object]:
-    """Times are µs since the Unix epoch, UTC."""
-    return {
-        "expires": fact.expires,
-        "grade": fact.grade.name.lower(),
-        "lowered": is_lowered(fact),
-        "observed_at": fact.observed_at,
-        "source": fact.source,
-        "value": list(shortened(fact.value)),
+        "facts": facts,
     }
 
 

@@ -88,6 +88,10 @@ class Auditors(Protocol):
         ...
 
 
+def _no_facts() -> list[dict[str, Any]]:
+    return []
+
+
 def _as_it_is(note: str) -> str:
     return note
 
@@ -108,6 +112,7 @@ class Ports(NamedTuple):
     now_us: Callable[[], int]
     with_cosignatures: Callable[[str], str] = _as_it_is  # a checkpoint's note, with those that witnesses gave for it
     metrics: Callable[[], bytes] = bytes  # of control, in Prometheus' text format
+    facts: Callable[[], list[dict[str, Any]]] = _no_facts  # of each deployment in force, now (docs/facts.md)
 
 
 class Served(NamedTuple):

@@ -59,6 +59,17 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "witnesses": ("Witnesses", "証人"),
     "contradicted": ("A probe contradicts what is declared: {fact}", "調査結果が宣言と食い違っています: {fact}"),
     "cosigned_by": ("{count} of {of} cosign", "{of}者のうち{count}者が連署"),
+    # facts
+    "facts_of_all": ("Facts", "事実"),
+    "facts_help": (
+        "What policies see of each deployment now: by what is declared, and by what probes have read.",
+        "各配備先について、ポリシーが現在見ている内容です。宣言と、調査の結果によります。",
+    ),
+    "observed_at": ("observed", "確認"),
+    "ends_at": ("until", "期限"),
+    "contradicted_fact": ("contradicted", "食い違い"),
+    "no_deployments": ("No deployment is in force.", "適用中の配備先はありません。"),
+    "more": ("More", "続き"),
     # the list
     "all": ("All", "すべて"),
     "permitted": ("Permitted", "許可"),

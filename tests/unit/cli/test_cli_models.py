@@ -2,9 +2,10 @@
 
 import pytest
 
+from sekisho.app.observed import facts_told
 from sekisho.catalog.interfaces import Fact, Grade, ObservedFact
 from sekisho.cli.models import _support, as_object, told_age
-from support_decide import deployment
+from support_decide import catalogue, deployment
 
 NOW_US = 1_790_000_000_000_000
 SOURCE = "management-api: sku GlobalStandard; declared: JP"
@@ -33,7 +34,10 @@ def test_ages_are_told_in_their_largest_unit(seconds, told):
 
 
 def test_programs_get_every_fact():
-    said = as_object(deployment("tokyo", processing=LOWERED))
+    one = deployment("tokyo", processing=LOWERED)
+    [told] = facts_told(catalogue(one))
+    said = as_object(one, told["facts"])
+    assert (told["name"], told["model"], told["provider"], told["type"]) == ("tokyo", "m", "p", "openai-compatible")
     assert said["processing"] == ["anywhere"]
     assert said["facts"]["processing"] == {
         "expires": None,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from sekisho.catalog.interfaces import UNKNOWN
 from sekisho.console.html import Html, join, tag
 from sekisho.console.pages import Frame, framed, time_element
 from sekisho.console.words import Words
@@ -32,9 +33,14 @@ def _is_lowered(deployment: Mapping[str, Any]) -> bool:
 
 def _card(words: Words, deployment: Mapping[str, Any]) -> Html:
     about = f"{deployment['model']} · {deployment['provider']}, {deployment['type']}"
-    facts = [tag("li", _fact(words, name, fact)) for name, fact in deployment["facts"].items()]
+    facts = deployment["facts"]
+    known = [name for name, fact in facts.items() if fact["value"] != [UNKNOWN] or fact["lowered"]]
+    lines = [tag("li", _fact(words, name, facts[name])) for name in known]
+    others = [tag("code", name) for name in facts if name not in known]
+    if others:
+        lines.append(tag("li", words("not_known"), ":", *(join(" ", name) for name in others)))
     return tag(
-        "section", tag("h3", deployment["name"], " ", tag("small", about)), tag("ul", facts), class_="card candidate"
+        "section", tag("h3", deployment["name"], " ", tag("small", about)), tag("ul", lines), class_="card candidate"
     )
 
 

@@ -67,6 +67,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "observed_at": ("observed", "確認"),
     "ends_at": ("until", "期限"),
+    "not_known": ("not known", "不明"),
     "contradicted_fact": ("contradicted", "食い違い"),
     "no_deployments": ("No deployment is in force.", "適用中の配備先はありません。"),
     "more": ("More", "続き"),

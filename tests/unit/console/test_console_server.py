@@ -501,6 +501,8 @@ async def test_facts_are_shown_with_grade_source_age_and_end_those_contradicted_
     assert "until <time" in page
     assert 'href="/facts" aria-current="page"' in page
     assert "食い違い" in (await client.get("/facts?lang=ja")).text
+    world.facts = [told("a-tokyo", value=["unknown"], grade="unknown")]
+    assert "not known: <code>processing</code>" in (await client.get("/facts?lang=en")).text
 
 
 async def test_many_deployments_are_on_several_pages(client, world):

@@ -21,7 +21,7 @@ import cedarpy
 from sekisho.kernel import canonical as canonical_json
 from sekisho.kernel.errors import CanonicalError
 from sekisho.policy.decision_input import canonical
-from sekisho.policy.entities import entities_at, lapses_of, reference
+from sekisho.policy.entities import entities_at, reference
 from sekisho.policy.errors import PolicyPartsError
 from sekisho.policy.interfaces import (
     NO_RESIDENCY,
@@ -89,7 +89,7 @@ class CedarDecider:
             self._class_ranks = {name: rank for rank, name in enumerate(entities["classes"])}
             self._protected_from = int(entities["protected_from"])
             self._home = _references("Jurisdiction", entities["home"])
-            self._models = self._candidates(entities["models"], lapses_of(entities, parts.observed))
+            self._models = self._candidates(entities)
         except (CanonicalError, ValueError, KeyError, TypeError) as error:
             raise PolicyPartsError(
                 f"the snapshot's policy parts can't be used: {error}", remedy="Build the snapshot again"
@@ -104,8 +104,8 @@ class CedarDecider:
         self._retentions: dict[tuple[DecisionInput, str, tuple[str, ...]], Retention | None] = {}
         self._with_principal: dict[tuple[PrincipalInput, str], cedarpy.Entities] = {}
 
-    def _candidates(self, models: dict[str, Any], lapses: list[dict[str, Any]]) -> dict[str, _Candidates]:
-        models = entities_at(models, lapses, self._epoch_from)
+    def _candidates(self, part: dict[str, Any]) -> dict[str, _Candidates]:
+        models = entities_at(part["models"], part["lapses"], self._epoch_from)
         return {
             model: _Candidates(
                 tuple(entity["uid"]["id"] for entity in entities),

@@ -7,8 +7,8 @@ Facts that end stand in it with their value, and `lapses` says what replaces the
 `{"at":µs,"attributes":{…},"deployment":…,"model":…}`. So one part serves every epoch, and which facts hold in an
 epoch follows from the part and the epoch's start alone: those lapses with `at` ≤ `epoch_from` are applied, in order.
 
-What a site's probes change is a part of its own, `{"lapses":[…]}`, whose lapses are applied after the others: of each
-fact that is observed all that it is from instant 0 on.
+What a site's probes change is a part of its own, `{"lapses":[…]}`, whose lapses come after the others: of each fact
+that is observed all that it is from instant 0 on. Whoever reads a snapshot puts them behind those of this part.
 """
 
 from collections.abc import Mapping
@@ -80,15 +80,6 @@ def observed_part(catalogue: Catalogue, facts: Mapping[tuple[str, str], Observed
         for since, fact in steps(observed)
     ]
     return canonical.encode({"lapses": lapses})
-
-
-def lapses_of(entities: dict[str, Any], observed: bytes) -> list[dict[str, Any]]:
-    """All lapses of a decoded entities part and of a site's, in the order in which they are applied.
-
-    Raises CanonicalError, KeyError or TypeError for a part that is not as described above.
-    """
-    lapses: list[dict[str, Any]] = entities["lapses"]
-    return lapses + canonical.decode(observed)["lapses"] if observed else lapses
 
 
 def protected_from(boundary: Boundary) -> int:

@@ -109,14 +109,12 @@ class PolicyParts:
     """What a decider is made of, as it stands in a snapshot.
 
     `policies` and `entities` are canonical JSON, `schema` is Cedar schema text. `entities` holds facts with their
-    ends, so that the same bytes give the same decider for every epoch. `observed` is what a site's probes make of them
-    (`policy.entities.observed_part`); empty: nothing.
+    ends, so that the same bytes give the same decider for every epoch.
     """
 
     policies: bytes
     schema: bytes
     entities: bytes
-    observed: bytes = b""
 
 
 class PolicyCompiler(Protocol):

@@ -8,10 +8,10 @@ from sekisho.snapshot.build import CATALOGUE, ENTITIES, POLICIES, SCHEMA
 from sekisho.snapshot.errors import SnapshotMissing
 from sekisho.snapshot.interfaces import StoredRules
 from sekisho.snapshot.manifest import decode
-from sekisho.snapshot.observed import OBSERVATIONS
+from sekisho.snapshot.observed import OBSERVATIONS, OBSERVED_ENTITIES
 from sekisho.snapshot.store import MANIFEST_BYTES_MAX, SnapshotStore
 
-NEEDED: Final = (CATALOGUE, ENTITIES, OBSERVATIONS, POLICIES, SCHEMA)  # of both layers
+NEEDED: Final = (CATALOGUE, ENTITIES, OBSERVATIONS, OBSERVED_ENTITIES, POLICIES, SCHEMA)
 Read = Callable[[str, int], bytes | None]  # (path below `snapshots/`, bytes at most) -> the file, None: not there
 
 

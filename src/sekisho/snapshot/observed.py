@@ -2,7 +2,7 @@
 
 Two parts, both canonical JSON. `site/observations.json`:
 `{"facts":[{"deployment","fact","observed"}…],"readings":[…],"site"}`: the readings in force, taken at that site, and
-each fact that they change as an ObservedFact. `site/entities.json`: what these facts are for Cedar, from which instant
+each fact that they change as an ObservedFact. `site/observed.json`: what these facts are for Cedar, from which instant
 on (see `policy.entities`), so that a later version of this software decides on the same. The authority's parts stay as
 they are, byte by byte.
 """
@@ -16,11 +16,12 @@ import msgspec
 from sekisho.catalog.interfaces import Catalogue, ObservedFact, Reading
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
-from sekisho.snapshot.build import ENTITIES, BuiltSnapshot
+from sekisho.snapshot.build import BuiltSnapshot
 from sekisho.snapshot.errors import SnapshotDamaged
 from sekisho.snapshot.manifest import encode, manifest_of
 
 OBSERVATIONS: Final = "observations.json"
+OBSERVED_ENTITIES: Final = "observed.json"
 AUTHORITY: Final = "authority"
 SITE: Final = "site"
 
@@ -56,7 +57,7 @@ def with_observed(built: BuiltSnapshot, observed: Observed, entities: bytes) -> 
         rows = tuple(_Row(*key, fact) for key, fact in sorted(observed.facts.items()))
         part = _Observations(rows, observed.readings, observed.site)
         parts[SITE, OBSERVATIONS] = canonical.encode(msgspec.to_builtins(part))
-        parts[SITE, ENTITIES] = entities
+        parts[SITE, OBSERVED_ENTITIES] = entities
     return BuiltSnapshot(encode(manifest_of(parts)), parts)
 
 
@@ -69,6 +70,21 @@ def decode_observed(data: bytes | None) -> Observed:
     except (CanonicalError, msgspec.ValidationError) as error:
         raise SnapshotDamaged(f"the observations can't be read: {error}") from None
     return Observed(part.site, part.readings, {(row.deployment, row.fact): row.observed for row in part.facts})
+
+
+def observed_entities(entities: bytes, observed: bytes | None) -> bytes:
+    """The authority's entities part with the lapses of the site's behind its own; None: it has none.
+
+    Raises SnapshotDamaged for parts that are not as `policy.entities` says.
+    """
+    if observed is None:
+        return entities
+    try:
+        part = canonical.decode(entities)
+        part["lapses"] += canonical.decode(observed)["lapses"]
+        return canonical.encode(part)
+    except (CanonicalError, KeyError, TypeError) as error:
+        raise SnapshotDamaged(f"the observed entities can't be read: {error}") from None
 
 
 def observed_catalogue(catalogue: Catalogue, facts: Mapping[tuple[str, str], ObservedFact]) -> Catalogue:

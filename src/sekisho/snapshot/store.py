@@ -28,10 +28,12 @@ from sekisho.snapshot.manifest import PART_BYTES_MAX, Manifest, Part, decode, en
 from sekisho.snapshot.observed import (
     AUTHORITY,
     OBSERVATIONS,
+    OBSERVED_ENTITIES,
     SITE,
     Observed,
     decode_observed,
     observed_catalogue,
+    observed_entities,
 )
 
 MANIFEST_BYTES_MAX: Final = 65_536
@@ -138,13 +140,13 @@ class SnapshotStore:
         parts = {(part.layer, part.name): self._part(part) for part in manifest.parts if part.name != INSPECTION}
         for name in (CATALOGUE, ENTITIES, POLICIES, SCHEMA):
             manifest.part(name)
-        return StoredRules(digest, *_rules(parts))
+        return StoredRules(digest, *rules_of(parts))
 
     def _of_site(self, manifest: Manifest, name: str) -> bytes | None:
         return next((self._part(part) for part in manifest.parts if (part.layer, part.name) == (SITE, name)), None)
 
     def _assemble(self, digest: str, parts: Mapping[tuple[str, str], bytes], now_us: int) -> Snapshot:
-        every, policy_parts = _rules(parts)
+        every, policy_parts = rules_of(parts)
         epoch_from, epoch_until = epoch_bounds(every, now_us)
         catalogue = catalogue_at(every, epoch_from)
         inspection = parts[AUTHORITY, INSPECTION]
@@ -201,10 +203,13 @@ def _require(data: bytes, part: Part) -> None:
         raise SnapshotDamaged(f"the part {part.layer}/{part.name} is not what the manifest says", remedy=_REBUILD)
 
 
-def _rules(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyParts]:
-    """The catalogue as declared and observed, facts with their ends, and what the decider is made of."""
-    policies, schema, entities = (parts[AUTHORITY, name] for name in (POLICIES, SCHEMA, ENTITIES))
-    policy_parts = PolicyParts(policies, schema, entities, parts.get((SITE, ENTITIES), b""))
+def rules_of(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyParts]:
+    """Of a snapshot's parts: the catalogue as declared and observed, facts with their ends, and what decides.
+
+    Raises SnapshotDamaged.
+    """
+    entities = observed_entities(parts[AUTHORITY, ENTITIES], parts.get((SITE, OBSERVED_ENTITIES)))
+    policy_parts = PolicyParts(parts[AUTHORITY, POLICIES], parts[AUTHORITY, SCHEMA], entities)
     observed = decode_observed(parts.get((SITE, OBSERVATIONS)))
     return observed_catalogue(decode_catalogue(parts[AUTHORITY, CATALOGUE]), observed.facts), policy_parts
 

@@ -72,7 +72,7 @@ def test_the_authoritys_parts_stay_byte_by_byte(plain):
     one = with_readings(plain, reading("JP"))
     assert one.digest != plain.digest
     assert {key: data for key, data in one.parts.items() if key[0] != SITE} == plain.parts
-    assert {key[1] for key in one.parts if key[0] == SITE} == {"entities.json", "observations.json"}
+    assert {key[1] for key in one.parts if key[0] == SITE} == {"observations.json", "observed.json"}
     assert with_readings(plain, reading("JP")) == one
     assert with_readings(one, reading("anywhere")) == with_readings(plain, reading("anywhere"))
 

@@ -242,10 +242,11 @@ class Prober:
     def _stored_with(self, digest: str, readings: list[Reading]) -> str:
         """Blocking: the digest of the snapshot with these readings taken over, stored."""
         store = self._store
-        catalogue, observed = self._declared(digest), store.observed(digest)
+        observed = store.observed(digest)
         in_force = kept(observed.readings, readings, self._clock.now_us())
-        built = composed(store.built(digest), catalogue, in_force, self._here)
-        return digest if built.digest == digest else store.save(built)
+        if in_force == observed.readings:
+            return digest  # as after most rounds: no part is read for that
+        return store.save(composed(store.built(digest), self._declared(digest), in_force, self._here))
 
     def _tell_failures(self, came: Came) -> None:
         if came.trouble and came.trouble != self._said.get(_REGISTRY):

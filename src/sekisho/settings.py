@@ -71,6 +71,17 @@ class WitnessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """How control looks at deployments. What is probed by itself sends no request to any of them."""
+
+    enabled: bool = True
+    interval_seconds: int = 900  # between two rounds …
+    jitter_percent: int = 10  # … less up to so much of it, by chance: many sites don't ask at once
+    valid_seconds: int = 86_400  # a fact that a probe has confirmed is as declared again so long after the reading
+    answers: bool = False  # also time an answer of one token: a request to each deployment and round, which costs
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSettings:
     segment_bytes: int = 16 * 1024 * 1024  # write-ahead segments are allocated ahead in this size
     free_reserve_bytes: int = 64 * 1024 * 1024  # below twice the unmerged bytes plus this, no new decision
@@ -101,6 +112,7 @@ class Settings:
     control: ControlSettings = ControlSettings()
     ledger: LedgerSettings = LedgerSettings()
     witness: WitnessSettings = WitnessSettings()
+    probes: ProbeSettings = ProbeSettings()
     engines: dict[str, EngineSettings] = field(default_factory=dict)
 
 
@@ -211,6 +223,14 @@ class DataDirectory:
         return self.root / "run"
 
     @property
+    def probes_state(self) -> Path:
+        return self.root / "run" / "probes.json"
+
+    @property
+    def registry(self) -> Path:
+        return self.root / "registry"
+
+    @property
     def declarations_state(self) -> Path:
         return self.root / "run" / "declarations.json"
 
@@ -258,6 +278,7 @@ def load_settings(root: Path) -> Settings:
             control=_read(ControlSettings, "control", _table(document, "control")),
             ledger=_read(LedgerSettings, "ledger", _table(document, "ledger")),
             witness=_read(WitnessSettings, "witness", _table(document, "witness")),
+            probes=_read(ProbeSettings, "probes", _table(document, "probes")),
             engines={
                 name: _read(EngineSettings, f"engines.{name}", _table(_table(document, "engines"), name))
                 for name in _table(document, "engines")
@@ -335,6 +356,13 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"[engines.{name}] model {engine.model!r} is not a name")
         if not is_loopback(split_address(engine.listen)[0]):
             raise SettingsError(f"[engines.{name}] listen must be a loopback address")
+    if settings.probes.valid_seconds < 2 * settings.probes.interval_seconds:
+        raise SettingsError(
+            "[probes] valid_seconds is less than two rounds: facts would end before they are looked at again",
+            remedy="Set it to at least twice interval_seconds",
+        )
+    if settings.probes.jitter_percent > 90:
+        raise SettingsError("[probes] jitter_percent must be at most 90", remedy="10 spreads rounds well enough")
     if settings.ledger.segment_bytes < 256 * 1024:
         raise SettingsError("[ledger] segment_bytes must be at least 262144")
 
@@ -410,6 +438,17 @@ listen = "{control}"
 # TLS (PEM files, relative to this directory). Without it the witness listens on loopback only.
 # tls_certificate_file = ""
 # tls_key_file = ""
+
+[probes]
+# Whether control looks at the deployments' addresses, certificates and management APIs (docs/facts.md). No request is
+# sent to a deployment, unless `answers` is set: then one for a single token in each round, to time the answer.
+# enabled = true
+# answers = false
+# Seconds between two rounds, by how much of that a round may come earlier by chance, and for how many seconds a fact
+# that was confirmed counts as observed.
+# interval_seconds = 900
+# jitter_percent = 10
+# valid_seconds = 86400
 
 # The built-in model: it answers questions about Sekisho by quoting its documentation. It is an ordinary engine
 # process behind an ordinary declared deployment (declarations/deployments/manual-local.toml).

@@ -72,6 +72,7 @@ class Installation:
             "--control", f"127.0.0.1:{self.control_port}",
             "--manual", f"127.0.0.1:{self.manual_port}",
         ).stdout.strip()  # fmt: skip
+        self.setting("probes", "enabled", False)  # upstreams that count connections would count those of probes
         self.process: subprocess.Popen | None = None
         self.log = root.parent / f"{root.name}.log"
 

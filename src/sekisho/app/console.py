@@ -14,8 +14,10 @@ from typing import Any, Final
 from sekisho.app.auditors import LogAuditors
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
+from sekisho.app.observed import facts_told
 from sekisho.app.prove import ProofUnderWay, Proving
 from sekisho.app.receipts import LogReceipts
+from sekisho.catalog.interfaces import Catalogue
 from sekisho.console.errors import ExplainRefused
 from sekisho.console.interfaces import ExplainAsked, Panel, Ports, Served, Status
 from sekisho.gateway.errors import GatewayError
@@ -26,6 +28,7 @@ from sekisho.kernel.errors import UsageError
 from sekisho.ledger.browse import LogBrowser
 from sekisho.policy.interfaces import PolicyTitle
 from sekisho.settings import DataDirectory, Settings, split_address
+from sekisho.snapshot.interfaces import catalogue_at
 
 ACTOR: Final = "operator"  # whoever has the data directory
 ASK_S_MAX: Final = 2.0  # of what is on this machine
@@ -93,6 +96,7 @@ class ConsoleServices:
         self._proving = Proving(directory, clock, steps_max=PROOF_STEPS_MAX)
         self._gateway = GatewayState(settings)
         self._titles: dict[str, tuple[PolicyTitle, ...]] = {}
+        self._catalogue: tuple[str, Catalogue] | None = None  # of the snapshot that facts were asked of last
 
     def ports(self, status: Callable[[], Status], mistakes: Callable[[], tuple[str, ...]]) -> Ports:
         """`mistakes`: what is wrong in the declarations, as control last read them."""
@@ -115,8 +119,19 @@ class ConsoleServices:
             auditors=self._auditors,
             site_key=lambda: self._directory.site_vkey.read_text().strip(),
             organisations=self._explainer.organisations,
+            facts=self.facts,
             now_us=self._clock.now_us,
         )
+
+    def facts(self) -> list[dict[str, Any]]:
+        """See `Ports.facts`. Raises SnapshotError."""
+        digest = self._store.current()
+        if digest is None:
+            return []
+        known = self._catalogue
+        if known is None or known[0] != digest:
+            known = self._catalogue = digest, self._store.rules(digest).catalogue
+        return facts_told(catalogue_at(known[1], self._clock.now_us()))
 
     def titles(self, digest: str) -> tuple[PolicyTitle, ...]:
         """See `Ports.titles`. Raises SnapshotError."""

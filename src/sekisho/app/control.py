@@ -5,6 +5,7 @@ import logging
 import socket
 import sqlite3
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,9 +19,11 @@ from sekisho.app.gateway import open_writer
 from sekisho.app.installation import activation_body, snapshot_store
 from sekisho.app.keys import OrganisationKeys
 from sekisho.app.ledger import make_publisher
+from sekisho.app.prober import Prober
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
+from sekisho.app.round import Asked, Came, round_apart
 from sekisho.app.witnessing import Witnessing
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
@@ -50,15 +53,20 @@ class Listeners(NamedTuple):
     witness: socket.socket | None = None
 
 
-async def run_control(root: Path, settings: Settings, listeners: Listeners, *, with_parent: bool) -> None:
-    """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
+async def run_control(
+    root: Path, settings: Settings, listeners: Listeners, environment: Mapping[str, str], *, with_parent: bool
+) -> None:
+    """Run until told to stop, then publish once more. `environment`: where credentials may be.
+
+    Raises SekishoError for what stands in the way of starting.
+    """
     on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
     (clock, _), ids = installation_clock(directory.ledger), IdSource()
     publisher = make_publisher(directory, settings, clock, ids)
     try:
         await asyncio.to_thread(publisher.start)
-        await _run(directory, settings, listeners, publisher, clock, ids, with_parent)
+        await _run(directory, settings, listeners, publisher, clock, ids, environment, with_parent=with_parent)
     except (OSError, sqlite3.Error) as error:
         raise SekishoError(
             f"control can't go on: {error}",
@@ -75,33 +83,49 @@ async def _run(
     publisher: Publisher,
     clock: SystemClock,
     ids: IdSource,
+    environment: Mapping[str, str],
+    *,
     with_parent: bool,
 ) -> None:
     register = SqlIdentity(directory.state, clock)
     writer = open_writer(directory, settings, clock, ids)
-    reloader = Reloader(directory, _recorder(writer, clock, ids))
+    recorder = _recorder(writer, clock, ids)
+    reloader = Reloader(directory, recorder, changed=lambda: prober.look_now())
+    here, store, probes = settings.installation.site, snapshot_store(directory), settings.probes
+
+    async def probe(asked: Asked) -> Came:
+        return await round_apart(directory, asked, environment)
+
+    prober = Prober(directory, probes, here, store, writer, recorder, reloader.exchanging, clock, ids, probe)
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     witnessing = Witnessing(directory, settings, clock)
-    server = _server(directory, settings, publisher, services, reloader, witnessing)
+    server = _server(directory, settings, publisher, services, reloader, witnessing, prober)
     serving = asyncio.create_task(server.serve(sockets=[listeners.console]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     stop = stop_event(with_parent=with_parent)  # after uvicorn has put its own handlers, which these replace
-    on_hangup(reloader.look_now)
+
+    def look_now() -> None:
+        reloader.look_now()
+        prober.look_now()
+
+    on_hangup(look_now)
     stop_publishing = threading.Event()
     publishing = asyncio.create_task(asyncio.to_thread(publisher.run, stop_publishing))
     relaying = asyncio.create_task(_relay_outbox(register, writer))
     reloading = asyncio.create_task(reloader.run())
     watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
     ending = asyncio.create_task(_end_content(directory, register, clock))
+    probing = asyncio.create_task(prober.run())
     await witnessing.start(listeners.witness)
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (waiting, relaying, reloading, watching, ending):
+    beside = (waiting, relaying, reloading, watching, ending, probing)
+    for task in beside:
         task.cancel()
-    await asyncio.gather(waiting, relaying, reloading, watching, ending, return_exceptions=True)
+    await asyncio.gather(*beside, return_exceptions=True)
     await witnessing.stop()
     server.should_exit = True
     await serving
@@ -158,6 +182,7 @@ def _server(
     services: ConsoleServices,
     reloader: Reloader,
     witnessing: Witnessing,
+    prober: Prober,
 ) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
@@ -175,9 +200,9 @@ def _server(
 
     of_services = services.ports(status, reloader.mistakes)
     ports = of_services._replace(
-        panel=lambda: witnessing.shown_on(of_services.panel()),
+        panel=lambda: prober.shown_on(witnessing.shown_on(of_services.panel())),
         with_cosignatures=lambda note: with_cosignatures(directory, note),
-        metrics=witnessing.metrics,
+        metrics=lambda: witnessing.metrics() + prober.metrics(),
     )
     app = control_app(directory.ledger, ports, served(settings), snapshots=directory.snapshots)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
+from sekisho.app.observed import with_readings_in_force
 from sekisho.assurance.proofs import statement_mistakes
 from sekisho.catalog.declarations import Declarations
 from sekisho.catalog.files import read_declarations
@@ -149,9 +150,9 @@ def store_declarations(directory: DataDirectory) -> str:
 
 
 def build_declared(directory: DataDirectory, *, proved: bool = True) -> tuple[Catalogue, BuiltSnapshot]:
-    """The declarations as they stand, and their snapshot; nothing is stored. Raises DeclarationsRefused.
+    """The declarations as they stand, and their snapshot with what probes have read; nothing is stored.
 
-    Unless `proved`, their statements may fail: to look into why they do.
+    Raises DeclarationsRefused. Unless `proved`, their statements may fail: to look into why they do.
     """
     declarations = read_declarations(directory.declarations)
     mistakes = _mistakes(directory, declarations, proved=proved)
@@ -164,7 +165,8 @@ def build_declared(directory: DataDirectory, *, proved: bool = True) -> tuple[Ca
         labels=_labels(),
         compile_policies=compile_policies,
     )
-    return declarations.catalogue, built
+    store = snapshot_store(directory)
+    return declarations.catalogue, with_readings_in_force(store, declarations.catalogue, built)
 
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:

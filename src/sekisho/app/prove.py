@@ -14,7 +14,7 @@ from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.policy.interfaces import PolicyParts
 from sekisho.policy.search import STEPS_MAX, Budget
 from sekisho.settings import DataDirectory
-from sekisho.snapshot.build import ENTITIES, POLICIES, SCHEMA, BuiltSnapshot
+from sekisho.snapshot.store import rules_of
 
 
 class ProofUnderWay(SekishoError):
@@ -65,16 +65,11 @@ class Proving:
 
     def _rules(self, declarations: bool) -> tuple[str, Catalogue, PolicyParts]:
         if declarations:
-            catalogue, built = build_declared(self._directory, proved=False)
-            return built.digest, catalogue, _parts(built)
+            _, built = build_declared(self._directory, proved=False)
+            return built.digest, *rules_of(built.parts)  # what probes have read counts as well
         store = snapshot_store(self._directory)
         digest = store.current()
         if digest is None:
             raise SekishoError("no snapshot is in force", remedy="Run `sekisho check`, then start control")
         stored = store.rules(digest)
         return digest, stored.catalogue, stored.parts
-
-
-def _parts(built: BuiltSnapshot) -> PolicyParts:
-    parts = {name: data for (_, name), data in built.parts.items()}
-    return PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])

@@ -53,7 +53,9 @@ class Reloader:
         record: Record,
         *,
         build: Callable[[DataDirectory], Awaitable[Built]] = build_apart,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`changed` is called when another snapshot has come in force."""
         self._directory = directory
         self._store = snapshot_store(directory)
         self._record = record
@@ -66,6 +68,8 @@ class Reloader:
         self._seen: bytes | None = None
         self._seen_at = 0.0
         self._retry_at = 0.0
+        self.exchanging = asyncio.Lock()  # held while a snapshot comes in force: probes put some in force too
+        self._changed = changed
         self._asked = 0  # how often `look_now` was called: what it asks for while a build runs must not be lost
         self._hurry = asyncio.Event()
 
@@ -137,6 +141,7 @@ class Reloader:
     async def _take(self, looked: bytes) -> None:
         self._state, asked = BUILDING, self._asked
         try:
+            before = await asyncio.to_thread(self._store.current)
             built = await self._build(self._directory)
             after, _ = await asyncio.to_thread(self._look)
             if after.fingerprint != looked:
@@ -144,8 +149,9 @@ class Reloader:
                 return
             if built.digest is None:
                 self._refuse(built.mistakes)
-            else:
-                await self._put_in_force(built.digest)
+            elif not await self._put_in_force(before, built.digest):
+                self._state = CHANGED
+                return
             await asyncio.to_thread(self._tell_workers)
         except (SekishoError, OSError) as error:
             if str(error) != self._trouble:  # tried again and again, said once
@@ -154,15 +160,21 @@ class Reloader:
             return
         self._trouble, self._settled, self._seen = "", looked if asked == self._asked else None, looked
 
-    async def _put_in_force(self, digest: str) -> None:
-        before = await asyncio.to_thread(self._store.current)
+    async def _put_in_force(self, before: str | None, digest: str) -> bool:
+        """Whether it is in force now. Not if another one came meanwhile, whose readings the build didn't know."""
+        async with self.exchanging:
+            if await asyncio.to_thread(self._store.current) != before:
+                return False
+            if digest != before:
+                await self._record(before, digest)
+                await asyncio.to_thread(self._store.activate, digest)
         if digest != before:
-            await self._record(before, digest)
-            await asyncio.to_thread(self._store.activate, digest)
             log.info("snapshot %s is in force", digest[:16])
+            self._changed()
         elif self._mistakes:
             log.info("the declarations hold no mistakes any more; snapshot %s stays in force", digest[:16])
         self._state, self._mistakes, self._said = IN_FORCE, (), frozenset()
+        return True
 
     def _refuse(self, mistakes: tuple[Mistake, ...]) -> None:
         count = len(mistakes)

@@ -23,7 +23,7 @@ from sekisho.identity.interfaces import KeyChanges
 from sekisho.identity.register_look import look_at_register
 from sekisho.identity.stops import Stops
 from sekisho.kernel.canonical import encode
-from sekisho.kernel.clock import SystemClock
+from sekisho.kernel.clock import Clock, SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.words import alternatives
@@ -73,7 +73,7 @@ async def try_provider(
         await keeper.fetch_first_in_loop(options.timeout_s)
         for deployment in chosen:
             # Asked anew before each: a stop may be set meanwhile.
-            if deployment not in open_now or _stops(directory).deployment(deployment.name, deployment.provider):
+            if deployment not in open_now or stops_set(directory).deployment(deployment.name, deployment.provider):
                 tried.append(_stopped(deployment))
                 continue
             upstream = upstreams[deployment.name]
@@ -81,7 +81,7 @@ async def try_provider(
                 tried.append(_unsent(deployment, upstream))
                 continue
             writer = writer or open_writer(directory, settings, clock, ids, segment_bytes=_SEGMENT_BYTES)
-            entry = await _record(writer, clock, ids, deployment)
+            entry = await record_test(writer, clock, ids, deployment)
             plan = _plan(deployment, upstream, entry, options)
             learned = await try_deployment(client, plan, datetime.datetime.now(datetime.UTC))
             tried.append(Tried(deployment, entry, learned))
@@ -100,7 +100,7 @@ def _unsent(deployment: Deployment, error: SekishoError) -> Tried:
     return Tried(deployment, None, learned)
 
 
-def _stops(directory: DataDirectory) -> Stops:
+def stops_set(directory: DataDirectory) -> Stops:
     """Those set now."""
     stops = Stops()
     stops.apply(KeyChanges(0, (), look_at_register(directory.state).stops))
@@ -109,7 +109,7 @@ def _stops(directory: DataDirectory) -> Stops:
 
 def _not_stopped(directory: DataDirectory, chosen: list[Deployment]) -> list[Deployment]:
     """Those that may be tried. Raises SekishoError if there are none."""
-    stops = _stops(directory)
+    stops = stops_set(directory)
     left = [deployment for deployment in chosen if not stops.deployment(deployment.name, deployment.provider)]
     if not left:
         names = ", ".join(deployment.name for deployment in chosen)
@@ -139,12 +139,14 @@ def _chosen(catalogue: Catalogue, provider: str, deployment: str | None) -> list
     return [one for one in of_it if one.name == deployment]
 
 
-async def _record(writer: EntryWriter, clock: SystemClock, ids: IdSource, deployment: Deployment) -> str:
+async def record_test(
+    writer: EntryWriter, clock: Clock, ids: IdSource, deployment: Deployment, actor: str = ACTOR
+) -> str:
     """Say in the ledger that something will leave for this deployment; durable when this returns (G1)."""
     now_us = clock.now_us()
     entry = ids.new(now_us)
     body = encode({"act": TEST_ACT, "deployment": deployment.name, "provider": deployment.provider})
-    await writer.append(EntryDraft(CHANGE, entry, now_us, ACTOR, body))
+    await writer.append(EntryDraft(CHANGE, entry, now_us, actor, body))
     return entry
 
 

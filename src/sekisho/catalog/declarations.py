@@ -28,6 +28,7 @@ from sekisho.catalog.interfaces import (
     Site,
 )
 from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
+from sekisho.catalog.places import read_extents, read_place
 from sekisho.catalog.statements import STATEMENTS_FILE, read_statements
 from sekisho.catalog.table import NAME, NAME_REMEDY, Table, nearest, shown
 from sekisho.catalog.witnesses import read_log, read_witness, witness_mistakes
@@ -183,6 +184,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
     for pack in packs:
         if not NAME.fullmatch(pack) or len(packs) > PACKS_MAX:
             table.mistake("packs", f"{shown(pack)} can't be a pack", f"{NAME_REMEDY}; at most {PACKS_MAX} packs")
+    extents = read_extents(table, jurisdictions)
     table.finish()
     if home is None or default_class is None or residency is None:
         # The rest is still read against what we know, so that one missing line doesn't hide other mistakes.
@@ -194,6 +196,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
         default_class=default_class,
         default_residency=expanded(residency, jurisdictions),
         packs=packs,
+        extents=extents,
     )
 
 
@@ -263,7 +266,8 @@ def _site(name: str, table: Table, boundary: Boundary) -> Site | None:
         problem = f"{shown(jurisdiction)} is not a known jurisdiction"
         table.mistake("jurisdiction", problem, nearest(jurisdiction, boundary.jurisdictions, "Known are"))
         return None
-    return None if jurisdiction is None else Site(name=name, title=title, jurisdiction=jurisdiction)
+    latitude, longitude = read_place(table)
+    return None if jurisdiction is None else Site(name, title, jurisdiction, latitude, longitude)
 
 
 def _provider(name: str, table: Table, boundary: Boundary) -> Provider:

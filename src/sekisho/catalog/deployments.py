@@ -1,5 +1,7 @@
 """Reading one deployment: references, endpoint, credential, deployment type, and what its type implies."""
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from sekisho.catalog.interfaces import (
     UpstreamTls,
 )
 from sekisho.catalog.jurisdictions import expanded
+from sekisho.catalog.management import read_management
 from sekisho.catalog.sign_in import read_egress_proxy, read_sign_in, take_reference
 from sekisho.catalog.table import Table, shown
 from sekisho.catalog.urls import take_networks, take_path, take_url
@@ -26,6 +29,8 @@ DIALECTS: Final = ("openai", "azure")
 TIMEOUT_MS_MAX: Final = 3_600_000  # an hour: longer than any answer worth waiting for
 UPSTREAM_MODEL_MAX: Final = 256
 CREDENTIAL_REMEDY: Final = 'Refer to it: credential = { file = "keys/name" } or credential = { env = "NAME" }'
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_CURL_PIN: Final = "sha256//"
 _API_VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
 _STORE_BY_DEFAULT: Final = frozenset({"api.openai.com", "eu.api.openai.com"})
 # Keys under which people write secrets by habit.
@@ -59,6 +64,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
     credential = _credential(table)
     sign_in = read_sign_in(table)
     egress_proxy = read_egress_proxy(table, url, sign_in)
+    management = read_management(table, deployment_type, upstream_model, sign_in)
     networks = take_networks(table, "networks")
     tls = _tls(table, url)
     timeouts = {
@@ -94,6 +100,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
         tls=tls,
         sign_in=sign_in,
         egress_proxy=egress_proxy,
+        management=management,
         stores_by_default=stores_by_default,
         **timeouts,
     )
@@ -187,6 +194,7 @@ def _tls(table: Table, url: str | None) -> UpstreamTls:
         client_certificate_file=take_path(inner, "client_certificate_file"),
         client_key_file=take_path(inner, "client_key_file"),
         server_name=inner.take_text("server_name"),
+        pins=_pins(inner),
     )
     inner.finish()
     if (tls.client_certificate_file is None) != (tls.client_key_file is None):
@@ -194,3 +202,21 @@ def _tls(table: Table, url: str | None) -> UpstreamTls:
     if url is not None and url.startswith("http://"):
         table.mistake("tls", "is declared for an http URL", "Use https, or remove the table")
     return tls
+
+
+def _pins(table: Table) -> tuple[str, ...]:
+    """SHA-256 of public keys, in hex: as written, or as curl writes them (`sha256//` and base64)."""
+    found = set()
+    for item in table.take_list("pins") or ():
+        text = item
+        if item.startswith(_CURL_PIN):
+            try:
+                text = base64.b64decode(item.removeprefix(_CURL_PIN), validate=True).hex()
+            except binascii.Error:
+                text = ""
+        if not _SHA256.fullmatch(text):
+            remedy = "Write the SHA-256 of a public key in hex, or as curl does: sha256//BASE64"
+            table.mistake("pins", f"{item[:80]!r} is not a pin", remedy)
+            continue
+        found.add(text)
+    return tuple(sorted(found))

@@ -2,6 +2,7 @@
 
 A plain value is *declared*. A table says more:
 `{ value = ["JP"], grade = "contractual", source = "contract 2026-114", expires = 2027-03-31 }`.
+Which grade a method earns stands in `catalog.evidence`; what only a probe can do can't be declared.
 """
 
 import datetime
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sekisho.catalog.evidence import BY_NAME, METHODS, NOBODY, PEOPLE, PROBE
 from sekisho.catalog.interfaces import (
     ANYWHERE,
     JURISDICTION_FACTS,
@@ -28,7 +30,8 @@ UNKNOWN_FACT: Final = Fact(value=(UNKNOWN,), grade=Grade.UNKNOWN)
 _GRADES: Final = {grade.name.lower(): grade for grade in Grade}
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _LATEST: Final = datetime.datetime(2200, 1, 1, tzinfo=datetime.UTC)  # microseconds up to here fit 53 bits
-_TABLE_KEYS: Final = "value, grade, source, observed_at, expires"
+_TABLE_KEYS: Final = "value, grade, method, source, observed_at, expires"
+_DECLARABLE: Final = tuple(method for method in METHODS if method.by == PEOPLE)
 
 FactReader = Callable[[Table, str, object], tuple[str, ...] | None]
 
@@ -84,6 +87,7 @@ def _evidenced_fact(table: Table, read: FactReader) -> Fact:
     else:
         value = read(table, "value", given)
     grade = _take_grade(table)
+    _check_method(table, grade)
     source = table.take_text("source", default="") or ""
     observed_at = take_time(table, "observed_at")
     expires = take_time(table, "expires")
@@ -104,11 +108,30 @@ def _take_grade(table: Table) -> Grade | None:
     word = table.take_text("grade", default="declared")
     grade = _GRADES.get(word or "")
     if grade is Grade.ATTESTED:
-        table.mistake("grade", "'attested' can't be used", "No verifier for attestations exists yet; use 'observed'")
+        remedy = "No verifier for attestations exists yet; declare what you have, 'contractual' or 'observed'"
+        table.mistake("grade", "'attested' can't be used", remedy)
         return None
     if grade is None:
         table.mistake("grade", f"{shown(word)} is not a grade", nearest(word or "", _GRADES, "Grades are"))
     return grade
+
+
+def _check_method(table: Table, grade: Grade | None) -> None:
+    """A fact is at most as well supported as what was done to learn it."""
+    name = table.take_text("method")
+    if name is None or grade is None:
+        return
+    method = next((one for one in _DECLARABLE if one.name == name), None)
+    if method is None:
+        done_by = BY_NAME[name].by if name in BY_NAME else None
+        problem = {
+            PROBE: f"{name!r} is what a probe does, and can't be declared",
+            NOBODY: f"{name!r} can't be used: no verifier for attestations exists yet",
+        }.get(done_by or "", f"{shown(name)} is not a method")
+        table.mistake("method", problem, nearest(name, (one.name for one in _DECLARABLE), "Methods are"))
+    elif grade > method.earns:
+        problem = f"{grade.name.lower()!r} is more than the method {name!r} earns"
+        table.mistake("grade", problem, f"It earns {method.earns.name.lower()!r}; see docs/facts.md")
 
 
 def take_time(table: Table, key: str) -> int | None:

@@ -5,7 +5,7 @@ Every value is a `msgspec.Struct`: `msgspec.to_builtins` gives the plain form th
 """
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,7 @@ JURISDICTION_FACTS: Final = (
     "abuse_review",
     "control_plane",
     "identity_provider",
+    "network",  # where the holders of the endpoint's addresses are registered: neither where it stands nor who reads it
     "policy_authority",
     "processing",
     "storage",
@@ -88,6 +89,36 @@ class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = ""
     observed_at: int | None = None
     expires: int | None = None
+
+
+class ObservedFact(Fact, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A fact as probes have left it (`catalog.observations`): raised until `expires`, or lowered without an end.
+
+    `otherwise` holds from `expires` on, by its own `expires` in turn: the fact as it is declared.
+    """
+
+    method: str
+    lowered: bool = False  # a probe contradicts what is declared
+    otherwise: Fact | None = None
+
+
+class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one method of probing found at one deployment, once.
+
+    `values`: what was read of which fact. `contradicts`: what is declared can't be so (see `catalog.evidence`, which
+    says for which facts that counts). `at` and `until` in µs UTC: a reading raises nothing from `until` on. `about`:
+    digest of what was declared then; it raises nothing else, but goes on lowering until there is a new one.
+    `evidence`: ids, networks, digests and whole numbers, as they stand in the ledger: no content and no names (G6).
+    """
+
+    deployment: str
+    method: str
+    about: str
+    at: int
+    until: int
+    values: dict[str, tuple[str, ...]] = {}
+    contradicts: bool = False
+    evidence: dict[str, str | int | tuple[str, ...]] = {}
 
 
 class CredentialReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,16 +191,44 @@ class EgressProxy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: CredentialReference | None = None
 
 
+class Management(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a provider's management API tells what a deployment is; `kind` is "azure" (Azure Resource Manager).
+
+    `resource` is the account's resource id (`/subscriptions/…/accounts/NAME`), `deployment` its name there. `url` is
+    without a trailing slash. With `ca_file` no other root counts.
+    """
+
+    kind: str
+    resource: str
+    deployment: str
+    sign_in: SignIn
+    url: str
+    api_version: str
+    ca_file: str | None = None
+
+
 class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     title: str
     title_ja: str
 
 
+class Extent(NamedTuple):
+    """A box on the globe that holds land of a jurisdiction, in whole degrees, rounded outwards. `east` < `west` where
+    it crosses the 180th meridian.
+    """
+
+    south: int
+    west: int
+    north: int
+    east: int
+
+
 class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The border: home jurisdictions, every jurisdiction that may be named, and the data classes, lowest first.
 
-    `packs` names the policy packs in force, in the order in which their policies are numbered.
+    `packs` names the policy packs in force, in the order in which their policies are numbered. `extents`: where
+    jurisdictions lie that `catalog.places` doesn't know, or knows otherwise.
     """
 
     home: tuple[str, ...]
@@ -178,6 +237,7 @@ class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_class: str
     default_residency: tuple[str, ...]
     packs: tuple[str, ...] = ("jp-residency",)
+    extents: dict[str, tuple[Extent, ...]] = {}
 
 
 class RequiredClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -255,9 +315,13 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`latitude` and `longitude` (north and east positive) are in millionths of a degree; None: not declared."""
+
     name: str
     title: str
     jurisdiction: str
+    latitude: int | None = None
+    longitude: int | None = None
 
 
 class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -275,20 +339,21 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class UpstreamTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """TLS towards a deployment. A `ca_file` is exclusive: no other root counts. Paths are relative to the data
-    directory.
+    directory. `pins`: SHA-256 (hex) of the public keys (SubjectPublicKeyInfo), one of which the chain must hold.
     """
 
     ca_file: str | None = None
     client_certificate_file: str | None = None
     client_key_file: str | None = None
     server_name: str | None = None
+    pins: tuple[str, ...] = ()
 
 
 class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model as one provider runs it.
 
     `facts` keys (all present, unknown where nothing is declared): processing, storage, abuse_review, telemetry,
-    control_plane, support_staff, identity_provider, policy_authority, tenancy, key_holder.
+    control_plane, support_staff, identity_provider, policy_authority, network, tenancy, key_holder.
     `networks` are CIDR strings that the endpoint's addresses must lie in; empty means not restricted (and is empty
     with an `egress_proxy`, which resolves the name itself). At most one of `credential`, which is shown as the dialect
     usually does, and `sign_in` is set.
@@ -316,6 +381,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_timeout_ms: int = 3_600_000
     sign_in: SignIn | None = None
     egress_proxy: EgressProxy | None = None
+    management: Management | None = None
 
 
 class Witness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

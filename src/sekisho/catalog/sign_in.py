@@ -3,7 +3,7 @@
 import re
 import urllib.parse
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from sekisho.catalog.interfaces import (
     ApiKeySignIn,
@@ -30,6 +30,16 @@ _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]{0,127}", re.ASCII)  # an id, or
 _CLIENT_ID = re.compile(r"[A-Za-z0-9\-]{1,64}", re.ASCII)
 _URI = re.compile(r"[!-~]{1,512}", re.ASCII)
 _USER = re.compile(r"[!-9;-~]{1,128}", re.ASCII)  # RFC 7617 section 2: no colon, which ends it
+
+
+class TokenTarget(NamedTuple):
+    """What a token is asked for where nothing is declared: Entra's scope, and a managed identity's resource."""
+
+    scope: str = ENTRA_SCOPE
+    resource: str = METADATA_RESOURCE
+
+
+DEPLOYMENT: Final = TokenTarget()
 
 
 def take_reference(table: Table, key: str, *, required: bool = False) -> CredentialReference | None:
@@ -60,7 +70,7 @@ def take_reference(table: Table, key: str, *, required: bool = False) -> Credent
     return CredentialReference("env", variable)
 
 
-def read_sign_in(table: Table) -> SignIn | None:
+def read_sign_in(table: Table, target: TokenTarget = DEPLOYMENT) -> SignIn | None:
     """The `[sign_in]` table of a deployment, or None with mistakes noted (none where it isn't there)."""
     inner = table.take_table("sign_in")
     if inner is None:
@@ -68,34 +78,34 @@ def read_sign_in(table: Table) -> SignIn | None:
     kind = inner.take_choice("kind", KINDS, f"a way to sign in ({', '.join(KINDS)})")
     if kind is None:
         return None  # which keys belong there depends on it, so there is nothing more to say
-    sign_in = KINDS[kind](inner)
+    sign_in = KINDS[kind](inner, target)
     inner.finish()
     if "credential" in table.values:
         table.mistake("credential", "stands beside [sign_in]", 'Keep one of them: credential means kind = "bearer"')
     return sign_in
 
 
-def _bearer(table: Table) -> SignIn | None:
+def _bearer(table: Table, _: TokenTarget) -> SignIn | None:
     secret = take_reference(table, "secret", required=True)
     return None if secret is None else BearerSignIn(secret)
 
 
-def _api_key(table: Table) -> SignIn | None:
+def _api_key(table: Table, _: TokenTarget) -> SignIn | None:
     secret = take_reference(table, "secret", required=True)
     header = table.take_choice("header", API_KEY_HEADERS, "a header for keys", required=False) or API_KEY_HEADERS[0]
     return None if secret is None else ApiKeySignIn(secret, header)
 
 
-def _basic(table: Table) -> SignIn | None:
+def _basic(table: Table, _: TokenTarget) -> SignIn | None:
     user = _take_matching(table, "user", _USER, "a user name in visible ASCII without a colon", required=True)
     password = take_reference(table, "password", required=True)
     return None if user is None or password is None else BasicSignIn(user, password)
 
 
-def _entra(table: Table) -> SignIn | None:
+def _entra(table: Table, target: TokenTarget) -> SignIn | None:
     tenant = _take_matching(table, "tenant", _TENANT, "a tenant's id or domain name", required=True)
     client_id = _take_matching(table, "client_id", _CLIENT_ID, "an application's (client) id", required=True)
-    scope = _take_matching(table, "scope", _URI, "a scope") or ENTRA_SCOPE
+    scope = _take_matching(table, "scope", _URI, "a scope") or target.scope
     if not scope.endswith("/.default"):
         remedy = "Client credentials ask for all that was granted to the application: end it with /.default"
         table.mistake("scope", f"{shown(scope)} is no scope for client credentials", remedy)
@@ -119,14 +129,14 @@ def _entra(table: Table) -> SignIn | None:
     )
 
 
-def _managed_identity(table: Table) -> SignIn | None:
-    resource = _take_matching(table, "resource", _URI, "the URI of a resource") or METADATA_RESOURCE
+def _managed_identity(table: Table, target: TokenTarget) -> SignIn | None:
+    resource = _take_matching(table, "resource", _URI, "the URI of a resource") or target.resource
     url = take_url(table, "url", may_be_plain=lambda host: is_loopback(host) or is_link_local(host)) or METADATA_URL
     client_id = _take_matching(table, "client_id", _CLIENT_ID, "the client id of a user-assigned identity")
     return ManagedIdentitySignIn(resource, url.rstrip("/"), client_id)
 
 
-KINDS: Final[dict[str, Callable[[Table], SignIn | None]]] = {
+KINDS: Final[dict[str, Callable[[Table, TokenTarget], SignIn | None]]] = {
     "api-key": _api_key,
     "basic": _basic,
     "bearer": _bearer,

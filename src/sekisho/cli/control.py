@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 
 from sekisho.app.control import Listeners, run_control
 from sekisho.app.process import configure_log
@@ -24,5 +25,6 @@ def run(arguments: argparse.Namespace) -> int:
     sock = listener(arguments.listen_fd, settings.control.listen)
     witness = listener(arguments.witness_fd, settings.witness.listen) if settings.witness.listen else None
     listeners = Listeners(sock, witness)
-    asyncio.run(run_control(arguments.directory, settings, listeners, with_parent=arguments.exit_with_parent))
+    with_parent = arguments.exit_with_parent
+    asyncio.run(run_control(arguments.directory, settings, listeners, dict(os.environ), with_parent=with_parent))
     return 0

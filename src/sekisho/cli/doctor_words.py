@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from sekisho.app.doctor.findings import Finding
+from sekisho.cli.doctor_fact_words import FACT_WORDS
 from sekisho.kernel.clock import MINUTES, utc
 
 JAPANESE: Final = "ja"
@@ -405,6 +406,7 @@ WORDS: Final[Mapping[str, Words]] = {
         "Never restore an older record: see docs/witness.md",
         "古い控えを戻さないでください。docs/witness.ja.md をご覧ください",
     ),
+    **{code: Words(*texts) for code, texts in FACT_WORDS.items()},
     # settings
     "settings.wrong": Words("{detail}", "{detail}", "{remedy}", "{remedy}"),
     "smell.none": Words("nothing odd in sekisho.toml", "sekisho.toml に気になる点はありません"),

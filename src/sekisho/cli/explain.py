@@ -57,6 +57,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "default": ("no policy permits it", "許可する規則がありません"),
     "facts": ("facts looked at", "参照された事実"),
     "expires": ("until", "期限"),
+    "observed": ("of", "確認日時"),
     "error": ("could not be decided", "判定できません"),
 }
 _KINDS: Final = {"key": "object_key", "number": "number", "parts": "parts", "structure": "structure", "whole": "whole"}
@@ -246,6 +247,8 @@ def _verdict_lines(form: str, verdict: Mapping[str, Any], words: Mapping[str, st
 
 def _fact(fact: Mapping[str, Any], words: Mapping[str, str]) -> str:
     notes = [note for note in (fact["grade"], fact["source"]) if note]
+    if fact["observed_at"] is not None:
+        notes.append(f"{words['observed']} {utc(fact['observed_at'], MINUTES)}")
     if fact["expires"] is not None:
         notes.append(f"{words['expires']} {utc(fact['expires'], MINUTES)}")
     return f"{fact['name']} = {', '.join(fact['value'])}" + (f"  ({', '.join(notes)})" if notes else "")

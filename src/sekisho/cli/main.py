@@ -44,6 +44,7 @@ COMMANDS: Final = (
     Command("check", "To govern it", "check the declarations, and name every mistake"),
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
     Command("models", "To govern it", "list the models declared"),
+    Command("probe", "To govern it", "look at deployments from outside, and hold their facts against it"),
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
     Command("prove", "To govern it", "say whether policies keep a statement, in every case there can be"),
     Command("keys", "To govern it", "create, list and revoke API keys"),

@@ -144,6 +144,8 @@ def _verdict(words: Words, form: str, verdict: Mapping[str, Any]) -> Html:
 
 def _evidence(words: Words, fact: Mapping[str, Any]) -> str:
     notes = [note for note in (fact["grade"], fact["source"]) if note]
+    if fact["observed_at"] is not None:
+        notes.append(words("observed", time=time_text(fact["observed_at"])))
     if fact["expires"] is not None:
         notes.append(words("until", time=time_text(fact["expires"])))
     return ", ".join(notes)

@@ -35,6 +35,7 @@ class Panel(NamedTuple):
     ago everything written was merged; None: nothing was yet. `mistakes`: a line for each of the first that keep the
     declarations from being in force, or one for what else does; how many there are is in `Status`. `cosigning` of the
     `witnesses` declared did what was last asked; `alarms`: what one has seen that can't be this log, one line each.
+    `contradicted`: what probes have read against the declarations, one line each.
     """
 
     gateway: str
@@ -44,6 +45,7 @@ class Panel(NamedTuple):
     witnesses: int = 0
     cosigning: int = 0
     alarms: tuple[str, ...] = ()
+    contradicted: tuple[str, ...] = ()
 
 
 class ExplainAsked(NamedTuple):
@@ -101,6 +103,10 @@ class Auditors(Protocol):
         ...
 
 
+def _no_facts() -> list[dict[str, Any]]:
+    return []
+
+
 def _as_it_is(note: str) -> str:
     return note
 
@@ -122,6 +128,7 @@ class Ports(NamedTuple):
     now_us: Callable[[], int]
     with_cosignatures: Callable[[str], str] = _as_it_is  # a checkpoint's note, with those that witnesses gave for it
     metrics: Callable[[], bytes] = bytes  # of control, in Prometheus' text format
+    facts: Callable[[], list[dict[str, Any]]] = _no_facts  # of each deployment in force, now (docs/facts.md)
 
 
 class Served(NamedTuple):

@@ -50,7 +50,7 @@ def framed(frame: Frame, title: str, *content: object, scripts: Sequence[str] = 
 
 def _navigation(frame: Frame) -> Html:
     words = frame.words
-    places = [("/", "requests"), ("/explain", "explain"), ("/verify", "verify")]
+    places = [("/", "requests"), ("/facts", "facts_of_all"), ("/explain", "explain"), ("/verify", "verify")]
     here = "/" if frame.path.startswith("/requests/") else frame.path
     links = [
         tag("a", words(key), href=path, aria_current="page" if path == here else None)
@@ -122,7 +122,8 @@ def panel_section(words: Words, status: Status, panel: Panel) -> Html:
         tag("div", tag("dt", name), tag("dd", value, tag("small", note) if note else None))
         for name, value, note in facts
     ]
-    notes = [*panel.alarms, *panel.reasons, *panel.mistakes[:MISTAKES_SHOWN_MAX]]
+    contradicted = [words("contradicted", fact=line) for line in panel.contradicted[:MISTAKES_SHOWN_MAX]]
+    notes = [*panel.alarms, *contradicted, *panel.reasons, *panel.mistakes[:MISTAKES_SHOWN_MAX]]
     listing = tag("ul", [tag("li", note) for note in notes], class_="notes") if notes else None
     return join(tag("dl", *cells, class_="panel"), listing)
 

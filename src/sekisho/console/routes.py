@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from sekisho.console.errors import ConsoleError, ExplainRefused, NotAllowed, NotSignedIn, NotThere, TooLarge, TooMany
 from sekisho.console.explain_page import asked_of_form, explain_page
+from sekisho.console.facts_page import facts_page
 from sekisho.console.interfaces import ExplainAsked, Ports, Served
 from sekisho.console.pages import Frame, message_page, requests_page, sign_in_page
 from sekisho.console.request_page import request_page, verify_page
@@ -184,6 +185,16 @@ def _add_reading(app: FastAPI, ports: Ports, pages: _Pages) -> None:
         file = _require(request_id, pages.words(request), lambda identifier: ports.receipts.of_any(identifier) or None)
         disposition = f'attachment; filename="receipt-{request_id}.json"'
         return Response(file, media_type="application/json", headers={**_NO_STORE, "content-disposition": disposition})
+
+    @app.get("/facts")
+    def facts(request: Request, session: Session) -> Response:
+        begin = request.query_params.get("from", "")
+        first = int(begin) if begin.isascii() and begin.isdigit() and len(begin) < 9 else 0
+        return pages.answer(request, facts_page(pages.frame(request, session.role), ports.facts(), first))
+
+    @app.get("/api/facts")
+    def api_facts(session: Session) -> Response:
+        return JSONResponse(ports.facts(), headers=_NO_STORE)
 
     @app.get("/verify")
     def verify(request: Request, session: Session) -> Response:

@@ -57,7 +57,20 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "never": ("nothing yet", "まだありません"),
     "declarations": ("Declarations", "宣言"),
     "witnesses": ("Witnesses", "証人"),
+    "contradicted": ("A probe contradicts what is declared: {fact}", "調査結果が宣言と食い違っています: {fact}"),
     "cosigned_by": ("{count} of {of} cosign", "{of}者のうち{count}者が連署"),
+    # facts
+    "facts_of_all": ("Facts", "事実"),
+    "facts_help": (
+        "What policies see of each deployment now: by what is declared, and by what probes have read.",
+        "各配備先について、ポリシーが現在見ている内容です。宣言と、調査の結果によります。",
+    ),
+    "observed_at": ("observed", "確認"),
+    "ends_at": ("until", "期限"),
+    "not_known": ("not known", "不明"),
+    "contradicted_fact": ("contradicted", "食い違い"),
+    "no_deployments": ("No deployment is in force.", "適用中の配備先はありません。"),
+    "more": ("More", "続き"),
     # the list
     "all": ("All", "すべて"),
     "permitted": ("Permitted", "許可"),
@@ -188,6 +201,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "refused_before": ("It would be answered {status} before anything is decided", "判定の前に {status} が返されます"),
     "facts": ("Facts looked at", "参照された事実"),
     "until": ("until {time}", "{time}まで"),
+    "observed": ("of {time}", "{time}に確認"),
     "found": ("Found", "検出箇所"),
     "raw": ("As it is", "原文のまま"),
     "redacted": ("With sensitive values masked", "機微な値を伏せた場合"),

@@ -196,11 +196,13 @@ def _fact(name: str, deployment: Deployment, provider: Provider | None) -> dict[
         fact = provider.facts.get(name.removeprefix(_PROVIDER_PREFIX))
     if fact is None:  # an attribute that is no fact: the deployment's type, its site, its provider
         value = getattr(deployment, name, None)
-        return {"expires": None, "grade": None, "name": name, "source": "", "value": [value] if value else ["unknown"]}
+        value = [value] if value else ["unknown"]
+        return {"expires": None, "grade": None, "name": name, "observed_at": None, "source": "", "value": value}
     return {
         "expires": fact.expires,
         "grade": fact.grade.name.lower(),
         "name": name,
+        "observed_at": fact.observed_at,
         "source": fact.source,
         "value": shortened(fact.value),
     }

@@ -125,4 +125,5 @@ def _as_declared(tls: ClientTls, declared: UpstreamTls, root: Path) -> ClientTls
         server_name=declared.server_name or tls.server_name,
         client_certificate_file=absolute(declared.client_certificate_file),
         client_key_file=absolute(declared.client_key_file),
+        pins=declared.pins,
     )

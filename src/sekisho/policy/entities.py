@@ -5,9 +5,13 @@ The part is canonical JSON:
 
 Facts that end stand in it with their value, and `lapses` says what replaces them from which instant on:
 `{"at":µs,"attributes":{…},"deployment":…,"model":…}`. So one part serves every epoch, and which facts hold in an
-epoch follows from the part and the epoch's start alone: those lapses with `at` ≤ `epoch_from` are applied.
+epoch follows from the part and the epoch's start alone: those lapses with `at` ≤ `epoch_from` are applied, in order.
+
+What a site's probes change is a part of its own, `{"lapses":[…]}`, whose lapses come after the others: of each fact
+that is observed all that it is from instant 0 on. Whoever reads a snapshot puts them behind those of this part.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sekisho.catalog.interfaces import (
@@ -21,8 +25,10 @@ from sekisho.catalog.interfaces import (
     Deployment,
     Fact,
     Grade,
+    ObservedFact,
     Provider,
 )
+from sekisho.catalog.observations import steps
 from sekisho.kernel import canonical
 from sekisho.policy.schema import PROVIDER_PREFIX, WORD_TYPES
 
@@ -58,6 +64,22 @@ def entities_part(catalogue: Catalogue) -> bytes:
         "protected_from": protected_from(boundary),
     }
     return canonical.encode(part)
+
+
+def observed_part(catalogue: Catalogue, facts: Mapping[tuple[str, str], ObservedFact]) -> bytes:
+    """What policies see of observed facts, by (deployment, fact): the same input gives the same bytes."""
+    models = {deployment.name: deployment.model for deployment in catalogue.deployments}
+    lapses = [
+        {
+            "at": since,
+            "attributes": _attributes(name, fact or _NOTHING_KNOWN),
+            "deployment": deployment,
+            "model": models[deployment],
+        }
+        for (deployment, name), observed in sorted(facts.items())
+        for since, fact in steps(observed)
+    ]
+    return canonical.encode({"lapses": lapses})
 
 
 def protected_from(boundary: Boundary) -> int:

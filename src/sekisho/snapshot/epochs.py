@@ -1,8 +1,8 @@
 """Epochs: the spans of time in which nothing time-dependent changes. Pure.
 
-What depends on time is the end of facts and of monitor mode. An epoch begins at the last end that has passed and lasts
-until the next; at its beginning the facts that have ended are unknown, and organisations whose monitor mode has ended
-are ruled like all others.
+What depends on time is the end of facts, of observations and of monitor mode. An epoch begins at the last end that has
+passed and lasts until the next; at its beginning the facts that have ended are unknown, those whose observation has
+ended are as declared, and organisations whose monitor mode has ended are ruled like all others.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from sekisho.catalog.interfaces import MODE_ENFORCE, UNKNOWN, Catalogue, Fact, Grade, Organisation
+from sekisho.catalog.interfaces import MODE_ENFORCE, UNKNOWN, Catalogue, Fact, Grade, ObservedFact, Organisation
 
 _LAPSED: Final = Fact(value=(UNKNOWN,), grade=Grade.UNKNOWN)
 
@@ -28,7 +28,7 @@ def epoch_bounds(catalogue: Catalogue, now_us: int) -> tuple[int, int | None]:
 
 def epoch_ends(catalogue: Catalogue) -> tuple[int, ...]:
     """Every instant (µs UTC) at which an epoch ends and the next begins, ascending."""
-    ends = {fact.expires for fact in _facts(catalogue) if fact.expires is not None}
+    ends = {end for fact in _facts(catalogue) for end in _ends(fact)}
     ends |= {one.monitor_until for one in catalogue.organisations if one.monitor_until is not None}
     return tuple(sorted(ends))
 
@@ -58,6 +58,13 @@ def _facts(catalogue: Catalogue) -> Iterable[Fact]:
         yield from deployment.facts.values()
 
 
+def _ends(fact: Fact) -> Iterable[int]:
+    if fact.expires is not None:
+        yield fact.expires
+    if isinstance(fact, ObservedFact) and fact.otherwise is not None and fact.otherwise.expires is not None:
+        yield fact.otherwise.expires
+
+
 def _is_over(organisation: Organisation, instant_us: int) -> bool:
     return organisation.monitor_until is not None and organisation.monitor_until <= instant_us
 
@@ -71,4 +78,11 @@ def _has_lapsed(fact: Fact, instant_us: int) -> bool:
 
 
 def _current(facts: dict[str, Fact], instant_us: int) -> dict[str, Fact]:
-    return {key: _LAPSED if _has_lapsed(fact, instant_us) else fact for key, fact in facts.items()}
+    return {key: _at(fact, instant_us) for key, fact in facts.items()}
+
+
+def _at(fact: Fact, instant_us: int) -> Fact:
+    if not _has_lapsed(fact, instant_us):
+        return fact
+    otherwise = fact.otherwise if isinstance(fact, ObservedFact) else None
+    return _LAPSED if otherwise is None or _has_lapsed(otherwise, instant_us) else otherwise

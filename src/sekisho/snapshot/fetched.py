@@ -9,9 +9,10 @@ from sekisho.snapshot.build import CATALOGUE, ENTITIES, POLICIES, SCHEMA
 from sekisho.snapshot.errors import SnapshotDamaged, SnapshotMissing
 from sekisho.snapshot.interfaces import StoredRules
 from sekisho.snapshot.manifest import decode, is_digest
+from sekisho.snapshot.observed import OBSERVATIONS, OBSERVED_ENTITIES
 from sekisho.snapshot.store import MANIFEST_BYTES_MAX, SnapshotStore
 
-NEEDED: Final = (CATALOGUE, ENTITIES, POLICIES, SCHEMA)
+NEEDED: Final = (CATALOGUE, ENTITIES, OBSERVATIONS, OBSERVED_ENTITIES, POLICIES, SCHEMA)
 PART_BYTES_MAX: Final = 128 << 20  # of a part from afar, held in memory: large installations' have tens of megabytes
 Read = Callable[[str, int], bytes | None]  # (path below `snapshots/`, bytes at most) -> the file, None: not there
 

@@ -2,7 +2,8 @@
 
 Manifest (canonical JSON): `{"format":1,"parts":[{"layer","name","sha256","size"}…],"software_min":"0.1.0"}`, parts
 sorted by (layer, name); no time, no path. Its SHA-256 names the snapshot and stands in every decision.
-Layers: `authority` (policies, schema, entities, inspection rules, catalogue) and `site` (observations, exemptions).
+Layers: `authority` (policies, schema, entities, inspection rules, catalogue) and `site` (observations, and what they
+make of the entities).
 On disk, under `snapshots/`: `parts/<sha256>`, `<manifest sha256>.json`, and `current` (the digest in force, a line).
 """
 
@@ -44,7 +45,7 @@ class Snapshot:
 class StoredRules:
     """What a stored snapshot decides with, verified part by part: for every epoch, nothing made ready.
 
-    `catalogue` is as declared: facts with their ends.
+    `catalogue` is as declared and observed: facts with their ends.
     """
 
     digest: str

@@ -24,7 +24,17 @@ from sekisho.snapshot.build import CATALOGUE, ENTITIES, INSPECTION, POLICIES, SC
 from sekisho.snapshot.epochs import catalogue_at, epoch_bounds
 from sekisho.snapshot.errors import SnapshotDamaged, SnapshotMissing
 from sekisho.snapshot.interfaces import Snapshot, StoredRules
-from sekisho.snapshot.manifest import PART_BYTES_MAX, Manifest, Part, decode
+from sekisho.snapshot.manifest import PART_BYTES_MAX, Manifest, Part, decode, encode
+from sekisho.snapshot.observed import (
+    AUTHORITY,
+    OBSERVATIONS,
+    OBSERVED_ENTITIES,
+    SITE,
+    Observed,
+    decode_observed,
+    observed_catalogue,
+    observed_entities,
+)
 
 MANIFEST_BYTES_MAX: Final = 65_536
 _CURRENT: Final = "current"
@@ -96,18 +106,24 @@ class SnapshotStore:
         manifest = self._manifest(digest)
         for name in (CATALOGUE, ENTITIES, INSPECTION, POLICIES, SCHEMA):
             manifest.part(name)  # raises if it isn't there
-        return self._assemble(
-            digest, {part.name: self._part(part) for part in manifest.parts if part.layer == "authority"}, now_us
-        )
+        return self._assemble(digest, {(part.layer, part.name): self._part(part) for part in manifest.parts}, now_us)
 
     def assemble(self, built: BuiltSnapshot, now_us: int) -> Snapshot:
         """The same of a snapshot that was built and not stored. Nothing on disk is read or changed."""
-        parts = {name: data for (layer, name), data in built.parts.items() if layer == "authority"}
-        return self._assemble(built.digest, parts, now_us)
+        return self._assemble(built.digest, built.parts, now_us)
+
+    def built(self, digest: str) -> BuiltSnapshot:
+        """A stored snapshot's bytes; raises as `load`."""
+        manifest = self._manifest(digest)
+        return BuiltSnapshot(encode(manifest), {(part.layer, part.name): self._part(part) for part in manifest.parts})
 
     def catalogue(self, digest: str) -> Catalogue:
         """The catalogue of a stored snapshot as it was declared, ended facts included; raises as `load`."""
-        return _catalogue(self._part(self._manifest(digest).part(CATALOGUE)))
+        return decode_catalogue(self._part(self._manifest(digest).part(CATALOGUE)))
+
+    def observed(self, digest: str) -> Observed:
+        """What a stored snapshot holds of this site's probes; raises as `load`."""
+        return decode_observed(self._of_site(self._manifest(digest), OBSERVATIONS))
 
     def policy_titles(self, digest: str) -> tuple[PolicyTitle, ...]:
         """The policies of a stored snapshot as people know them, by index; raises as `load`."""
@@ -121,15 +137,19 @@ class SnapshotStore:
     def rules(self, digest: str) -> StoredRules:
         """As `StoredSnapshots` says."""
         manifest = self._manifest(digest)
-        parts = {name: self._part(manifest.part(name)) for name in (CATALOGUE, ENTITIES, POLICIES, SCHEMA)}
-        policy_parts = PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])
-        return StoredRules(digest, _catalogue(parts[CATALOGUE]), policy_parts)
+        parts = {(part.layer, part.name): self._part(part) for part in manifest.parts if part.name != INSPECTION}
+        for name in (CATALOGUE, ENTITIES, POLICIES, SCHEMA):
+            manifest.part(name)
+        return StoredRules(digest, *rules_of(parts))
 
-    def _assemble(self, digest: str, parts: Mapping[str, bytes], now_us: int) -> Snapshot:
-        declared = _catalogue(parts[CATALOGUE])
-        epoch_from, epoch_until = epoch_bounds(declared, now_us)
-        policy_parts = PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])
-        catalogue = catalogue_at(declared, epoch_from)
+    def _of_site(self, manifest: Manifest, name: str) -> bytes | None:
+        return next((self._part(part) for part in manifest.parts if (part.layer, part.name) == (SITE, name)), None)
+
+    def _assemble(self, digest: str, parts: Mapping[tuple[str, str], bytes], now_us: int) -> Snapshot:
+        every, policy_parts = rules_of(parts)
+        epoch_from, epoch_until = epoch_bounds(every, now_us)
+        catalogue = catalogue_at(every, epoch_from)
+        inspection = parts[AUTHORITY, INSPECTION]
         by_model: dict[str, tuple[Deployment, ...]] = {model.name: () for model in catalogue.models}
         for deployment in catalogue.deployments:
             by_model[deployment.model] = (*by_model.get(deployment.model, ()), deployment)
@@ -137,8 +157,8 @@ class SnapshotStore:
             digest=digest,
             catalogue=catalogue,
             decider=self._make_decider(policy_parts, snapshot=digest, epoch_from=epoch_from),
-            inspector=self._make_inspector(parts[INSPECTION]),
-            inspector_aside=self._make_inspector(parts[INSPECTION]),
+            inspector=self._make_inspector(inspection),
+            inspector_aside=self._make_inspector(inspection),
             epoch_from=epoch_from,
             epoch_until=epoch_until,
             deployments=MappingProxyType({item.name: item for item in catalogue.deployments}),
@@ -183,7 +203,18 @@ def _require(data: bytes, part: Part) -> None:
         raise SnapshotDamaged(f"the part {part.layer}/{part.name} is not what the manifest says", remedy=_REBUILD)
 
 
-def _catalogue(data: bytes) -> Catalogue:
+def rules_of(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyParts]:
+    """Of a snapshot's parts: the catalogue as declared and observed, facts with their ends, and what decides.
+
+    Raises SnapshotDamaged.
+    """
+    entities = observed_entities(parts[AUTHORITY, ENTITIES], parts.get((SITE, OBSERVED_ENTITIES)))
+    policy_parts = PolicyParts(parts[AUTHORITY, POLICIES], parts[AUTHORITY, SCHEMA], entities)
+    observed = decode_observed(parts.get((SITE, OBSERVATIONS)))
+    return observed_catalogue(decode_catalogue(parts[AUTHORITY, CATALOGUE]), observed.facts), policy_parts
+
+
+def decode_catalogue(data: bytes) -> Catalogue:
     """Strictly: exactly the fields that we write, in canonical form."""
     try:
         return msgspec.convert(canonical.decode(data), Catalogue)

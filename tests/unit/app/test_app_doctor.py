@@ -11,11 +11,25 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import support_decide
 from sekisho import __version__
-from sekisho.app.doctor import clock, content, declared, disk, keys, locks, providers, smells, versions, witnesses
+from sekisho.app.doctor import (
+    clock,
+    content,
+    declared,
+    disk,
+    facts,
+    keys,
+    locks,
+    providers,
+    smells,
+    versions,
+    witnesses,
+)
 from sekisho.app.doctor.examine import Running, Theme, judge_answers
 from sekisho.app.doctor.findings import OK, PROBLEM, WARNING, bounded, ok, problem, warning
 from sekisho.app.witness import open_witness
+from sekisho.catalog.delegations import Published
 from sekisho.catalog.errors import CredentialError
 from sekisho.catalog.interfaces import (
     ApprovalRule,
@@ -28,6 +42,7 @@ from sekisho.catalog.interfaces import (
     Fact,
     Grade,
     Mistake,
+    ObservedFact,
     Organisation,
     Provider,
 )
@@ -42,7 +57,14 @@ from sekisho.identity.register_look import RegisterLook
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.cosigner import WitnessStatus
 from sekisho.ledger.interfaces import PublishedEntry
-from sekisho.settings import ControlSettings, DataDirectory, GatewaySettings, InstallationSettings, Settings
+from sekisho.settings import (
+    ControlSettings,
+    DataDirectory,
+    GatewaySettings,
+    InstallationSettings,
+    ProbeSettings,
+    Settings,
+)
 
 GIB = 1 << 30
 NOW_US = 1_790_000_000_000_000
@@ -738,6 +760,77 @@ def test_content_that_is_past_its_end_is_told_and_nothing_is_written(tmp_path):
     (overdue,) = looked(NOW_US + 10 * content.OVERDUE_US, control_runs=True)
     assert overdue == problem("content.overdue", count=2, end_at=NOW_US)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# -- facts
+
+
+OBSERVED = ObservedFact(("JP",), Grade.OBSERVED, "management-api: sku Standard", method="management-api")
+LOWERED = ObservedFact(("JP", "US", "anywhere"), Grade.DECLARED, "sku GlobalStandard", method="m", lowered=True)
+
+
+def with_facts(**of):
+    made = [support_decide.deployment(name, processing=fact) for name, fact in of.items()]
+    return support_decide.catalogue(*made)
+
+
+def test_facts_that_probes_contradict_are_problems_and_those_confirmed_are_counted():
+    found = facts.judge_facts(with_facts(tokyo=OBSERVED, osaka=LOWERED, nagoya=support_decide.declared("JP")))
+    assert codes(found) == [(PROBLEM, "facts.lowered"), (OK, "facts.confirmed")]
+    assert found[0].values["value"] == "anywhere"
+    assert found[1].values["count"] == 1
+    assert facts.judge_facts(with_facts(nagoya=support_decide.declared("JP"))) == []
+    many = facts.judge_facts(with_facts(**{f"d{number}": LOWERED for number in range(facts.SHOWN_MAX + 2)}))
+    assert codes(many)[-1] == (PROBLEM, "facts.lowered_more")
+
+
+@pytest.mark.parametrize(
+    ("word", "runs", "expected"),
+    [
+        (None, True, []),
+        ({"at": None}, True, []),
+        ({"at": NOW_US - 60_000_000, "failed": []}, True, [(OK, "facts.round")]),
+        ({"at": NOW_US - DAY_US, "failed": []}, True, [(WARNING, "facts.late")]),
+        ({"at": NOW_US - DAY_US, "failed": []}, False, [(OK, "facts.round")]),
+        (
+            {"at": NOW_US, "failed": [["tokyo", "networks", "no file"], "odd"]},
+            True,
+            [(OK, "facts.round"), (WARNING, "facts.failed")],
+        ),
+    ],
+)
+def test_rounds_that_fail_or_stay_away_are_told(word, runs, expected):
+    found = facts.judge_rounds(ProbeSettings(), word, NOW_US, control_runs=runs, needed=True)
+    assert codes(found) == expected
+
+
+@pytest.mark.parametrize(("needed", "expected"), [(True, (WARNING, "facts.disabled")), (False, (OK, "facts.off"))])
+def test_probes_that_are_off_are_a_warning_where_something_is_declared_for_them(needed, expected):
+    off = ProbeSettings(enabled=False)
+    assert codes(facts.judge_rounds(off, None, NOW_US, control_runs=True, needed=needed)) == [expected]
+
+
+def test_the_age_of_a_registrys_file_is_told():
+    today = datetime.date(2026, 11, 25)
+
+    def published(date):
+        return Published("apnic", datetime.date.fromisoformat(date), "ab" * 32)
+
+    assert codes(facts.judge_registry([], today)) == [(OK, "facts.no_registry")]
+    found = facts.judge_registry([published("2026-11-24"), published("2026-09-01")], today)
+    assert codes(found) == [(OK, "facts.registry"), (WARNING, "facts.registry_old")]
+    assert [one.values["days"] for one in found] == [1, 85]
+
+
+def test_a_note_that_is_damaged_and_a_file_that_is_no_registrys_do_not_end_the_look(tmp_path):
+    directory = DataDirectory(tmp_path)
+    directory.run.mkdir()
+    directory.registry.mkdir()
+    for note in ("[]", "{", "\x00"):
+        directory.probes_state.write_text(note)
+        (directory.registry / "x").write_text("nonsense")
+        looked = facts.look_at_facts(directory, ProbeSettings(), None, NOW_US, control_runs=True)
+        assert codes(looked) == [(PROBLEM, "facts.registry_wrong")]
 
 
 # -- witnesses

@@ -156,6 +156,34 @@ async def test_a_tree_that_changes_during_its_build_is_built_again(world):
     assert world.built[1].digest != world.built[-1].digest
 
 
+async def test_a_snapshot_that_came_in_force_during_the_build_is_not_passed_over(world):
+    """Probes put some in force too: what they had read would be lost with the one that was built without it."""
+    before, by_probes = world.store.current(), world.digests["x", "y"]
+
+    def a_probe_reads():
+        if len(world.built) == 2:
+            world.store.activate(by_probes)
+
+    world.during_build = a_probe_reads
+    world.declare("x")
+    await world.comes(lambda: world.store.current() not in (before, by_probes))
+    assert world.recorded == [(by_probes, world.digests["x",], by_probes)]
+    assert len(world.built) == 3  # built again, with what came meanwhile
+
+
+async def test_who_follows_is_told_when_another_snapshot_is_in_force(directory, template, starting):
+    told = []
+    starting.reloader = Reloader(
+        directory, starting.record, build=starting.build_apart, changed=lambda: told.append(starting.store.current())
+    )
+    async with starting.running():
+        await starting.comes(lambda: starting.reloader.state == reload.IN_FORCE)
+        assert told == []
+        starting.declare("x")
+        await starting.comes(lambda: told)
+    assert told == [starting.digests["x",]]
+
+
 async def test_mistakes_leave_the_old_one_in_force_and_are_built_and_told_of_once(world, caplog):
     before = world.store.current()
     world.declare("x", "titel = 1\n")

@@ -269,8 +269,8 @@ OFFERED = re.compile(r"^#   ((?:\[[a-z_]+\]\n)(?:#   [a-z_]+ = .*\n)+)", re.MULT
 @pytest.mark.parametrize(
     ("template", "kinds"),
     [
-        ("azure-openai", {"managed-identity", "entra", "egress_proxy"}),
-        ("azure-openai-v1", {"managed-identity", "entra", "egress_proxy"}),
+        ("azure-openai", {"managed-identity", "entra", "egress_proxy", "management"}),
+        ("azure-openai-v1", {"managed-identity", "entra", "egress_proxy", "management"}),
         ("foundry-azure-local", {"api-key", "entra"}),
     ],
 )
@@ -289,6 +289,8 @@ def test_every_sign_in_that_is_offered_in_comments_can_be_taken(template, kinds)
             deployment = catalogue.deployments[0]
             if deployment.egress_proxy is not None:
                 taken.add("egress_proxy")
+            elif deployment.management is not None:
+                taken.add("management")
             else:
                 taken.add(deployment.sign_in.__struct_config__.tag)
     assert taken == kinds

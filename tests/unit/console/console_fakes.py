@@ -84,6 +84,7 @@ class World:
         self.asked = []
         self.status = Status("<b>origin</b>", 7, "2" * 64, "http://127.0.0.1:8400", "in force", 0, "0.1.0")
         self.panel = Panel("ready", (), 1_000_000, ())
+        self.facts = []
         self.titles = (PolicyTitle("r.one", "Title <one>", "題名", "forbid", "r.cedar"),)
         self.ports = Ports(
             status=lambda: self.status,
@@ -98,6 +99,7 @@ class World:
             site_key=lambda: "site+00000000+AQ==",
             organisations=lambda: ("default",),
             now_us=lambda: self.now_us,
+            facts=lambda: self.facts,
         )
 
     def prove(self, statement, *, declarations, anything):

@@ -189,7 +189,7 @@ async def test_there_is_nothing_beside_what_is_documented(client, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", f"/requests/{REQUEST}", f"/requests/{REQUEST}/receipt.json", "/verify", "/explain"]
+    "path", ["/", f"/requests/{REQUEST}", f"/requests/{REQUEST}/receipt.json", "/verify", "/explain", "/facts"]
 )
 async def test_nobody_sees_a_page_without_signing_in(client, path):
     for cookie in ({}, {"cookie": f"{COOKIE}=wrong"}):
@@ -485,6 +485,63 @@ async def test_auditors_read_and_do_not_explain(client, world):
     assert (await client.get("/explain")).status_code == 403
     assert (await post(client, "/explain", {"text": "x", "model": "m"})).status_code == 403
     assert world.asked == []
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "A probe contradicts"), ("ja", "食い違っています")])
+async def test_what_probes_contradict_is_on_the_first_page(client, world, language, words):
+    await signed_in(client)
+    world.panel = world.panel._replace(contradicted=("tokyo: processing: <Global>",))
+    page = (await client.get(f"/?lang={language}")).text
+    assert words in page
+    assert "tokyo: processing: &lt;Global&gt;" in page
+
+
+def told(name, **changes):
+    fact = {"expires": None, "grade": "declared", "lowered": False, "observed_at": None, "source": "", "value": ["JP"]}
+    return {"name": name, "model": "m", "provider": "p", "type": "Standard", "facts": {"processing": fact | changes}}
+
+
+async def test_facts_are_shown_with_grade_source_age_and_end_those_contradicted_first(client, world):
+    await signed_in(client, "auditor-token")
+    assert "No deployment is in force" in (await client.get("/facts")).text
+    drift = {
+        "lowered": True,
+        "value": ["anywhere"],
+        "source": "management-api: <sku>",
+        "observed_at": 0,
+        "expires": 60_000_000,
+    }
+    world.facts = [told("a-tokyo"), told("z-osaka", **drift)]
+    page = (await client.get("/facts?lang=en")).text
+    assert page.index("z-osaka") < page.index("a-tokyo")
+    assert '<span class="badge denied">contradicted</span>' in page
+    assert "declared, management-api: &lt;sku&gt;, observed <time" in page
+    assert "until <time" in page
+    assert 'href="/facts" aria-current="page"' in page
+    assert "食い違い" in (await client.get("/facts?lang=ja")).text
+    world.facts = [told("a-tokyo", value=["unknown"], grade="unknown")]
+    assert "not known: <code>processing</code>" in (await client.get("/facts?lang=en")).text
+
+
+async def test_many_deployments_are_on_several_pages(client, world):
+    await signed_in(client)
+    world.facts = [told(f"d-{number:03}") for number in range(101)]
+    first = (await client.get("/facts?lang=en")).text
+    assert "d-099" in first
+    assert "d-100" not in first
+    assert 'href="/facts?from=100" rel="next"' in first
+    last = (await client.get("/facts?from=100")).text
+    assert "d-100" in last
+    assert "d-099" not in last
+    for odd in ("x", "-1", "9" * 12, "%00"):
+        assert "d-000" in (await client.get(f"/facts?from={odd}")).text
+
+
+async def test_programs_get_facts_too_when_they_are_signed_in(client, world):
+    world.facts = [told("tokyo")]
+    assert (await client.get("/api/facts")).status_code == 401
+    await signed_in(client, "auditor-token")
+    assert (await client.get("/api/facts")).json() == world.facts
 
 
 async def test_witnesses_and_their_alarms_are_on_the_first_page(client, world):

@@ -88,6 +88,7 @@ def test_it_says_which_policies_and_facts_decided_for_each_candidate(snapshot):
             "expires": 2_000_000_000_000_000,
             "grade": "contractual",
             "name": "processing",
+            "observed_at": None,
             "source": "contract 7",
             "value": ("JP", "US"),
         }

@@ -11,6 +11,7 @@ from sekisho.app.doctor.clock import Seen, is_synchronised, judge_clock, judge_s
 from sekisho.app.doctor.content import look_at_content
 from sekisho.app.doctor.declared import judge_approvals, judge_stops, look_at_declarations, look_at_git_lock
 from sekisho.app.doctor.disk import look_at_disk, newest_at
+from sekisho.app.doctor.facts import look_at_facts
 from sekisho.app.doctor.findings import Finding, ok, problem, warning
 from sekisho.app.doctor.keys import judge_register, look_at_keys
 from sekisho.app.doctor.locks import Held, environment_of, judge_locks, look_at_locks
@@ -28,8 +29,8 @@ from sekisho.settings import FORMAT, DataDirectory, FormatUnknown, Settings, Set
 
 
 class Theme(NamedTuple):
-    """Findings that belong together; `name` is one of disk, clock, processes, keys, declarations, providers, versions,
-    settings, witnesses."""
+    """Findings that belong together; `name` is one of disk, clock, processes, keys, declarations, providers, facts,
+    versions, settings, witnesses."""
 
     name: str
     findings: list[Finding]
@@ -83,6 +84,7 @@ class Doctor:
             "declarations": self._declarations,
             "keys": lambda: self._keys(settings),
             "providers": lambda: self._providers(settings, connect=connect),
+            "facts": lambda: self._facts(settings),
             "disk": lambda: self._disk(settings),
             "clock": self._time,
             "witnesses": lambda: self._witnesses(settings),
@@ -168,6 +170,10 @@ class Doctor:
             engines = frozenset(engine.listen for engine in settings.engines.values())
             found += look_at_endpoints(root, deployments, runs=self._held.runs, engines=engines)
         return found
+
+    def _facts(self, settings: Settings) -> list[Finding]:
+        now_us, runs = self._clock.now_us(), self._held.control_runs
+        return look_at_facts(self._directory, settings.probes, self._in_force, now_us, control_runs=runs)
 
     def _disk(self, settings: Settings) -> list[Finding]:
         directory, reserve = self._directory, settings.ledger.free_reserve_bytes

@@ -95,12 +95,15 @@ Handler = Callable[[InboundRequest, Responder], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """TLS towards an upstream. With `ca_file` no other root counts; without it the system's do."""
+    """TLS towards an upstream. With `ca_file` no other root counts; without it the system's do. `pins`: SHA-256 (hex)
+    of public keys, one of which a certificate of the chain must have; empty: any.
+    """
 
     server_name: str
     ca_file: str | None = None
     client_certificate_file: str | None = None
     client_key_file: str | None = None
+    pins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Final
 from sekisho.gateway.http1.addresses import Address, parse_address, require_inside, resolve, try_each
 from sekisho.gateway.http1.errors import UpstreamError, UpstreamTlsError, UpstreamUnreachable
 from sekisho.gateway.http1.interfaces import Endpoint
+from sekisho.gateway.http1.pins import require_pinned
 from sekisho.gateway.http1.tls import ClientContexts, Contexts
 from sekisho.gateway.http1.tunnel import connect_by_tunnel
 from sekisho.gateway.http1.upstream import UpstreamConnection
@@ -93,6 +94,7 @@ class Pool:
         if endpoint.proxy is not None:
             connection = UpstreamConnection(self, contexts)
             await connect_by_tunnel(connection, endpoint, endpoint.proxy, contexts, deadline)
+            self._require_pinned(connection)
             self._open.add(connection)
             return connection
         try:
@@ -141,6 +143,7 @@ class Pool:
             raise UpstreamUnreachable(
                 f"{endpoint.host}:{endpoint.port} at {address} can't be reached: {error}", phase="connect"
             ) from error
+        self._require_pinned(connection)
         self._open.add(connection)
         try:
             require_inside([parse_address(connection.peer.address)], endpoint.networks, endpoint.host)
@@ -148,6 +151,17 @@ class Pool:
             connection.cut()
             raise
         return connection
+
+    def _require_pinned(self, connection: UpstreamConnection) -> None:
+        """Before a byte of a request: who answers must have a key that was declared, where one is."""
+        tls = self.endpoint.tls
+        if tls is None or not tls.pins:
+            return
+        try:
+            require_pinned(connection.tls, tls.pins, self.endpoint.host)
+        except UpstreamTlsError:
+            connection.cut()
+            raise
 
 
 def _host_header(endpoint: Endpoint) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from sekisho.gateway.http1 import wire
 from sekisho.gateway.http1.answers import AnswerReader
@@ -130,6 +130,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(UpstreamTimeout("the upstream did not come to an end", phase=self.phase))
         elif self.idle_until and now > self.idle_until:
             self._transport.abort()
+
+    @property
+    def tls(self) -> Any:
+        """The SSLObject of the handshake with the upstream; None without TLS."""
+        return self._transport.get_extra_info("ssl_object")
 
     # From the loop.
 

@@ -1,0 +1,60 @@
+"""Which method earns which grade for which fact, and which facts it can contradict. docs/facts.md shows this table.
+
+A grade is earned by a method, not by a wish: `catalog.facts` holds declarations to it, `catalog.observations` readings.
+What earns nothing can still contradict: light bounds how far away something can be and never says where it is.
+"""
+
+from typing import Final, NamedTuple
+
+from sekisho.catalog.interfaces import JURISDICTION_FACTS, WORD_FACTS, Grade
+
+PEOPLE: Final = "people"
+PROBE: Final = "probe"
+NOBODY: Final = "nobody"  # no verifier exists yet
+
+STATEMENT: Final = "statement"
+CONTRACT: Final = "contract"
+INSPECTION: Final = "inspection"
+MANAGEMENT_API: Final = "management-api"
+NETWORKS: Final = "networks"
+TLS_CHAIN: Final = "tls-chain"
+TLS_PIN: Final = "tls-pin"
+LIGHT_CONNECT: Final = "light-connect"
+LIGHT_ANSWER: Final = "light-answer"
+ATTESTATION: Final = "attestation"
+
+EVERY_FACT: Final = (*JURISDICTION_FACTS, *WORD_FACTS)
+_NONE: Final[tuple[str, ...]] = ()
+
+
+class Method(NamedTuple):
+    """`earns` this grade for each of `facts` (all of a deployment's and a provider's for what people do), and can show
+    that what is declared of each of `contradicts` is not so.
+    """
+
+    name: str
+    by: str
+    earns: Grade
+    facts: tuple[str, ...]
+    contradicts: tuple[str, ...]
+
+
+METHODS: Final = (
+    Method(STATEMENT, PEOPLE, Grade.DECLARED, EVERY_FACT, _NONE),
+    Method(CONTRACT, PEOPLE, Grade.CONTRACTUAL, EVERY_FACT, _NONE),
+    Method(INSPECTION, PEOPLE, Grade.OBSERVED, EVERY_FACT, _NONE),
+    Method(MANAGEMENT_API, PROBE, Grade.OBSERVED, ("key_holder", "processing"), ("key_holder", "processing")),
+    Method(NETWORKS, PROBE, Grade.OBSERVED, ("network",), ("network",)),
+    Method(TLS_CHAIN, PROBE, Grade.UNKNOWN, _NONE, _NONE),
+    Method(TLS_PIN, PROBE, Grade.UNKNOWN, _NONE, EVERY_FACT),
+    Method(LIGHT_CONNECT, PROBE, Grade.UNKNOWN, _NONE, ("processing",)),
+    Method(LIGHT_ANSWER, PROBE, Grade.UNKNOWN, _NONE, ("processing",)),
+    Method(ATTESTATION, NOBODY, Grade.ATTESTED, EVERY_FACT, _NONE),
+)
+BY_NAME: Final = {method.name: method for method in METHODS}
+
+
+def earned(method: str, fact: str) -> Grade:
+    """The grade that a probe's reading of a fact has; UNKNOWN: it proves nothing of it. KeyError: no such method."""
+    row = BY_NAME[method]
+    return row.earns if fact in row.facts else Grade.UNKNOWN

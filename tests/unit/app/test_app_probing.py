@@ -1,0 +1,83 @@
+"""One round of probes as far as it goes without a socket: addresses given as literals, and what they say."""
+
+import msgspec
+import pytest
+
+from sekisho.app.probing import ProbeOptions, probe_of
+from sekisho.catalog.delegations import Delegations
+from sekisho.catalog.evidence import MANAGEMENT_API, NETWORKS
+from sekisho.catalog.interfaces import CredentialReference, EgressProxy, EntraSignIn, Management
+from sekisho.kernel.clock import SystemClock
+from sekisho.settings import DataDirectory
+from support_decide import catalogue, declared, deployment
+
+HEAD = "2|apnic|20261124|3|19830613|20261124|+1000\n"
+TEXT = HEAD + (
+    "apnic|JP|ipv4|1.0.16.0|4096|20110412|allocated|A\n"
+    "apnic|JP|ipv6|2001:200::|35|19990813|allocated|B\n"
+    "apnic|AP|ipv4|43.224.0.0|256|20140707|assigned|C\n"
+)
+APNIC = Delegations([("registry/apnic", TEXT.encode())])
+
+
+def at(url, **changes):
+    return msgspec.structs.replace(deployment("d", processing=declared("JP")), url=url, **changes)
+
+
+async def never(_):
+    raise AssertionError("no request was to be sent")
+
+
+async def taken(tmp_path, one, *, delegations=APNIC, method=NETWORKS):
+    options = ProbeOptions(1_800, frozenset({method}))
+    probe = probe_of(DataDirectory(tmp_path), "home", options, {}, SystemClock())
+    return await probe(catalogue(one), delegations, [one], never)
+
+
+@pytest.mark.parametrize("url", ["https://1.0.16.1/v1", "https://[2001:200::1]/v1", "https://[::ffff:1.0.16.1]/v1"])
+async def test_an_address_tells_where_its_holder_is_registered(tmp_path, url):
+    [one] = await taken(tmp_path, at(url))
+    assert one.reading.values == {"network": ("JP",)}
+    assert one.reading.evidence["registry"] == "apnic of 2026-11-24"
+    assert one.reading.until - one.reading.at == 1_800_000_000
+    assert not one.reading.contradicts
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "[::1]", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "169.254.1.1", "[fd00::1]",
+             "192.0.2.1", "[::ffff:127.0.0.1]"],
+)  # fmt: skip
+async def test_loopback_private_and_special_addresses_say_nothing_of_a_country(tmp_path, host):
+    [one] = await taken(tmp_path, at(f"https://{host}/v1"))
+    assert one.reading.values == {}
+    assert one.reading.evidence == {"addresses": 1, "not global": 1}
+
+
+@pytest.mark.parametrize("host", ["43.224.0.1", "8.8.8.8"])
+async def test_a_block_of_no_country_or_of_another_registry_says_nothing(tmp_path, host):
+    [one] = await taken(tmp_path, at(f"https://{host}/v1"))
+    assert one.reading.values == {}
+    assert one.reading.evidence["not known"] == 1
+
+
+async def test_without_a_registrys_file_there_is_no_reading(tmp_path):
+    [one] = await taken(tmp_path, at("https://1.0.16.1/v1"), delegations=Delegations([]))
+    assert (one.reading, one.failed) == (None, "no-registry")
+
+
+async def test_behind_an_egress_proxy_no_address_is_asked_for(tmp_path):
+    assert await taken(tmp_path, at("https://1.0.16.1/v1", egress_proxy=EgressProxy("https://p.example"))) == []
+
+
+async def test_a_management_api_that_nobody_can_sign_in_at_fails_alone(tmp_path):
+    """Its secret isn't there; another deployment of the same round is looked at all the same."""
+    sign_in = EntraSignIn("t", "c", "s/.default", "https://127.0.0.1:1", CredentialReference("file", "keys/none"))
+    api = Management("azure", "/r", "d", sign_in, "https://127.0.0.1:1", "2024-10-01")
+    one, other = at("https://1.0.16.1/v1", management=api), msgspec.structs.replace(at("https://1.0.16.2/v1"), name="e")
+    options = ProbeOptions(1_800, frozenset({NETWORKS, MANAGEMENT_API}))
+    probe = probe_of(DataDirectory(tmp_path), "home", options, {}, SystemClock())
+    rows = await probe(catalogue(one, other), APNIC, [one, other], never)
+    found = {(row.deployment, row.method): row for row in rows}
+    assert found["d", MANAGEMENT_API].failed == "sign-in"
+    assert "keys/none" in found["d", MANAGEMENT_API].detail or "token" in found["d", MANAGEMENT_API].detail
+    assert found["d", NETWORKS].reading.values == found["e", NETWORKS].reading.values == {"network": ("JP",)}

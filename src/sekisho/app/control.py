@@ -14,6 +14,7 @@ from sekisho import __version__
 from sekisho.app.clock import installation_clock, watch_clock
 from sekisho.app.console import ConsoleServices, served
 from sekisho.app.cosigning import with_cosignatures
+from sekisho.app.exemptions import grant_exemptions
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import snapshot_store
 from sekisho.app.keys import OrganisationKeys
@@ -80,7 +81,7 @@ async def _run(
 ) -> None:
     register = SqlIdentity(directory.state, clock)
     writer = open_writer(directory, settings, clock, ids)
-    reloader = Reloader(directory, _recorder(writer, clock, ids))
+    reloader = Reloader(directory, _recorder(directory, register, writer, clock, ids))
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     witnessing = Witnessing(directory, settings, clock)
@@ -114,10 +115,16 @@ async def _run(
     register.close()
 
 
-def _recorder(writer: EntryWriter, clock: SystemClock, ids: IdSource) -> Record:
-    """Records which snapshot comes in force. Raises SekishoError (a LedgerFull) if it can't be recorded now."""
+def _recorder(
+    directory: DataDirectory, register: SqlIdentity, writer: EntryWriter, clock: SystemClock, ids: IdSource
+) -> Record:
+    """Records which snapshot comes in force, and before it that its new exemptions are granted. Raises SekishoError:
+    a LedgerFull if it can't be recorded now, an ApprovalError for an exemption whose approval does not hold."""
+    store = snapshot_store(directory)
 
     async def record(before: str | None, digest: str) -> None:
+        await asyncio.to_thread(grant_exemptions, directory, store, register, clock, digest)
+        await _relay(register, writer)  # a grant stands in the log before decisions that hang on it
         now_us = clock.now_us()
         body = encode({"act": "snapshot.activate", "before": before, "snapshot": digest})
         await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
@@ -144,12 +151,17 @@ async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
     relaying = Retrying(log, "administrative acts wait in the outbox")
     while True:
         with relaying:
-            pending = await asyncio.to_thread(outbox.pending, _RELAY_BATCH)
-            durable = [writer.append(EntryDraft(e.kind, e.id, e.at, e.actor, e.body)) for e in pending]
-            if durable:
-                await asyncio.gather(*durable)
-                await asyncio.to_thread(outbox.relayed, tuple(entry.id for entry in pending))
+            await _relay(outbox, writer)
         await asyncio.sleep(_RELAY_INTERVAL_S)
+
+
+async def _relay(outbox: Outbox, writer: EntryWriter) -> None:
+    """Append what waits now; durable when this returns."""
+    pending = await asyncio.to_thread(outbox.pending, _RELAY_BATCH)
+    durable = [writer.append(EntryDraft(e.kind, e.id, e.at, e.actor, e.body)) for e in pending]
+    if durable:
+        await asyncio.gather(*durable)
+        await asyncio.to_thread(outbox.relayed, tuple(entry.id for entry in pending))
 
 
 def _server(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sekisho.app.exemptions import unapproved
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
 from sekisho.catalog.declarations import Declarations
@@ -97,6 +98,7 @@ def _mistakes(directory: DataDirectory, declarations: Declarations) -> list[Mist
     else:
         mistakes += check_policies(declarations.catalogue, declarations.policies, _labels()).mistakes
         mistakes += caller_mistakes(directory, declarations.catalogue)
+        mistakes += unapproved(directory, declarations.catalogue, snapshot_store(directory))
     return sorted(mistakes)
 
 

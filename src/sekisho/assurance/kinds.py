@@ -75,6 +75,27 @@ POLICIES_MISNAMED: Final = Kind(
     ),
     _DECIDE,
 )
+EXEMPTIONS_MISNAMED: Final = Kind(
+    "exemptions_misnamed",
+    ERROR,
+    Words(
+        "A decision names other exemptions than those that permit its candidates",
+        "判定にある適用除外が、候補を許可した適用除外と異なります",
+    ),
+    _DECIDE,
+)
+EXEMPTION_UNGRANTED: Final = Kind(
+    "exemption_ungranted",
+    ERROR,
+    Words(
+        "A decision stands on an exemption that nobody had approved, as far as this log tells",
+        "台帳に承認の記録がない適用除外に基づく判定です",
+    ),
+    Words(
+        "Ask the site who approved it. In the log of a restored site, the grant may stand in the log before it",
+        "誰が承認したかを拠点に確認してください。復元した拠点では、以前の台帳に記録があるかもしれません",
+    ),
+)
 SCHEMA_DIFFERS: Final = Kind(
     "schema_differs",
     ERROR,
@@ -198,7 +219,7 @@ PROVIDER_LOG_DAMAGED: Final = Kind(
 
 KINDS: Final = (
     DECISION_WRONG, REASONS_DIFFER, CHOSEN_NOT_PERMITTED, DENIED_THOUGH_PERMITTED, MONITORED_WRONG, INPUT_MALFORMED,
-    POLICIES_MISNAMED, SCHEMA_DIFFERS, EPOCH_WRONG, SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED,
+    POLICIES_MISNAMED, EXEMPTIONS_MISNAMED, EXEMPTION_UNGRANTED, SCHEMA_DIFFERS, EPOCH_WRONG, SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED,
     SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
     EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, PROVIDER_LOG_DAMAGED,
 )  # fmt: skip

@@ -23,6 +23,7 @@ from sekisho.kernel.errors import CanonicalError
 from sekisho.policy.decision_input import canonical
 from sekisho.policy.entities import entities_at, reference
 from sekisho.policy.errors import PolicyPartsError
+from sekisho.policy.exemptions import ExemptionsInForce
 from sekisho.policy.interfaces import (
     NO_RESIDENCY,
     RETAIN,
@@ -60,6 +61,7 @@ class CedarDecider:
     engine: Mapping[str, str]
     schema_digest: str
     retains: bool
+    exemptions: Mapping[str, str]
 
     def __init__(self, parts: PolicyParts, *, snapshot: str, epoch_from: int) -> None:
         """Raises PolicyPartsError if the parts don't parse, or don't hold against one another."""
@@ -68,7 +70,8 @@ class CedarDecider:
         self.engine = MappingProxyType({"name": "cedarpy", "version": importlib.metadata.version("cedarpy")})
         self.schema_digest = hashlib.sha256(parts.schema).hexdigest()
         try:
-            rows = canonical_json.decode(parts.policies)["policies"]
+            part = canonical_json.decode(parts.policies)
+            rows = part["policies"]
             entities = canonical_json.decode(parts.entities)
             self.policies = tuple(
                 PolicyTitle(
@@ -82,6 +85,7 @@ class CedarDecider:
                 )
                 for row in rows
             )
+            self._exemptions = ExemptionsInForce(part.get("exemptions", ()), self.policies, epoch_from)
             self._texts = tuple(row["text"] for row in rows)
             text = "\n".join(self._texts)
             self._schema = cedarpy.Schema.from_str(parts.schema.decode())
@@ -100,6 +104,10 @@ class CedarDecider:
                 "the snapshot's policies don't hold against its schema", remedy="Build the snapshot again"
             )
         self.retains = any(title.retain_days is not None for title in self.policies)
+        self.exemptions = self._exemptions.digests
+        # For what is left of a denial that an exemption lifts: the permits alone, and their indexes.
+        self._permits = tuple(index for index, title in enumerate(self.policies) if title.effect == "permit")
+        self._permit_set: cedarpy.PolicySet | None = None
         self._memo = DecisionMemo()
         self._retentions: dict[tuple[DecisionInput, str, tuple[str, ...]], Retention | None] = {}
         self._with_principal: dict[tuple[PrincipalInput, str], cedarpy.Entities] = {}
@@ -128,6 +136,7 @@ class CedarDecider:
         verdicts = self._verdicts(decision_input, SEND_RAW, decision_input.labels_raw)
         if decision_input.redactable and decision_input.labels_redacted != decision_input.labels_raw:
             verdicts += self._verdicts(decision_input, SEND_REDACTED, decision_input.labels_redacted)
+        verdicts = self._exempted(decision_input, verdicts) if self._exemptions else verdicts
         return Decision(
             input=decision_input,
             verdicts=verdicts,
@@ -136,6 +145,30 @@ class CedarDecider:
             input_bytes=input_bytes,
             candidates_bytes=candidates_bytes(verdicts),
         )
+
+    def _exempted(self, value: DecisionInput, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        """With the denials turned that exemptions lift (`exemptions`). All were decided by every policy before."""
+        found = []
+        for verdict in verdicts:
+            labels = value.labels_raw if verdict.action == SEND_RAW else value.labels_redacted
+            lift = self._exemptions.lift(value, verdict, labels)
+            permits = () if lift is None else self._permits_of(value, verdict, labels)
+            if lift is not None and permits:
+                verdict = verdict._replace(
+                    permitted=True, reasons=permits, exempted=lift.forbids, exemptions=lift.exemptions
+                )
+            found.append(verdict)
+        return tuple(found)
+
+    def _permits_of(self, value: DecisionInput, denied: Verdict, labels: tuple[str, ...]) -> tuple[int, ...]:
+        """The permits that would let it pass were there no forbid. The denial held no error, so none of them has one."""
+        if self._permit_set is None:
+            self._permit_set = cedarpy.PolicySet.from_str("\n".join(self._texts[index] for index in self._permits))
+        entities = self._entities_for(value.principal, value.model, self._models[value.model].entities)
+        request = self._request(value, denied.action, denied.deployment, self._context(value, labels))
+        answer = cedarpy.is_authorized_batch([request], self._permit_set, entities, self._schema)[0]
+        verdict = _verdict(denied.deployment, denied.action, answer)
+        return tuple(self._permits[index] for index in verdict.reasons) if verdict.permitted else ()
 
     def retention(self, decision_input: DecisionInput, deployment: str, labels: tuple[str, ...]) -> Retention | None:
         """See `Decider.retention`."""
@@ -176,19 +209,19 @@ class CedarDecider:
             errors = _bounded([problem or "no entities"])
             return tuple(Verdict(name, action, False, (), errors) for name in candidates.deployments)
         context = self._context(value, labels)
-        requests = [
-            {
-                "principal": reference("Principal", value.principal.id),
-                "action": reference("Action", action),
-                "resource": reference("Deployment", name),
-                "context": context,
-            }
-            for name in candidates.deployments
-        ]
+        requests = [self._request(value, action, name, context) for name in candidates.deployments]
         answers = cedarpy.is_authorized_batch(requests, self._policy_set, entities, self._schema)
         return tuple(
             _verdict(name, action, answer) for name, answer in zip(candidates.deployments, answers, strict=True)
         )
+
+    def _request(self, value: DecisionInput, action: str, deployment: str, context: str) -> dict[str, Any]:
+        return {
+            "principal": reference("Principal", value.principal.id),
+            "action": reference("Action", action),
+            "resource": reference("Deployment", deployment),
+            "context": context,
+        }
 
     def _problem(self, value: DecisionInput) -> str | None:
         """Why nothing may be sent, before any policy is asked."""
@@ -231,16 +264,19 @@ class CedarDecider:
 
 def candidates_bytes(verdicts: Iterable[Verdict]) -> bytes:
     """Canonical JSON of the verdicts, candidates with equal ones grouped, groups in the order of their first."""
-    groups: dict[tuple[str, bool, tuple[int, ...], tuple[str, ...]], list[str]] = {}
+    groups: dict[Verdict, list[str]] = {}
     for verdict in verdicts:
-        key = (verdict.action, verdict.permitted, verdict.reasons, verdict.errors)
-        groups.setdefault(key, []).append(verdict.deployment)
-    return canonical_json.encode(
-        [
-            {"action": action, "deployments": names, "errors": errors, "permitted": permitted, "reasons": reasons}
-            for (action, permitted, reasons, errors), names in groups.items()
-        ]
-    )
+        groups.setdefault(verdict._replace(deployment=""), []).append(verdict.deployment)
+    return canonical_json.encode([_group(fate, names) for fate, names in groups.items()])
+
+
+def _group(fate: Verdict, deployments: list[str]) -> dict[str, Any]:
+    """Most verdicts know no exemption, and say nothing of any."""
+    group = fate._asdict() | {"deployments": deployments}
+    del group["deployment"]
+    if not fate.exempted:
+        del group["exempted"], group["exemptions"]
+    return group
 
 
 def _verdict(deployment: str, action: str, answer: cedarpy.AuthzResult) -> Verdict:

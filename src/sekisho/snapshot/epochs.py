@@ -1,8 +1,8 @@
 """Epochs: the spans of time in which nothing time-dependent changes. Pure.
 
-What depends on time is the end of facts and of monitor mode. An epoch begins at the last end that has passed and lasts
-until the next; at its beginning the facts that have ended are unknown, and organisations whose monitor mode has ended
-are ruled like all others.
+What depends on time is the end of facts, of exemptions and of monitor mode. An epoch begins at the last end that has passed and lasts
+until the next; at its beginning the facts that have ended are unknown, exemptions that have ended are gone, and
+organisations whose monitor mode has ended are ruled like all others.
 """
 
 from collections.abc import Iterable
@@ -30,11 +30,15 @@ def epoch_ends(catalogue: Catalogue) -> tuple[int, ...]:
     """Every instant (µs UTC) at which an epoch ends and the next begins, ascending."""
     ends = {fact.expires for fact in _facts(catalogue) if fact.expires is not None}
     ends |= {one.monitor_until for one in catalogue.organisations if one.monitor_until is not None}
+    ends |= {one.until for one in catalogue.exemptions}
     return tuple(sorted(ends))
 
 
 def catalogue_at(catalogue: Catalogue, instant_us: int) -> Catalogue:
-    """The catalogue as it stands then: facts that have ended unknown, monitor mode that has ended off."""
+    """The catalogue as it stands then: facts that have ended unknown, exemptions and monitor mode that have ended off."""
+    if any(one.until <= instant_us for one in catalogue.exemptions):
+        exemptions = tuple(one for one in catalogue.exemptions if one.until > instant_us)
+        catalogue = msgspec.structs.replace(catalogue, exemptions=exemptions)
     if any(_is_over(one, instant_us) for one in catalogue.organisations):
         organisations = tuple(_ruled(one) if _is_over(one, instant_us) else one for one in catalogue.organisations)
         catalogue = msgspec.structs.replace(catalogue, organisations=organisations)

@@ -220,10 +220,11 @@ class Auditor:
         book = _rule_book(asked, source, report, scratch) if wanted >= 3 else None
         if book is None:
             return None, None
+        from sekisho.assurance.exemptions import GrantedExemptions
         from sekisho.assurance.reperformance import Reperformance
 
         reperformance = Reperformance(report.findings, book)
-        observers: list[Observer] = [reperformance]
+        observers: list[Observer] = [reperformance, GrantedExemptions(report.findings, book, report.origin)]
         reconciliation = None
         report.depth = 3
         if wanted == 4 and asked.provider is not None:

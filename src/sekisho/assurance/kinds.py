@@ -106,8 +106,8 @@ EPOCH_WRONG: Final = Kind(
     "epoch_wrong",
     ERROR,
     Words(
-        "It was decided with facts, or a monitor mode, that did not hold at that time",
-        "その時点では有効でない事実または監視モードで判定されています",
+        "It was decided with facts, exemptions or a monitor mode that did not hold at that time",
+        "その時点では有効でない事実、適用除外、または監視モードで判定されています",
     ),
     _DECIDE,
 )

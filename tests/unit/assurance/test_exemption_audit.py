@@ -1,0 +1,120 @@
+"""What was permitted by way of an exemption, somebody had approved exactly so; anything else is found."""
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from audited_log import FARAWAY, ORIGIN, TOKYO, AuditedLog
+from sekisho.app.audit import AuditAsked, Auditor
+from sekisho.catalog.exemptions import grant_parameters
+from sekisho.catalog.interfaces import Exemption
+from sekisho.identity.acts import EXEMPTION_GRANT, Act, told
+from sekisho.identity.approvals import APPROVER, ASKER, Approval, signed, with_signature
+from sekisho.kernel import canonical
+from support_decide import catalogue
+
+HOUR_US = 3_600_000_000
+EXEMPTION = Exemption(
+    name="trial",
+    sha256="cd" * 32,
+    organisation="default",
+    policies=("jp-residency.processing",),
+    classes=("internal",),
+    until=1_800_000_000_000_000,
+    why="w",
+    compensating_control="c",
+    deployments=("faraway",),
+)
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = AuditedLog(tmp_path / "site", msgspec.structs.replace(catalogue(FARAWAY, TOKYO), exemptions=(EXEMPTION,)))
+    log.create_key()
+    return log
+
+
+def grant(log, exemption=EXEMPTION, parameters=None, origin=ORIGIN, change=lambda body: body):
+    """The entry of a grant; `parameters` of the act that was approved, if it was another."""
+    asker, approver = (Ed25519PrivateKey.from_private_bytes(letter * 32) for letter in (b"a", b"b"))
+    now_us = log.clock.now_us()
+    given = dict(grant_parameters(exemption))
+    act = Act(EXEMPTION_GRANT, parameters or given, "s-1", now_us, now_us + HOUR_US, origin, log.ids.new(now_us))
+    approval = with_signature(with_signature(Approval(act, ()), signed(act, ASKER, asker)), signed(act, APPROVER, approver))
+    signatures = canonical.decode(approval.encode())["signatures"]
+    record = {"act": act.as_object(), "needed": 1, "signatures": signatures, "snapshot": "00" * 32}
+    body = change(canonical.decode(told(EXEMPTION_GRANT, given, record)))
+    log.write(log.envelope("change", body, "control"), log.control)
+
+
+def audit(log):
+    log.publish()
+    log.close()
+    report = Auditor(log.clock).audit(AuditAsked(str(log.root), depth=3))
+    return [(one.kind.code, one.detail) for one in report.findings.sorted()]
+
+
+def test_a_use_of_what_was_approved_holds(log):
+    grant(log)
+    decision = log.decision(log.arrival())
+    assert decision["body"]["exemptions"] == {"trial": "cd" * 32}
+    log.write(decision)
+    log.write(log.outcome(decision))
+    assert audit(log) == []
+
+
+def test_a_use_without_a_grant_is_found_once(log):
+    log.request()
+    log.request()
+    assert audit(log) == [("exemption_ungranted", "trial: no grant of it is in this log, from here on")]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"exemption": msgspec.structs.replace(EXEMPTION, classes=("public",))}, "something else than what was approved"),
+        ({"parameters": dict(grant_parameters(EXEMPTION)) | {"classes": "public"}}, "not for what was granted"),
+        ({"origin": "another.example/log"}, "not for what was granted"),
+        ({"change": lambda body: {k: v for k, v in body.items() if k != "approval"}}, "not for what was granted"),
+        ({"change": lambda body: body | {"approval": body["approval"] | {"signatures": [
+            one | {"signature": "A" * 86 + "=="} for one in body["approval"]["signatures"]]}}}, "does not hold"),
+    ],
+)  # fmt: skip
+def test_a_grant_that_is_not_of_it_is_found(log, options, said):
+    grant(log, **options)
+    log.request()
+    found = audit(log)
+    assert {code for code, _ in found} == {"exemption_ungranted"}
+    assert any(said in detail for _, detail in found)
+
+
+def test_a_grant_after_the_fact_is_found(log):
+    log.request()
+    log.clock.time_us += HOUR_US
+    grant(log)
+    log.request()
+    assert audit(log) == [("exemption_ungranted", "trial: it was granted after it was used, from here on")]
+
+
+def test_an_exemption_that_a_decision_hides_or_makes_up_is_found(log):
+    grant(log)
+    decision = log.decision(log.arrival())
+    del decision["body"]["exemptions"]
+    log.write(decision)
+    log.write(log.outcome(decision))
+    assert [code for code, _ in audit(log)] == ["exemptions_misnamed"]
+
+
+def test_a_snapshot_that_decides_with_more_than_it_declares_is_found(log):
+    grant(log)
+    snapshot = log.snapshot.digest
+    manifest = canonical.decode((log.root / "snapshots" / f"{snapshot}.json").read_bytes())
+    parts = log.root / "snapshots" / "parts"
+    built = {(part["layer"], part["name"]): (parts / part["sha256"]).read_bytes() for part in manifest["parts"]}
+    wide = built["authority", "policies.json"].replace(b'"classes":["internal"]', b'"classes":["internal","public"]')
+    assert wide != built["authority", "policies.json"]
+    log.install_parts({**built, ("authority", "policies.json"): wide})
+    log.request(data_class="public")
+    assert audit(log) == [
+        ("exemption_ungranted", "trial: the snapshot decides with another exemption than it declares, from here on")
+    ]

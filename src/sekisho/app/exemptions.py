@@ -7,11 +7,13 @@ rules of the snapshot in force, so that nobody can change the rule and use the c
 import shlex
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from sekisho.app.rules import rules_of
 from sekisho.catalog.exemptions import grant_parameters
-from sekisho.catalog.files import APPROVAL_ENDING, EXEMPTIONS
+from sekisho.catalog.files import APPROVAL_ENDING, EXEMPTIONS, FILE_BYTES_MAX, read_declarations
 from sekisho.catalog.interfaces import Catalogue, Exemption, Mistake
 from sekisho.identity.acts import EXEMPTION_GRANT
 from sekisho.identity.approval_files import read_approval_file
@@ -20,7 +22,10 @@ from sekisho.identity.errors import ApprovalError, ApprovalMissing, ApprovalUsed
 from sekisho.identity.exemptions_sql import SqlExemptions, no_rule
 from sekisho.identity.persons_sql import Rules, SqlPersons, in_use
 from sekisho.identity.sql import SqlIdentity
+from sekisho.inspection.rules import compile_inspector, rules_bytes
 from sekisho.kernel.clock import Clock, SystemClock
+from sekisho.kernel.errors import UsageError
+from sekisho.policy.check import check_policies
 from sekisho.settings import DataDirectory
 from sekisho.snapshot.store import SnapshotStore
 
@@ -115,3 +120,38 @@ def _wanted(one: Exemption, rules: Rules) -> Wanted:
 def _approvals(directory: DataDirectory, one: Exemption) -> list[Approval]:
     path: Path = directory.declarations / EXEMPTIONS / f"{one.name}{APPROVAL_ENDING}"
     return [read_approval_file(path)] if path.exists() else []
+
+
+def declared_exemption(directory: DataDirectory, file: Path) -> Exemption:
+    """The exemption that a file would declare, wherever it lies. Raises UsageError with everything wrong about it."""
+    name = file.stem
+    key = f"{EXEMPTIONS}/{name}.toml"
+    with file.open("rb") as stream:
+        data = stream.read(FILE_BYTES_MAX + 1)
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        declarations = read_declarations(directory.declarations, {key: text})
+    except ValueError as error:
+        raise UsageError(f"{file} is not TOML in UTF-8: {error}") from None
+    mistakes = list(declarations.mistakes)
+    if declarations.catalogue is not None:
+        labels = compile_inspector(rules_bytes()).labels()
+        mistakes += check_policies(declarations.catalogue, declarations.policies, labels).mistakes
+    if mistakes or declarations.catalogue is None:
+        first = next((one for one in mistakes if one.file == key), mistakes[0])
+        raise UsageError(
+            f"{first.file}: {first.key}: {first.problem}" + (f" ({len(mistakes)} mistakes)" if mistakes[1:] else ""),
+            remedy=first.remedy,
+        )
+    return next(one for one in declarations.catalogue.exemptions if one.name == name)
+
+
+def listed_exemptions(store: SnapshotStore, clock: Clock) -> list[dict[str, Any]]:
+    """Those of the snapshot in force, ended ones too, by their end; JSON values. Raises SekishoError."""
+    digest = store.current()
+    exemptions = () if digest is None else store.catalogue(digest).exemptions
+    now_us = clock.now_us()
+    return [
+        msgspec.to_builtins(one) | {"state": "ended" if one.until <= now_us else "in force"}
+        for one in sorted(exemptions, key=lambda item: item.until)
+    ]

@@ -69,7 +69,9 @@ class GrantedExemptions:
         for (snapshot, name), use in self._uses.items():
             problem = self._problem(snapshot, name, use)
             if problem is not None:
-                self._findings.add(EXEMPTION_UNGRANTED, f"{name}: {problem}, from here on", use.leaf, use.id, use.request)
+                self._findings.add(
+                    EXEMPTION_UNGRANTED, f"{name}: {problem}, from here on", use.leaf, use.id, use.request
+                )
 
     def _see_grant(self, index: int, envelope: Mapping[str, Any]) -> None:
         body = envelope["body"]
@@ -77,9 +79,16 @@ class GrantedExemptions:
         try:
             act = approval_of_record(body.get("approval")).act if isinstance(body.get("approval"), dict) else None
         except ApprovalError as error:
-            self._findings.add(EXEMPTION_UNGRANTED, f"the approval does not hold: {error.message:.200}", index, envelope["id"])
+            self._findings.add(
+                EXEMPTION_UNGRANTED, f"the approval does not hold: {error.message:.200}", index, envelope["id"]
+            )
             return
-        if act is None or act.act != EXEMPTION_GRANT or dict(act.parameters) != parameters or act.origin != self._origin:
+        if (
+            act is None
+            or act.act != EXEMPTION_GRANT
+            or dict(act.parameters) != parameters
+            or act.origin != self._origin
+        ):
             self._findings.add(EXEMPTION_UNGRANTED, "the approval is not for what was granted", index, envelope["id"])
             return
         grant = _Grant(envelope["at"], parameters)

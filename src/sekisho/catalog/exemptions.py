@@ -109,7 +109,9 @@ def _known(table: Table, key: str, known: Iterable[str], remedy: str | None = No
 
 def _require_few(table: Table, key: str, items: tuple[str, ...]) -> None:
     if len(items) > ITEMS_MAX:
-        table.mistake(key, f"names {len(items)}", f"Name at most {ITEMS_MAX}; what is wider is a rule: change the policy")
+        table.mistake(
+            key, f"names {len(items)}", f"Name at most {ITEMS_MAX}; what is wider is a rule: change the policy"
+        )
 
 
 def _digest(name: str, table: Table) -> str:

@@ -161,7 +161,7 @@ class CedarDecider:
         return tuple(found)
 
     def _permits_of(self, value: DecisionInput, denied: Verdict, labels: tuple[str, ...]) -> tuple[int, ...]:
-        """The permits that would let it pass were there no forbid. The denial held no error, so none of them has one."""
+        """The permits that would let it pass were there no forbid. The denial held no error: none has one."""
         if self._permit_set is None:
             self._permit_set = cedarpy.PolicySet.from_str("\n".join(self._texts[index] for index in self._permits))
         entities = self._entities_for(value.principal, value.model, self._models[value.model].entities)

@@ -9,8 +9,8 @@ An exemption changes a verdict only where all of this holds:
 Then it is permitted, for the permits' reasons, and says which forbids did not count and which exemptions say so. So
 with an exemption the only differences are denials by what it names, of what it names.
 
-Unlike monitor mode (`monitor`), which leaves a denial a denial and sends all the same, an exemption is a decision. Which
-are in force follows from the epoch: the policies part holds them with their ends.
+Unlike monitor mode (`monitor`), which leaves a denial a denial and sends all the same, an exemption is a decision.
+Which are in force follows from the epoch: the policies part holds them with their ends.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,6 +21,7 @@ from sekisho.catalog.table import nearest, shown
 from sekisho.kernel.clock import RFC3339, utc
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, DecisionInput, PolicyTitle, Verdict
 
+ENDS_SOON_US: Final = 14 * 86_400 * 1_000_000  # time enough to ask k of n persons for another, or to do without
 SENDING: Final = (SEND_RAW, SEND_REDACTED)
 
 
@@ -70,9 +71,7 @@ class ExemptionsInForce:
             return None
         if forbids & self._always:
             return None
-        rows = [
-            row for row in self._rows if row.policies & forbids and row.covers(asked, verdict.deployment, labels)
-        ]
+        rows = [row for row in self._rows if row.policies & forbids and row.covers(asked, verdict.deployment, labels)]
         if not forbids.issubset({index for row in rows for index in row.policies}):
             return None
         return Lift(verdict.reasons, tuple(sorted(row.name for row in rows)))
@@ -141,9 +140,15 @@ def _row(row: Mapping[str, Any], indexes: Mapping[str, int]) -> _Row:
     )
 
 
-def exemption_notes(exemptions: Sequence[Exemption]) -> list[str]:
+def exemption_notes(exemptions: Sequence[Exemption], now_us: int) -> list[str]:
     """Those in force, each in a sentence with its end."""
     return [
-        f"exemption {one.name} excuses {one.organisation} from {', '.join(one.policies)} until {utc(one.until, RFC3339)}"
+        f"exemption {one.name} excuses {one.organisation} from {', '.join(one.policies)} until "
+        f"{utc(one.until, RFC3339)}{', which is soon' if ends_soon(one, now_us) else ''}"
         for one in exemptions
+        if now_us < one.until
     ]
+
+
+def ends_soon(one: Exemption, now_us: int) -> bool:
+    return one.until < now_us + ENDS_SOON_US

@@ -63,6 +63,4 @@ def _sentence(verdicts: list[Verdict], decider: Decider, language: str) -> str:
     policies = [decider.policies[index] for index in first.exempted or first.reasons]
     titles = [f"{policy.title_ja if language == 'ja' else policy.title} [{policy.id}]" for policy in policies]
     kind = "exempted" if first.exempted else "permitted" if first.permitted else "forbidden"
-    return words[kind].format(
-        where=where, titles=words["join"].join(titles), exemptions=", ".join(first.exemptions)
-    )
+    return words[kind].format(where=where, titles=words["join"].join(titles), exemptions=", ".join(first.exemptions))

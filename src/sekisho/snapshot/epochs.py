@@ -1,8 +1,8 @@
 """Epochs: the spans of time in which nothing time-dependent changes. Pure.
 
-What depends on time is the end of facts, of exemptions and of monitor mode. An epoch begins at the last end that has passed and lasts
-until the next; at its beginning the facts that have ended are unknown, exemptions that have ended are gone, and
-organisations whose monitor mode has ended are ruled like all others.
+What depends on time is the end of facts, of exemptions and of monitor mode. An epoch begins at the last end that has
+passed and lasts until the next; at its beginning the facts that have ended are unknown, exemptions that have ended are
+gone, and organisations whose monitor mode has ended are ruled like all others.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ def epoch_ends(catalogue: Catalogue) -> tuple[int, ...]:
 
 
 def catalogue_at(catalogue: Catalogue, instant_us: int) -> Catalogue:
-    """The catalogue as it stands then: facts that have ended unknown, exemptions and monitor mode that have ended off."""
+    """The catalogue as it stands then: ended facts unknown, ended exemptions gone, ended monitor mode off."""
     if any(one.until <= instant_us for one in catalogue.exemptions):
         exemptions = tuple(one for one in catalogue.exemptions if one.until > instant_us)
         catalogue = msgspec.structs.replace(catalogue, exemptions=exemptions)

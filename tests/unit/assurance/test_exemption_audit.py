@@ -40,7 +40,9 @@ def grant(log, exemption=EXEMPTION, parameters=None, origin=ORIGIN, change=lambd
     now_us = log.clock.now_us()
     given = dict(grant_parameters(exemption))
     act = Act(EXEMPTION_GRANT, parameters or given, "s-1", now_us, now_us + HOUR_US, origin, log.ids.new(now_us))
-    approval = with_signature(with_signature(Approval(act, ()), signed(act, ASKER, asker)), signed(act, APPROVER, approver))
+    approval = with_signature(
+        with_signature(Approval(act, ()), signed(act, ASKER, asker)), signed(act, APPROVER, approver)
+    )
     signatures = canonical.decode(approval.encode())["signatures"]
     record = {"act": act.as_object(), "needed": 1, "signatures": signatures, "snapshot": "00" * 32}
     body = change(canonical.decode(told(EXEMPTION_GRANT, given, record)))
@@ -72,7 +74,7 @@ def test_a_use_without_a_grant_is_found_once(log):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"exemption": msgspec.structs.replace(EXEMPTION, classes=("public",))}, "something else than what was approved"),
+        ({"exemption": msgspec.structs.replace(EXEMPTION, classes=("public",))}, "than what was approved"),
         ({"parameters": dict(grant_parameters(EXEMPTION)) | {"classes": "public"}}, "not for what was granted"),
         ({"origin": "another.example/log"}, "not for what was granted"),
         ({"change": lambda body: {k: v for k, v in body.items() if k != "approval"}}, "not for what was granted"),

@@ -146,6 +146,19 @@ def test_from_denied_to_permitted_to_denied(running, home, tmp_path):  # noqa: F
     explained = ("--model", "manual", "--text", "hello", "--class", "confidential")
     assert "by the exemption trial" in sekisho("explain", running.root, *explained).stdout
 
+    view = json.loads(sekisho("compliance", running.root, "--json").stdout)
+    (row,) = [one for one in view["rows"] if one["policy"] == "own.confidential"]
+    assert (row["deployment"], row["denied"] >= 1, row["exempt"] >= 1) == ("manual", True, True)
+    named = ("--policy", "own.confidential", "--deployment", "manual", "--fate", "exempt", "--limit", "1000")
+    page = json.loads(sekisho("compliance", running.root, *named, "--json").stdout)
+    assert permitted.headers["x-sekisho-receipt"] in [one["request"] for one in page["entries"]]
+    words = ("--organisation", "default", "--role", "auditor", "--name", "a", "--dir", running.root)
+    key = sekisho("keys", "create", *words).stdout.strip()
+    over_http = json.loads(get(f"{running.control}/api/compliance", key, timeout=60)[1])
+    assert {(one["policy"], one["deployment"]) for one in over_http["rows"]} >= {("own.confidential", "manual")}
+    assert get(f"{running.control}/api/compliance?fate=denid", key, timeout=60)[0] == 400
+    assert get(f"{running.control}/api/compliance", running.key)[0] == 403
+
     # It ends at its end, and not before.
     until(lambda: question(running).status_code == 403, LASTS_S + 30, "the end of the exemption")
     assert time.time() >= end_s

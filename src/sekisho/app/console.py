@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from sekisho.app.auditors import LogAuditors
+from sekisho.app.compliance import ComplianceApart
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.receipts import LogReceipts
@@ -88,6 +89,7 @@ class ConsoleServices:
         self._sign_in = SqlConsole(register, clock)
         self._auditors = LogAuditors(register, clock, self._log.size)
         self._explainer = Explainer(directory, clock)
+        self._compliance = ComplianceApart(directory)
         self._gateway = GatewayState(settings)
         self._titles: dict[str, tuple[PolicyTitle, ...]] = {}
 
@@ -107,6 +109,7 @@ class ConsoleServices:
             receipts=self._receipts,
             titles=self.titles,
             explain=self.explain,
+            compliance=self._compliance,
             sign_in=self._sign_in,
             auditors=self._auditors,
             site_key=lambda: self._directory.site_vkey.read_text().strip(),

@@ -76,6 +76,13 @@ class Explain(Protocol):
         ...
 
 
+class Compliance(Protocol):
+    def __call__(self, words: tuple[str, ...]) -> dict[str, Any]:
+        """The view (docs/compliance.md) that the options of `sekisho compliance` ask for. Blocking, for minutes.
+        Raises ComplianceRefused, TooMany, SekishoError."""
+        ...
+
+
 class Auditors(Protocol):
     def admit(self, authorization: str | None) -> None:
         """Return once the holder of this key may read entries, and the ledger will tell that it did. Blocking.
@@ -99,6 +106,7 @@ class Ports(NamedTuple):
     receipts: Receipts
     titles: Callable[[str], tuple[PolicyTitle, ...]]  # of a snapshot's policies, by index; raises SekishoError
     explain: Explain
+    compliance: Compliance
     sign_in: ConsoleSignIn
     auditors: Auditors
     site_key: Callable[[], str]  # the vkey that auditors pin

@@ -92,12 +92,17 @@ class World:
             receipts=self.receipts,
             titles=lambda digest: self.titles,
             explain=self.explain,
+            compliance=self.compliance,
             sign_in=self.sign_in,
             auditors=self.auditors,
             site_key=lambda: "site+00000000+AQ==",
             organisations=lambda: ("default",),
             now_us=lambda: self.now_us,
         )
+
+    def compliance(self, words):
+        self.asked.append(words)
+        return {"rows": []}
 
     def explain(self, asked):
         self.asked.append(asked)
@@ -110,6 +115,7 @@ class World:
             "outcome": {
                 "action": None,
                 "deployments": [],
+                "exemptions": [],
                 "monitored": False,
                 "permitted": False,
                 "retain": [{"days": 30, "deployment": "tokyo", "policies": ["keep.<all>"]}],

@@ -79,11 +79,13 @@ KINDS: Final[Mapping[str, ActKind]] = {
             "until": _TIME,
         },
         "Until {until}, do not count these forbids: {policies}; for requests of {organisation} with the roles {roles} "
-        "(*: any), of the classes {classes}, whose body holds no labels beside: {labels}; to the deployments "
+        "(*: any), of the classes {classes}, whose body holds no labels beside: {labels}, and whose callers demand no "
+        "narrower residency than the organisation; to the deployments "
         "{deployments} and those of the models {models}. It is the exemption {exemption}; why it is needed and what "
         "guards the data meanwhile stands in its file, whose content has the SHA-256 {sha256}.",
         "{until} まで、禁止ポリシー {policies} を適用しません。対象は、組織 {organisation}、ロール {roles}（* は全部）"
-        "、区分 {classes} のリクエストで、本文に含まれるラベルが {labels} に限られるものです。送信先は、デプロイメント "
+        "、区分 {classes} のリクエストで、本文に含まれるラベルが {labels} に限られ、"
+        "呼び出し元が組織より狭い所在地を求めていないものです。送信先は、デプロイメント "
         "{deployments} およびモデル {models} のデプロイメントです。この適用除外の名前は {exemption} です。理由と代替"
         "統制は、内容の SHA-256 が {sha256} であるファイルに書かれています。",
     ),

@@ -8,7 +8,7 @@ from typing import Any, Final
 import cedarpy
 from cedarpy import pst
 
-from sekisho.catalog.interfaces import Catalogue, Exemption, Mistake, PolicyText
+from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.entities import entities_part
 from sekisho.policy.errors import PolicyMistakes
@@ -78,7 +78,7 @@ def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], label
     mistakes += exemption_mistakes(catalogue.exemptions, titles, {*labels, *STANDING_LABELS})
     if mistakes:
         return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
-    parts = PolicyParts(_policies_part(policies, catalogue.exemptions), schema.encode(), entities_part(catalogue))
+    parts = PolicyParts(_policies_part(policies, exemption_rows(catalogue)), schema.encode(), entities_part(catalogue))
     return CheckedPolicies(parts, titles, ())
 
 
@@ -205,7 +205,7 @@ def _require_permit(policies: list[_Policy], mistakes: list[Mistake]) -> None:
         mistakes.append(Mistake("policies/", "", "no policy permits anything, so every request is denied", remedy))
 
 
-def _policies_part(policies: list[_Policy], exemptions: tuple[Exemption, ...]) -> bytes:
+def _policies_part(policies: list[_Policy], exemptions: list[dict[str, Any]]) -> bytes:
     rows: list[dict[str, Any]] = [
         {
             "effect": policy.effect,
@@ -221,4 +221,4 @@ def _policies_part(policies: list[_Policy], exemptions: tuple[Exemption, ...]) -
         for policy in policies
     ]
     part: dict[str, Any] = {"policies": rows}
-    return canonical.encode(part | ({"exemptions": exemption_rows(exemptions)} if exemptions else {}))
+    return canonical.encode(part | ({"exemptions": exemptions} if exemptions else {}))

@@ -3,6 +3,8 @@
 An exemption changes a verdict only where all of this holds:
 1. the verdict is a denial by forbids alone. An error denies, and so does it that no policy permits;
 2. of an action that sends: nothing is kept by way of an exemption;
+   and of a request that may go at least where its organisation's may: what a caller or its key demands beyond the
+   organisation is not the organisation's to be excused from;
 3. every forbid that denies it is named by an exemption that covers this very request and deployment;
 4. none of them is annotated `@enforce("always")`;
 5. without these forbids a permit permits it, which the engine says.
@@ -16,7 +18,7 @@ Which are in force follows from the epoch: the policies part holds them with the
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sekisho.catalog.interfaces import Exemption, Mistake
+from sekisho.catalog.interfaces import Catalogue, Exemption, Mistake
 from sekisho.catalog.table import nearest, shown
 from sekisho.kernel.clock import RFC3339, utc
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, DecisionInput, PolicyTitle, Verdict
@@ -40,6 +42,7 @@ class _Row(NamedTuple):
     deployments: frozenset[str]
     models: frozenset[str]
     labels: frozenset[str]
+    residency: frozenset[str]
     policies: frozenset[int]
 
     def covers(self, asked: DecisionInput, deployment: str, labels: tuple[str, ...]) -> bool:
@@ -50,6 +53,7 @@ class _Row(NamedTuple):
             and asked.data_class in self.classes
             and (deployment in self.deployments or asked.model in self.models)
             and self.labels.issuperset(labels)
+            and self.residency.issubset(asked.residency)
         )
 
 
@@ -80,8 +84,10 @@ class ExemptionsInForce:
         return bool(self._rows)
 
 
-def exemption_rows(exemptions: Sequence[Exemption]) -> list[dict[str, Any]]:
-    """As they stand in the policies part: all but why, which decides nothing."""
+def exemption_rows(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """As they stand in the policies part: all but why, which decides nothing, and with the organisation's residency."""
+    boundary = catalogue.boundary.default_residency
+    residencies = {one.name: one.default_residency or boundary for one in catalogue.organisations}
     return [
         {
             "classes": one.classes,
@@ -91,11 +97,12 @@ def exemption_rows(exemptions: Sequence[Exemption]) -> list[dict[str, Any]]:
             "name": one.name,
             "organisation": one.organisation,
             "policies": one.policies,
+            "residency": residencies[one.organisation],
             "roles": one.roles,
             "sha256": one.sha256,
             "until": one.until,
         }
-        for one in exemptions
+        for one in catalogue.exemptions
     ]
 
 
@@ -136,6 +143,7 @@ def _row(row: Mapping[str, Any], indexes: Mapping[str, int]) -> _Row:
         frozenset(row["deployments"]),
         frozenset(row["models"]),
         frozenset(row["labels"]),
+        frozenset(row["residency"]),
         frozenset(indexes[identifier] for identifier in row["policies"]),
     )
 

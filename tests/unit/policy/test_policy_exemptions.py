@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.catalog.interfaces import Exemption, PolicyText
+from sekisho.catalog.interfaces import Exemption, Organisation, PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.check import check_policies, compile_policies
 from sekisho.policy.engine import CedarDecider
@@ -98,6 +98,15 @@ def test_what_it_does_not_name_stays_denied(asked):
     assert (verdict.permitted, verdict.exempted, verdict.exemptions) == (False, (), ())
 
 
+def test_a_caller_that_demands_less_than_its_organisation_is_not_excused_from_its_own_demand():
+    wide = catalogue(TOKYO, OREGON)
+    organisations = (Organisation("default", "Default", default_residency=("JP", "SG")), *wide.organisations[1:])
+    wide = msgspec.structs.replace(wide, exemptions=(exemption(),), organisations=organisations)
+    found = CedarDecider(compile_policies(wide, (OWN,), LABELS), snapshot=DIGEST, epoch_from=0)
+    assert not by_route(found.decide(decision_input(residency=("JP",))))["oregon", SEND_RAW].permitted
+    assert by_route(found.decide(decision_input(residency=("JP", "SG"))))["oregon", SEND_RAW].permitted
+
+
 def test_roles_narrow_it():
     asked = decision_input(principal=PrincipalInput("key-1", "default", ("caller", "trial")))
     narrowed = decider(exemption(roles=("trial",)))
@@ -143,7 +152,8 @@ def test_nobody_is_excused_from_a_policy_that_is_always_enforced():
     plain = catalogue(TOKYO, OREGON)
     widest = exemption(policies=("jp-residency.processing", "jp-residency.private-key", "own.never"), labels=LABELS)
     parts = compile_policies(plain, (OWN,), LABELS)
-    stored = canonical.decode(parts.policies) | {"exemptions": exemption_rows([widest])}
+    stored = canonical.decode(parts.policies)
+    stored |= {"exemptions": exemption_rows(msgspec.structs.replace(plain, exemptions=(widest,)))}
     forged = PolicyParts(canonical.encode(stored), parts.schema, parts.entities)
     found = CedarDecider(forged, snapshot=DIGEST, epoch_from=0)
     asked = decision_input(labels_raw=("secret.private_key",))
@@ -240,6 +250,7 @@ def test_without_it_the_only_differences_are_denials_by_what_it_names_of_what_it
                 assert asked.data_class in one.classes
                 assert old.deployment in one.deployments
                 assert set(labels) <= set(one.labels)
+                assert "JP" in asked.residency
                 assert not one.roles or set(one.roles) & set(asked.principal.roles)
             named = {identifier for one in used for identifier in one.policies}
             assert {without.policies[index].id for index in old.reasons} <= named

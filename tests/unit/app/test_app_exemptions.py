@@ -1,6 +1,7 @@
 """Exemptions come in force with an approval only, each content once, and the ledger is told."""
 
 import json
+import shutil
 import time
 from contextlib import closing
 
@@ -43,23 +44,32 @@ until = {}
 """
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An installation with three persons, without and with a rule in force; tests get copies."""
+    root = tmp_path_factory.mktemp("made")
+    bare, ruled = root / "bare", root / "ruled"
+    create_installation(bare, Listen("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"))
+    clock = SystemClock()
+    with closing(SqlIdentity(DataDirectory(bare).state, clock)) as register:
+        persons = SqlPersons(register, clock)
+        for name, key in KEYS.items():
+            persons.enrol(name, "", key.public_key().public_bytes_raw().hex(), "test", Rules((), "", ""), ())
+    (bare / "declarations" / "exemptions").mkdir()
+    shutil.copytree(bare, ruled)
+    (ruled / "declarations" / "approvals.toml").write_text(RULE)
+    put_declarations_in_force(DataDirectory(ruled))
+    return root
+
+
 class Site:
     def __init__(self, root):
         self.directory = DataDirectory(root)
-        create_installation(root, Listen("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"))
         self.clock = SystemClock()
         self.register = SqlIdentity(self.directory.state, self.clock)
-        persons = SqlPersons(self.register, self.clock)
-        for name, key in KEYS.items():
-            persons.enrol(name, "", key.public_key().public_bytes_raw().hex(), "test", Rules((), "", ""), ())
         self.store = snapshot_store(self.directory)
         self.origin = load_settings(root).installation.origin
         self.exemptions = self.directory.declarations / "exemptions"
-        self.exemptions.mkdir()
-
-    def rule(self):
-        (self.directory.declarations / "approvals.toml").write_text(RULE)
-        put_declarations_in_force(self.directory)
 
     def declare(self, name="trial", days=30, text=TEXT):
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + days * 86_400))
@@ -68,7 +78,8 @@ class Site:
         return file
 
     def approve(self, file, *approvers, parameters=None, origin=None):
-        exemption = declared_exemption(self.directory, file)
+        catalogue = read_declarations(self.directory.declarations).catalogue
+        exemption = next(one for one in catalogue.exemptions if one.name == file.stem)
         now_us = self.clock.now_us()
         act = Act(EXEMPTION_GRANT, parameters or dict(grant_parameters(exemption)), "s-1", now_us, now_us + HOUR_US,
                   origin or self.origin, IdSource().new(now_us))  # fmt: skip
@@ -91,14 +102,23 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(made, tmp_path):
+    yield from copied(made / "ruled", tmp_path)
+
+
+@pytest.fixture
+def bare(made, tmp_path):
+    yield from copied(made / "bare", tmp_path)
+
+
+def copied(made, tmp_path):
+    shutil.copytree(made, tmp_path / "site")
     site = Site(tmp_path / "site")
     yield site
     site.register.close()
 
 
 def test_approved_ones_are_granted_once_and_told(site):
-    site.rule()
     file = site.declare()
     site.approve(file, "s-2", "s-3")
     assert check_declarations(site.directory) == []
@@ -115,7 +135,6 @@ def test_approved_ones_are_granted_once_and_told(site):
 
 
 def test_without_an_approval_it_is_refused_with_the_command_that_asks_for_one(site):
-    site.rule()
     file = site.declare()
     (mistake,) = check_declarations(site.directory)
     assert mistake.file == "exemptions/trial.toml"
@@ -134,7 +153,8 @@ def stored_anyway(site, file):
     return digest
 
 
-def test_without_a_rule_in_force_nobody_can_approve(site):
+def test_without_a_rule_in_force_nobody_can_approve(bare):
+    site = bare
     file = site.declare()
     site.approve(file, "s-2", "s-3")
     (site.directory.declarations / "approvals.toml").write_text(RULE)  # declared, and not in force yet
@@ -154,7 +174,6 @@ def test_without_a_rule_in_force_nobody_can_approve(site):
     ],
 )
 def test_an_approval_that_does_not_hold_is_refused(site, spoil, said):
-    site.rule()
     file = site.declare()
     site.approve(file, "s-2", "s-3")
     assert site.mistakes() == []
@@ -169,7 +188,6 @@ def retire(site, person):
 
 
 def test_one_approval_is_for_one_exemption(site):
-    site.rule()
     file = site.declare()
     site.approve(file, "s-2", "s-3")
     site.grant()
@@ -180,7 +198,6 @@ def test_one_approval_is_for_one_exemption(site):
 
 @pytest.mark.parametrize(("days", "said"), [(-1, "has ended"), (400, "more than a year")])
 def test_its_end_is_neither_past_nor_far(site, days, said):
-    site.rule()
     file = site.declare(days=days)
     site.approve(file, "s-2", "s-3")
     (mistake,) = site.mistakes()
@@ -214,7 +231,6 @@ def test_asking_names_what_is_wrong_with_the_file(site, tmp_path):
 
 
 def test_those_in_force_are_listed_with_their_state(site, capsys):
-    site.rule()
     file = site.declare()
     site.approve(file, "s-2", "s-3")
     site.store.activate(site.store.save(build_declared(site.directory)[1]))
@@ -226,7 +242,6 @@ def test_those_in_force_are_listed_with_their_state(site, capsys):
 
 def test_what_control_cant_read_stays_out_of_force(site):
     """An approval that is a directory, say: told, and nothing is granted."""
-    site.rule()
     file = site.declare()
     digest = stored_anyway(site, file)
     file.with_suffix(".approval").mkdir()

@@ -124,7 +124,8 @@ def _recorder(
 
     async def record(before: str | None, digest: str) -> None:
         await asyncio.to_thread(grant_exemptions, directory, store, register, clock, digest)
-        await _relay(register, writer)  # a grant stands in the log before decisions that hang on it
+        while await _relay(register, writer):  # a grant stands in the log before decisions that hang on it
+            pass
         now_us = clock.now_us()
         body = encode({"act": "snapshot.activate", "before": before, "snapshot": digest})
         await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
@@ -155,13 +156,14 @@ async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
         await asyncio.sleep(_RELAY_INTERVAL_S)
 
 
-async def _relay(outbox: Outbox, writer: EntryWriter) -> None:
-    """Append what waits now; durable when this returns."""
+async def _relay(outbox: Outbox, writer: EntryWriter) -> int:
+    """Append what waits now, a batch at most; durable when this returns. How many that were."""
     pending = await asyncio.to_thread(outbox.pending, _RELAY_BATCH)
     durable = [writer.append(EntryDraft(e.kind, e.id, e.at, e.actor, e.body)) for e in pending]
     if durable:
         await asyncio.gather(*durable)
         await asyncio.to_thread(outbox.relayed, tuple(entry.id for entry in pending))
+    return len(durable)
 
 
 def _server(

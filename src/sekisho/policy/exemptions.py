@@ -3,9 +3,9 @@
 An exemption changes a verdict only where all of this holds:
 1. the verdict is a denial by forbids alone. An error denies, and so does it that no policy permits;
 2. of an action that sends: nothing is kept by way of an exemption;
-   and of a request that may go at least where its organisation's may: what a caller or its key demands beyond the
-   organisation is not the organisation's to be excused from;
-3. every forbid that denies it is named by an exemption that covers this very request and deployment;
+3. every forbid that denies it is named by an exemption that covers this very request and deployment. A request that
+   may go to less than its organisation's may is covered by none: what a caller or its key demands is not the
+   organisation's to be excused from;
 4. none of them is annotated `@enforce("always")`;
 5. without these forbids a permit permits it, which the engine says.
 Then it is permitted, for the permits' reasons, and says which forbids did not count and which exemptions say so. So

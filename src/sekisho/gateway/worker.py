@@ -93,7 +93,7 @@ class Follower:
             return in_force
         if self._next is None:
             raise Unavailable(
-                "a fact has ended, and the rules without it can't be read",
+                "a fact, an exemption or monitor mode has ended, and the rules without it can't be read",
                 code="epoch_over",
                 remedy="The operator must mend the snapshot; the gateway recovers by itself",
                 retry_after_s=1,

@@ -9,9 +9,9 @@ from sekisho.catalog.interfaces import Exemption, Organisation, PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.check import check_policies, compile_policies
 from sekisho.policy.engine import CedarDecider
-from sekisho.policy.exemptions import exemption_rows
+from sekisho.policy.exemptions import ExemptionsInForce, Lift, exemption_rows
 from sekisho.policy.explain import explain
-from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, PolicyParts, PrincipalInput
+from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, PolicyParts, PolicyTitle, PrincipalInput, Verdict
 from support_decide import CLASSES, DIGEST, LABELS, catalogue, decision_input, declared, deployment
 
 TOKYO = deployment("tokyo", processing=declared("JP"), storage=declared("JP"))
@@ -137,6 +137,27 @@ def test_labels_are_those_of_the_body_as_it_would_leave():
     assert found["oregon", SEND_REDACTED].permitted
     both = exemption(policies=("jp-residency.my-number", "jp-residency.processing"), labels=("jp.my_number",))
     assert by_route(decider(both).decide(asked))["oregon", SEND_RAW].permitted
+    unnamed = msgspec.structs.replace(both, labels=())
+    assert not by_route(decider(unnamed).decide(asked))["oregon", SEND_RAW].permitted
+
+
+@pytest.mark.parametrize(
+    ("changes", "lifted"),
+    [
+        ({}, True),
+        ({"errors": ("it could not be decided",)}, False),
+        ({"action": RETAIN}, False),
+        ({"reasons": ()}, False),
+        ({"reasons": (0, 1)}, False),
+        ({"permitted": True}, False),
+    ],
+)
+def test_what_of_a_verdict_is_lifted(changes, lifted):
+    with_it = msgspec.structs.replace(catalogue(OREGON), exemptions=(exemption(),))
+    titles = [PolicyTitle(name, "T", "題", "forbid", "p.cedar") for name in ("jp-residency.processing", "other")]
+    in_force = ExemptionsInForce(canonical.decode(canonical.encode(exemption_rows(with_it))), titles, 0)
+    verdict = Verdict("oregon", SEND_RAW, False, (0,), ())._replace(**changes)
+    assert in_force.lift(decision_input(), verdict, ()) == (Lift((0,), ("trial",)) if lifted else None)
 
 
 def test_two_exemptions_may_lift_a_denial_together_and_both_are_told():

@@ -24,7 +24,7 @@ from sekisho.snapshot.interfaces import SnapshotError
 
 CHANGE: Final = "change"
 DECISION: Final = "decision"
-KEPT_MAX: Final = 10_000  # grants, and uses of one exemption under one snapshot; about 20 MB. The rest is told as one
+KEPT_MAX: Final = 10_000  # grants, and uses of one exemption under one snapshot; about 20 MB
 SKEW_US: Final = 5_000_000  # processes of one machine stamp their entries by clocks of their own
 
 
@@ -51,6 +51,7 @@ class GrantedExemptions:
         self._origin = origin
         self._grants: dict[str, _Grant] = {}
         self._uses: dict[tuple[str, str], _Use] = {}
+        self._beyond: _Use | None = None  # the first use that found no room
 
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
         body = envelope["body"]
@@ -64,6 +65,8 @@ class GrantedExemptions:
                 key = (str(snapshot)[:64], str(name)[:64])
                 if key in self._uses or len(self._uses) < KEPT_MAX:
                     self._uses[key] = min(use, self._uses.get(key, use))
+                else:
+                    self._beyond = self._beyond or use
 
     def finish(self) -> None:
         for (snapshot, name), use in self._uses.items():
@@ -72,6 +75,10 @@ class GrantedExemptions:
                 self._findings.add(
                     EXEMPTION_UNGRANTED, f"{name}: {problem}, from here on", use.leaf, use.id, use.request
                 )
+
+        if self._beyond is not None:
+            detail = f"more than {KEPT_MAX} exemptions are used: those from here on were not looked at"
+            self._findings.add(EXEMPTION_UNGRANTED, detail, self._beyond.leaf, self._beyond.id, self._beyond.request)
 
     def _see_grant(self, index: int, envelope: Mapping[str, Any]) -> None:
         body = envelope["body"]

@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audited_log import FARAWAY, ORIGIN, TOKYO, AuditedLog
 from sekisho.app.audit import AuditAsked, Auditor
+from sekisho.assurance import exemptions
 from sekisho.catalog.exemptions import grant_parameters
 from sekisho.catalog.interfaces import Exemption
 from sekisho.identity.acts import EXEMPTION_GRANT, Act, told
@@ -120,3 +121,15 @@ def test_a_snapshot_that_decides_with_more_than_it_declares_is_found(log):
     assert audit(log) == [
         ("exemption_ungranted", "trial: the snapshot decides with another exemption than it declares, from here on")
     ]
+
+
+def test_what_finds_no_room_is_told(log, monkeypatch):
+    monkeypatch.setattr(exemptions, "KEPT_MAX", 1)
+    grant(log)
+    log.request()
+    other = msgspec.structs.replace(EXEMPTION, name="other", sha256="ef" * 32)
+    log.install(msgspec.structs.replace(catalogue(FARAWAY, TOKYO), exemptions=(other,)))
+    log.request()
+    ((code, detail),) = audit(log)
+    assert code == "exemption_ungranted"
+    assert "not looked at" in detail

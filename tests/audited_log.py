@@ -27,7 +27,8 @@ from sekisho.ledger.sources import Batch, Position
 from sekisho.policy.check import compile_policies
 from sekisho.policy.engine import CedarDecider
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, PrincipalInput
-from sekisho.snapshot.build import build_snapshot
+from sekisho.snapshot.build import BuiltSnapshot, build_snapshot
+from sekisho.snapshot.manifest import encode, manifest_of
 from sekisho.snapshot.store import SnapshotStore
 from support_decide import ANYWHERE, LABELS, PlainInspector, catalogue, decision_input, declared, deployment
 
@@ -106,6 +107,10 @@ class AuditedLog:
         built = build_snapshot(
             catalogued, policies, inspection_rules=b'{"rules":[]}', labels=LABELS, compile_policies=compile_policies
         )
+        return self.install_parts(built.parts)
+
+    def install_parts(self, parts):
+        built = BuiltSnapshot(encode(manifest_of(parts)), parts)
         self.snapshot = self.store.load(self.store.save(built), self.clock.time_us)
         self.encoder = DecisionEncoder(self.snapshot.decider)
         return self.snapshot.digest

@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -268,6 +269,7 @@ class FakeDecider:
     engine = {"name": "fake", "version": "1"}  # noqa: RUF012 - the port asks for a mapping
     schema_digest = "1" * 64
     retains = False
+    exemptions: Mapping[str, str] = MappingProxyType({})
     kept: Retention | None = None
 
     def __init__(self, raw: tuple[str, ...], redacted: tuple[str, ...]) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sekisho.app.installation import snapshot_store
+from sekisho.app.rules import rules_of
 from sekisho.identity.approval_files import read_approvals
 from sekisho.identity.approvals import Wanted
 from sekisho.identity.persons_sql import Demand, Rules, SqlPersons
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import Clock
-from sekisho.kernel.errors import SekishoError
-from sekisho.settings import DataDirectory, load_settings
+from sekisho.settings import DataDirectory
 
 
 def demand_of(
@@ -31,13 +31,5 @@ def demand_of(
 
 
 def rules_in_force(directory: DataDirectory) -> Rules:
-    """Raises SekishoError if they can't be read: what nobody can look up is not taken for "none"."""
-    origin = load_settings(directory.root).installation.origin
-    store = snapshot_store(directory)
-    digest = store.current()
-    if digest is None:
-        raise SekishoError(
-            "no snapshot is in force, so nobody knows which acts need approval",
-            remedy="Put the declarations in force first: sekisho up",
-        )
-    return Rules(store.catalogue(digest).approvals, digest, origin)
+    """As `rules_of`."""
+    return rules_of(directory, snapshot_store(directory))

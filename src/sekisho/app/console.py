@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from sekisho.app.auditors import LogAuditors
+from sekisho.app.compliance import ComplianceApart
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.observed import facts_told
@@ -94,6 +95,7 @@ class ConsoleServices:
         self._auditors = LogAuditors(register, clock, self._log.size)
         self._explainer = Explainer(directory, clock)
         self._proving = Proving(directory, clock, steps_max=PROOF_STEPS_MAX)
+        self._compliance = ComplianceApart(directory)
         self._gateway = GatewayState(settings)
         self._titles: dict[str, tuple[PolicyTitle, ...]] = {}
         self._catalogue: tuple[str, Catalogue] | None = None  # of the snapshot that facts were asked of last
@@ -115,6 +117,7 @@ class ConsoleServices:
             titles=self.titles,
             explain=self.explain,
             prove=self.prove,
+            compliance=self._compliance,
             sign_in=self._sign_in,
             auditors=self._auditors,
             site_key=lambda: self._directory.site_vkey.read_text().strip(),

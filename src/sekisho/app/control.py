@@ -15,6 +15,7 @@ from sekisho import __version__
 from sekisho.app.clock import installation_clock, watch_clock
 from sekisho.app.console import ConsoleServices, served
 from sekisho.app.cosigning import with_cosignatures
+from sekisho.app.exemptions import grant_exemptions
 from sekisho.app.gateway import open_writer
 from sekisho.app.installation import activation_body, snapshot_store
 from sekisho.app.keys import OrganisationKeys
@@ -89,7 +90,7 @@ async def _run(
 ) -> None:
     register = SqlIdentity(directory.state, clock)
     writer = open_writer(directory, settings, clock, ids)
-    recorder = _recorder(writer, clock, ids)
+    recorder = _recorder(directory, register, writer, clock, ids)
     reloader = Reloader(directory, recorder, changed=lambda: prober.look_now())
     here, store, probes = settings.installation.site, snapshot_store(directory), settings.probes
 
@@ -137,10 +138,17 @@ async def _run(
     register.close()
 
 
-def _recorder(writer: EntryWriter, clock: SystemClock, ids: IdSource) -> Record:
-    """Records which snapshot comes in force. Raises SekishoError (a LedgerFull) if it can't be recorded now."""
+def _recorder(
+    directory: DataDirectory, register: SqlIdentity, writer: EntryWriter, clock: SystemClock, ids: IdSource
+) -> Record:
+    """Records which snapshot comes in force, and before it that its new exemptions are granted. Raises SekishoError:
+    a LedgerFull if it can't be recorded now, an ApprovalError for an exemption whose approval does not hold."""
+    store = snapshot_store(directory)
 
     async def record(before: str | None, digest: str) -> None:
+        await asyncio.to_thread(grant_exemptions, directory, store, register, clock, digest)
+        while await _relay(register, writer):  # a grant stands in the log before decisions that hang on it
+            pass
         now_us = clock.now_us()
         draft = EntryDraft("change", ids.new(now_us), now_us, "control", activation_body(before, digest))
         await writer.append(draft)
@@ -167,12 +175,18 @@ async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
     relaying = Retrying(log, "administrative acts wait in the outbox")
     while True:
         with relaying:
-            pending = await asyncio.to_thread(outbox.pending, _RELAY_BATCH)
-            durable = [writer.append(EntryDraft(e.kind, e.id, e.at, e.actor, e.body)) for e in pending]
-            if durable:
-                await asyncio.gather(*durable)
-                await asyncio.to_thread(outbox.relayed, tuple(entry.id for entry in pending))
+            await _relay(outbox, writer)
         await asyncio.sleep(_RELAY_INTERVAL_S)
+
+
+async def _relay(outbox: Outbox, writer: EntryWriter) -> int:
+    """Append what waits now, a batch at most; durable when this returns. How many that were."""
+    pending = await asyncio.to_thread(outbox.pending, _RELAY_BATCH)
+    durable = [writer.append(EntryDraft(e.kind, e.id, e.at, e.actor, e.body)) for e in pending]
+    if durable:
+        await asyncio.gather(*durable)
+        await asyncio.to_thread(outbox.relayed, tuple(entry.id for entry in pending))
+    return len(durable)
 
 
 def _server(

@@ -194,7 +194,7 @@ async def run_gateway(
     gc.set_threshold(_GARBAGE_THRESHOLD)
     running = (follow_callers(callers), keeper.run(), follow_clock(clock, settlements))
     tasks = [asyncio.create_task(one) for one in running]
-    for note in follower.monitor_notes():
+    for note in follower.rule_notes():
         log.warning(note)
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)
     await serve(server, listener, follower, stop, settings.gateway.drain_seconds, close)
@@ -218,7 +218,7 @@ def _notes(follower: Follower, halts: Halts, budget_used: float) -> list[str]:
         notes.append(f"{halts.stops_set} emergency stops are set: sekisho stop list")
     if budget_used >= BUDGET_ALARM:
         notes.append(f"{budget_used:.0%} of the ledger's disk budget is used: sekisho ledger status")
-    return notes + follower.monitor_notes()
+    return notes + follower.rule_notes()
 
 
 def open_writer(

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sekisho.app.exemptions import unapproved
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
 from sekisho.app.observed import with_readings_in_force
@@ -116,6 +117,7 @@ def _mistakes(
             notes += doubtful
             now_us = SystemClock().now_us()
             mistakes += statement_mistakes(declarations.catalogue, checked.parts, now_us, str(directory.root))
+        mistakes += unapproved(directory, declarations.catalogue, snapshot_store(directory))
     return sorted(mistakes)
 
 

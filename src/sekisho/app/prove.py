@@ -48,7 +48,8 @@ class Proving:
 
     def _prove(self, statement: str | None, declarations: bool, anything: bool) -> dict[str, Any]:
         digest, catalogue, parts = self._rules(declarations)
-        made = Prover(parts, catalogue, snapshot=digest, now_us=self._clock.now_us())
+        now_us = self._clock.now_us()
+        made = Prover(parts, catalogue, snapshot=digest, now_us=now_us)
         known = vocabulary(catalogue, made.world.names)
         asked = catalogue.statements if statement is None else (DeclaredStatement("", "", "", statement),)
         if not asked:
@@ -61,7 +62,8 @@ class Proving:
             proof = made.prove_of_anything(read, budget) if anything else made.prove(read, budget)
             titles = {"id": one.id, "title": one.title, "title_ja": one.title_ja}
             found.append({**titles, **proof_values(proof, declarations)})
-        return {"monitored": watching, "proofs": found, "snapshot": digest}
+        exemptions = [one.name for one in catalogue.exemptions if one.until > now_us]
+        return {"exemptions": exemptions, "monitored": watching, "proofs": found, "snapshot": digest}
 
     def _rules(self, declarations: bool) -> tuple[str, Catalogue, PolicyParts]:
         if declarations:

@@ -89,6 +89,27 @@ POLICIES_MISNAMED: Final = Kind(
     ),
     _DECIDE,
 )
+EXEMPTIONS_MISNAMED: Final = Kind(
+    "exemptions_misnamed",
+    ERROR,
+    Words(
+        "A decision names other exemptions than those that permit its candidates",
+        "判定にある適用除外が、候補を許可した適用除外と異なります",
+    ),
+    _DECIDE,
+)
+EXEMPTION_UNGRANTED: Final = Kind(
+    "exemption_ungranted",
+    ERROR,
+    Words(
+        "A decision stands on an exemption that nobody had approved, as far as this log tells",
+        "台帳に承認の記録がない適用除外に基づく判定です",
+    ),
+    Words(
+        "Ask the site who approved it. In the log of a restored site, the grant may stand in the log before it",
+        "誰が承認したかを拠点に確認してください。復元した拠点では、以前の台帳に記録があるかもしれません",
+    ),
+)
 SCHEMA_DIFFERS: Final = Kind(
     "schema_differs",
     ERROR,
@@ -99,8 +120,8 @@ EPOCH_WRONG: Final = Kind(
     "epoch_wrong",
     ERROR,
     Words(
-        "It was decided with facts, or a monitor mode, that did not hold at that time",
-        "その時点では有効でない事実または監視モードで判定されています",
+        "It was decided with facts, exemptions or a monitor mode that did not hold at that time",
+        "その時点では有効でない事実、適用除外、または監視モードで判定されています",
     ),
     _DECIDE,
 )
@@ -266,7 +287,7 @@ PROVIDER_LOG_DAMAGED: Final = Kind(
 
 KINDS: Final = (
     DECISION_WRONG, REASONS_DIFFER, CHOSEN_NOT_PERMITTED, DENIED_THOUGH_PERMITTED, MONITORED_WRONG, RETENTION_WRONG,
-    INPUT_MALFORMED, POLICIES_MISNAMED, SCHEMA_DIFFERS, EPOCH_WRONG,
+    INPUT_MALFORMED, POLICIES_MISNAMED, EXEMPTIONS_MISNAMED, EXEMPTION_UNGRANTED, SCHEMA_DIFFERS, EPOCH_WRONG,
     APPROVAL_MISSING, APPROVAL_INVALID, APPROVAL_USED_AGAIN, PERSON_CARRIED, RULES_UNKNOWN,
     SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED, SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
     EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, NOTHING_COMPARED,

@@ -151,7 +151,8 @@ class Prover:
 
     def __init__(self, parts: PolicyParts, catalogue: Catalogue, *, snapshot: str, now_us: int) -> None:
         rows = canonical.decode(parts.policies)["policies"]
-        self._parts = parts
+        # Without exemptions: a statement is about the policies, and whoever asks is told which exemptions there are.
+        self._parts = replace(parts, policies=canonical.encode({"policies": rows}))
         self._snapshot = snapshot
         self._now_us = now_us
         self._ids = [row["id"] for row in rows]

@@ -16,6 +16,7 @@ from sekisho.assurance.kinds import (
     DENIED_THOUGH_PERMITTED,
     ENGINE_DIFFERS,
     EPOCH_WRONG,
+    EXEMPTIONS_MISNAMED,
     INPUT_MALFORMED,
     MONITORED_WRONG,
     POLICIES_MISNAMED,
@@ -103,7 +104,7 @@ class Reperformance:
     # What many decisions share
 
     def _checked(self, body: Mapping[str, Any]) -> Checked:
-        parts = [body.get(name) for name in ("input", "candidates", "policies", "engine", "schema")]
+        parts = [body.get(name) for name in ("input", "candidates", "policies", "exemptions", "engine", "schema")]
         if RETAIN in body:  # what is kept hangs on where it was sent, too
             parts += [body[RETAIN], body.get("chosen")]
         key = hashlib.sha256(orjson.dumps(parts)).digest()
@@ -199,7 +200,10 @@ def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) 
             problems.append((DECISION_WRONG, "; ".join(one[:200] for one in told[:_SHOWN_MAX]) + more))
         else:
             problems.append((REASONS_DIFFER, f"decided: {decision.candidates_bytes.decode():.300}"))
-    indexes = {reason for verdict in decision.verdicts for reason in verdict.reasons}
+    used = sorted({name for verdict in decision.verdicts for name in verdict.exemptions})
+    if body.get("exemptions", {}) != {name: decider.exemptions[name] for name in used}:
+        problems.append((EXEMPTIONS_MISNAMED, f"they are {used!r:.300}"))
+    indexes = {reason for verdict in decision.verdicts for reason in (*verdict.reasons, *verdict.exempted)}
     indexes.update(number for number in _reasons(body.get(RETAIN)) if 0 <= number < len(decider.policies))
     named = {str(number): decider.policies[number].id for number in sorted(indexes)}
     if body.get("policies") != named:

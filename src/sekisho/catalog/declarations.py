@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from sekisho.catalog.approvals import read_rules
 from sekisho.catalog.callers import ambiguities, read_certificates, read_issuers
 from sekisho.catalog.deployments import Known, read_deployment
+from sekisho.catalog.exemptions import Named, read_exemption
 from sekisho.catalog.facts import provider_facts, take_time
 from sekisho.catalog.interfaces import (
     ANYWHERE,
@@ -35,7 +36,7 @@ from sekisho.catalog.witnesses import read_log, read_witness, witness_mistakes
 
 APPROVALS_FILE: Final = "approvals.toml"
 BOUNDARY_FILE: Final = "boundary.toml"
-KINDS: Final = ("organisations", "sites", "providers", "models", "deployments", "witnesses", "logs")
+KINDS: Final = ("organisations", "sites", "providers", "models", "deployments", "witnesses", "logs", "exemptions")
 CLASSES_MAX: Final = 16  # more levels than any classification scheme in use
 PACKS_MAX: Final = 32
 RESERVED_NAMES: Final = frozenset({ANYWHERE, UNKNOWN, "none"})
@@ -97,6 +98,9 @@ def catalogue_of(
     )
     deployments = read_all("deployments", lambda name, table: read_deployment(name, table, known))
     approvals, statements = _approvals(tables, mistakes), _statements(tables, mistakes)
+    classes = tuple(item.name for item in effective.classes)
+    named = Named(names["organisations"], names["deployments"], names["models"], classes)
+    exemptions = read_all("exemptions", lambda name, table: read_exemption(name, table, named))
     _check_counts(names, deployments, mistakes)
     mistakes += ambiguities(organisations)
     witnesses, logs = read_all("witnesses", read_witness), read_all("logs", read_log)
@@ -104,7 +108,7 @@ def catalogue_of(
     if mistakes or boundary is None:
         return None, tuple(sorted(set(mistakes)))
     kinds = (organisations, sites, providers, models, deployments, witnesses, logs)
-    return Catalogue(boundary, *kinds, approvals, statements), ()
+    return Catalogue(boundary, *kinds, approvals, statements, exemptions), ()
 
 
 def _files_of(

@@ -14,6 +14,8 @@ FILE_BYTES_MAX: Final = 262_144  # a declaration is a page, not a book
 FILES_MAX: Final = 10_000  # of one kind; bounds the time of a check
 POLICIES: Final = "policies"
 FILES: Final = (APPROVALS_FILE, BOUNDARY_FILE, STATEMENTS_FILE)  # beside the directories
+EXEMPTIONS: Final = "exemptions"
+APPROVAL_ENDING: Final = ".approval"
 _NOTES: Final = (".md", ".txt")  # people keep notes beside their declarations
 
 
@@ -24,7 +26,8 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
 
     Layout: `boundary.toml`, `approvals.toml` and `statements.toml` (may be absent), `organisations/*.toml`,
     `sites/*.toml`, `providers/*.toml`, `models/*.toml`, `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`,
-    `policies/*.cedar`.
+    `exemptions/*.toml` (with their `*.approval` beside them, which are read where they are held against rules and
+    persons), `policies/*.cedar`.
     One file is one object, named by its file. Names beginning with a dot and notes (`.md`, `.txt`) are passed over;
     anything else is a mistake.
     """
@@ -91,7 +94,7 @@ class _Tree:
             name = f"{directory.name}/{entry.name}"
             if entry.name.endswith(ending) and not entry.name.startswith("."):
                 found.append(name)
-            elif not is_passed_over(entry.name):
+            elif not is_passed_over(entry.name) and not is_approval(name):
                 self._mistake(name, f"is not a {ending} file", f"Rename it to *{ending}, or move it elsewhere")
         return found
 
@@ -140,6 +143,11 @@ class _Tree:
 def is_passed_over(name: str) -> bool:
     """Whether a name in the tree means nothing to us: hidden files and notes."""
     return name.startswith(".") or name.endswith(_NOTES)
+
+
+def is_approval(name: str) -> bool:
+    """Whether a file of the tree is the approval that stands beside an exemption."""
+    return name.startswith(f"{EXEMPTIONS}/") and name.endswith(APPROVAL_ENDING)
 
 
 def declared_names(tree: Path, kind: str) -> frozenset[str]:

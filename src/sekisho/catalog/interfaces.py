@@ -49,7 +49,14 @@ DEPLOYMENT_TYPES: Final = (
 )
 
 # Acts that a rule may demand approval for: each is held to it where it is done.
-APPROVABLE_ACTS: Final = ("clock.settle", "content.forget", "keys.forget", "person.enrol", "stop.lift")
+APPROVABLE_ACTS: Final = (
+    "clock.settle",
+    "content.forget",
+    "exemption.grant",
+    "keys.forget",
+    "person.enrol",
+    "stop.lift",
+)
 
 # RFC 7518 section 3.1 and RFC 8037, asymmetric only: whoever can check a token must not be able to make one.
 TOKEN_ALGORITHMS: Final = (
@@ -426,6 +433,28 @@ class DeclaredStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     text: str
 
 
+class Exemption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Until `until` (µs UTC, exclusive) the forbids `policies` (by `@id`) don't count for the requests that it names.
+
+    A request is one of them if it comes from `organisation`, with one of `roles` (none named: with any), its class is
+    one of `classes`, and the body that would leave holds no label beside `labels`. It may go to `deployments`, and to
+    those of `models`. `sha256` is of everything declared, reasons included: what an approval is for.
+    """
+
+    name: str
+    sha256: str
+    organisation: str
+    policies: tuple[str, ...]
+    classes: tuple[str, ...]
+    until: int
+    why: str
+    compensating_control: str
+    roles: tuple[str, ...] = ()
+    deployments: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All declarations, checked, each tuple sorted by name, `statements` as they stand."""
 
@@ -439,6 +468,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logs: tuple[LogOfOthers, ...] = ()
     approvals: tuple[ApprovalRule, ...] = ()
     statements: tuple[DeclaredStatement, ...] = ()
+    exemptions: tuple[Exemption, ...] = ()
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,11 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ask.formatter_class = argparse.RawDescriptionHelpFormatter
     ask.add_argument("act", metavar="ACT", help="what is to be done")
     ask.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="its parameters")
-    ask.add_argument("--by", required=True, metavar="PERSON", help="who asks: your id, as enrolled")
     ask.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file that goes round")
-    ask.add_argument("--hours", type=int, default=HOURS, help="how long it may be used (default: %(default)s)")
-    _add_directory(ask)
-    add_key(ask)
+    add_asking(ask)
     show = acts.add_parser("show", help="what a file says and who signed", description="It needs no installation.")
     show.add_argument("file", metavar="FILE", type=Path)
     add_language(show)
@@ -67,24 +64,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ask(arguments: argparse.Namespace) -> int:
     parameters = dict(_parameter(text) for text in arguments.parameters)
+    return ask_for(arguments, arguments.act, parameters, arguments.out)
+
+
+def ask_for(arguments: argparse.Namespace, name: str, parameters: dict[str, str], out: Path) -> int:
+    """Write an act down for others to sign, with the asker's signature; `arguments`: by, hours, key, directory."""
     if not 1 <= arguments.hours <= HOURS_MAX:
         raise UsageError("--hours is out of range", remedy=f"Give 1 to {HOURS_MAX}")
-    require_parameters(arguments.act, parameters)
-    if arguments.out.exists():
-        raise UsageError(f"{arguments.out} exists already", remedy="Name a new file")
+    require_parameters(name, parameters)
+    if out.exists():
+        raise UsageError(f"{out} exists already", remedy="Name a new file")
     origin = load_settings(installation(arguments)).installation.origin
     now_us = SystemClock().now_us() // 1_000_000 * 1_000_000  # whole seconds: people read it
     valid_until = now_us + arguments.hours * _HOUR_US
-    asked = Act(arguments.act, parameters, arguments.by, now_us, valid_until, origin, IdSource().new(now_us))
+    asked = Act(name, parameters, arguments.by, now_us, valid_until, origin, IdSource().new(now_us))
     act = read_act(asked.as_object())
     signature = signed(act, ASKER, private_key(arguments))
-    write_approval_file(arguments.out, with_signature(Approval(act, ()), signature))
+    write_approval_file(out, with_signature(Approval(act, ()), signature))
     spoken = language(arguments)
     print(describe_act(act.encode(), spoken))
     words = "Written to {}. Others sign it with: sekisho approve {}"
     if spoken != ENGLISH:
         words = "{} に書き込みました。承認者の署名: sekisho approve {}"
-    print(words.format(arguments.out, arguments.out))
+    print(words.format(out, out))
     return EXIT_DONE
 
 
@@ -149,6 +151,14 @@ def _capacity(capacity: str, spoken: str) -> str:
 def _acts_in_words() -> str:
     lines = [f"  {act} {' '.join(f'{name}=…' for name in sorted(kind.parameters))}" for act, kind in KINDS.items()]
     return "\n".join(["Write an act down and sign the asking. The acts and their parameters:", *lines])
+
+
+def add_asking(parser: argparse.ArgumentParser) -> None:
+    """Who asks, for how long, in which installation."""
+    parser.add_argument("--by", required=True, metavar="PERSON", help="who asks: your id, as enrolled")
+    parser.add_argument("--hours", type=int, default=HOURS, help="how long it may be used (default: %(default)s)")
+    _add_directory(parser)
+    add_key(parser)
 
 
 def _add_directory(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from sekisho.cli.exemption_words import described
 from sekisho.cli.person_keys import add_key, language, private_key
-from sekisho.identity.acts import ENGLISH, describe_act
+from sekisho.identity.acts import ENGLISH, EXEMPTION_GRANT, describe_act
 from sekisho.identity.approval_files import read_approval_file, write_approval_file
 from sekisho.identity.approvals import APPROVER, signed, with_signature
 from sekisho.kernel.errors import UsageError
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "example: sekisho approve lift.approval --key person.key\nexit status: 0 signed; 1 not signed; 2 wrong usage"
     )
+    parser.add_argument(
+        "--exemption", type=Path, metavar="FILE", help="an exemption's own file (default: FILE with .toml, beside it)"
+    )
     parser.add_argument("file", metavar="FILE", type=Path, help="from `sekisho approvals ask`; may hold signatures")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it here and leave FILE as it is")
     parser.add_argument("--yes", action="store_true", help="sign without asking, after showing it")
@@ -31,6 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     approval = read_approval_file(arguments.file)
     spoken = language(arguments)
     print(describe_act(approval.act.encode(), spoken), flush=True)
+    if approval.act.act == EXEMPTION_GRANT:
+        file = arguments.exemption or arguments.file.with_suffix(".toml")
+        print("\n".join(described(file, approval.act.parameters, spoken)), flush=True)
     if not arguments.yes and not _confirmed(spoken):
         print("not signed" if spoken == ENGLISH else "署名しませんでした", file=sys.stderr)
         return 1

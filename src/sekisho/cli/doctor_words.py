@@ -147,6 +147,23 @@ WORDS: Final[Mapping[str, Words]] = {
         'ポリシーを強制するには organisations/{organisation}.toml に mode = "enforce"',
     ),
     "declared.monitor_more": Words("{count} more are in monitor mode", "監視モードの組織がほかに {count} 件"),
+    "declared.exemption": Words(
+        "the exemption {name} excuses {organisation} from {policies} until {until_at}",
+        "適用除外 {name}: {until_at} まで、組織 {organisation} には {policies} が適用されません",
+    ),
+    "declared.exemption_ends": Words(
+        "the exemption {name} of {organisation} from {policies} ends soon, at {until_at}",
+        "適用除外 {name}（組織 {organisation}、{policies}）は、まもなく {until_at} に終了します",
+        "Do without it by then, or ask for another: sekisho exemptions ask",
+        "それまでに不要にするか、新しい適用除外の承認を求めてください: sekisho exemptions ask",
+    ),
+    "declared.exemption_ended": Words(
+        "the exemption {name} ended at {until_at} and has no effect",
+        "適用除外 {name} は {until_at} に終了しており、効力はありません",
+        "Take exemptions/{name}.toml and exemptions/{name}.approval out of the declarations",
+        "exemptions/{name}.toml と exemptions/{name}.approval を宣言から取り除いてください",
+    ),
+    "declared.exemptions_more": Words("{count} more exemptions", "適用除外がほかに {count} 件"),
     "declared.fact_ends": Words(
         "{what}: the fact {fact} ends at {ends_at} and is unknown from then on",
         "{what}: 事実 {fact} は {ends_at} に期限が切れ、以後は不明として扱われます",

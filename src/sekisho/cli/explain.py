@@ -19,6 +19,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "though policy denies it: the organisation is in monitor mode",
         "ポリシーでは拒否。組織が監視モードのため通過",
     ),
+    "exempted": ("though this forbids it (exemption {names})", "本来は次により拒否（適用除外 {names}）"),
+    "by_exemption": ("by the exemption {names}", "適用除外 {names} による許可"),
     "stopped": ("stopped by the operator", "運用者が停止中"),
     "would_stop": (
         "WOULD BE REFUSED: all that policy permits is stopped",
@@ -182,6 +184,8 @@ def describe_explanation(explanation: Mapping[str, Any], language: str) -> str:
         lines.append(f"{words['would_send']}, {words[outcome['action']]}, {where}")
         if outcome["monitored"]:
             lines.append(f"  {words['monitored']}")
+        if outcome["exemptions"]:
+            lines.append(f"  {words['by_exemption'].format(names=', '.join(outcome['exemptions']))}")
         for kept in outcome["retain"]:
             said = words["kept"].format(days=kept["days"])
             lines.append(f"  {said} ({kept['deployment']}; {', '.join(kept['policies'])})")
@@ -237,12 +241,18 @@ def _label_lines(labels: Mapping[str, Any], words: Mapping[str, str]) -> list[st
 def _verdict_lines(form: str, verdict: Mapping[str, Any], words: Mapping[str, str], language: str) -> list[str]:
     lines = [f"  {words[form]}: {words['permitted' if verdict['permitted'] else 'denied']}"]
     lines += [f"    {words['error']}: {error}" for error in verdict["errors"]]
-    for policy in verdict["policies"]:
-        title = policy["title_ja"] if language == JAPANESE else policy["title"]
-        lines.append(f"    {title} [{policy['id']}, {policy['file']}]")
+    lines += [f"    {_policy(policy, language)}" for policy in verdict["policies"]]
+    if verdict["exempted"]:
+        lines.append(f"    {words['exempted'].format(names=', '.join(verdict['exemptions']))}:")
+        lines += [f"      {_policy(policy, language)}" for policy in verdict["exempted"]]
     if not verdict["policies"] and not verdict["errors"]:
         lines.append(f"    {words['default']}")
     return lines
+
+
+def _policy(policy: Mapping[str, Any], language: str) -> str:
+    title = policy["title_ja"] if language == JAPANESE else policy["title"]
+    return f"{title} [{policy['id']}, {policy['file']}]"
 
 
 def _fact(fact: Mapping[str, Any], words: Mapping[str, str]) -> str:

@@ -52,6 +52,8 @@ COMMANDS: Final = (
     Command("persons", "To govern it", "enrol the persons who may approve, by their keys"),
     Command("approve", "To govern it", "read an act in words, and sign it with your key"),
     Command("approvals", "To govern it", "ask for an approval, show one, check it"),
+    Command("exemptions", "To govern it", "list the exemptions declared; ask for the approval of one"),
+    Command("compliance", "To govern it", "per policy and deployment: what was permitted, denied, exempt, unknown"),
     Command("content", "To govern it", "read or forget what a policy has let be kept"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
     Command("witness", "To check it from outside", "cosign others' logs, and have one's own cosigned"),
@@ -132,7 +134,7 @@ def _overview() -> str:
         if command.group != group:
             group = command.group
             lines += ["", f"{group}:"]
-        lines.append(f"  {command.name:<9} {command.summary}")
+        lines.append(f"  {command.name:<10} {command.summary}")
     lines += [
         "",
         "To begin: sekisho init ./here && sekisho up ./here",

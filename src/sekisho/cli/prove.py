@@ -46,6 +46,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "not enforced while in monitor mode: {names}",
         "監視モードのため、実際には通過する組織：{names}",
     ),
+    "exempt": ("proved without these exemptions: {names}", "次の適用除外がないものとして証明：{names}"),
     "to": ("to: {deployment} (model {model}; {alike} alike)", "送信先：{deployment}（モデル {model}、同種 {alike}）"),
     "to_any": ("to: a deployment that could be declared, with {facts}", "送信先：登録し得る配備先（{facts}）"),
     "from": ("from: {organisation}, roles: {roles}", "利用者：{organisation}、役割：{roles}"),
@@ -112,11 +113,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False))
     else:
         language = arguments.language or language_of(os.environ)
-        print("\n\n".join(_described(proof, found["monitored"], str(root), language) for proof in found["proofs"]))
+        print("\n\n".join(_described(proof, found, str(root), language) for proof in found["proofs"]))
     return max(_EXITS[proof["outcome"]] for proof in found["proofs"])
 
 
-def _described(proof: Mapping[str, Any], monitored: list[str], root: str, language: str) -> str:
+def _described(proof: Mapping[str, Any], found: Mapping[str, Any], root: str, language: str) -> str:
     words = {name: pair[1 if language == JAPANESE else 0] for name, pair in _WORDS.items()}
     obstacles = "; ".join(words["obstacle"].format(**one) for one in proof["obstacles"])
     of_anything = proof["any_deployment"] and proof["outcome"] == "holds"
@@ -137,8 +138,8 @@ def _described(proof: Mapping[str, Any], monitored: list[str], root: str, langua
         lines += [f"  {words['left_out'].format(obstacles=obstacles)}"] if obstacles else []
         if not proof["possible"]:
             lines.append(f"  {words['vacuous' if proof['about'] or of_anything else 'no_deployment']}")
-    if monitored:
-        lines.append(f"  {words['monitored'].format(names=', '.join(monitored))}")
+    for word, names in (("monitored", found["monitored"]), ("exempt", found["exemptions"])):
+        lines += [f"  {words[word].format(names=', '.join(names))}"] if names else []
     return "\n".join(lines)
 
 

@@ -5,7 +5,8 @@ ConsoleError
 ├── NotAllowed         403  a role that may not, a foreign origin, a host that is not ours
 ├── NotThere           404
 ├── TooLarge           413
-├── TooMany            429  tokens were guessed at, or too many are signed in
+├── TooMany            429  tokens were guessed at, too many are signed in, or the like is being made
+├── ComplianceRefused  400  no such view
 └── ExplainRefused     400… what is asked can't be explained: the answer that the request itself would get
 """
 
@@ -34,6 +35,10 @@ class TooLarge(ConsoleError):
 
 class TooMany(ConsoleError):
     status = 429
+
+
+class ComplianceRefused(ConsoleError):
+    status = 400
 
 
 class ExplainRefused(ConsoleError):

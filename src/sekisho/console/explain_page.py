@@ -132,14 +132,18 @@ def _deployment(words: Words, deployment: Mapping[str, Any]) -> Html:
 
 
 def _verdict(words: Words, form: str, verdict: Mapping[str, Any]) -> Html:
-    reasons = [
-        tag("li", policy["title_ja"] if words.language == "ja" else policy["title"],
-            tag("small", tag("code", policy["id"]), " ", policy["file"]))
-        for policy in verdict["policies"]
-    ]  # fmt: skip
+    reasons = [_policy(words, policy) for policy in verdict["policies"]]
+    if verdict["exempted"]:
+        exempted = words("exempted", names=", ".join(verdict["exemptions"]))
+        reasons.append(tag("li", exempted, tag("ul", [_policy(words, policy) for policy in verdict["exempted"]])))
     reasons += [tag("li", words("undecidable"), ": ", error) for error in verdict["errors"]]
     badge = verdict_badge(words, "permitted" if verdict["permitted"] else "denied")
     return join(tag("h4", form, " ", badge), tag("ul", reasons or [tag("li", words("default_deny"))]))
+
+
+def _policy(words: Words, policy: Mapping[str, Any]) -> Html:
+    title = policy["title_ja"] if words.language == "ja" else policy["title"]
+    return tag("li", title, tag("small", tag("code", policy["id"]), " ", policy["file"]))
 
 
 def _evidence(words: Words, fact: Mapping[str, Any]) -> str:

@@ -90,6 +90,12 @@ class Explain(Protocol):
 class Prove(Protocol):
     def __call__(self, statement: str | None, *, declarations: bool, anything: bool) -> dict[str, Any]:
         """The proof (docs/prove.md). Blocking, for minutes at worst. Raises ExplainRefused."""
+
+
+class Compliance(Protocol):
+    def __call__(self, words: tuple[str, ...]) -> dict[str, Any]:
+        """The view (docs/compliance.md) that the options of `sekisho compliance` ask for. Blocking, for minutes.
+        Raises ComplianceRefused, TooMany, SekishoError."""
         ...
 
 
@@ -121,6 +127,7 @@ class Ports(NamedTuple):
     titles: Callable[[str], tuple[PolicyTitle, ...]]  # of a snapshot's policies, by index; raises SekishoError
     explain: Explain
     prove: Prove
+    compliance: Compliance
     sign_in: ConsoleSignIn
     auditors: Auditors
     site_key: Callable[[], str]  # the vkey that auditors pin

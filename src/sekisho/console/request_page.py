@@ -78,6 +78,10 @@ def _group(words: Words, group: Mapping[str, Any], body: Mapping[str, Any], titl
     action = group.get("action")
     how = words(action) if action in ("sendRaw", "sendRedacted") else str(action)
     reasons = [_reason(words, index, body, titles) for index in group.get("reasons", ()) if isinstance(index, int)]
+    exempted = words("exempted", names=", ".join(_texts(group, "exemptions")))
+    for index in group.get("exempted", ()):
+        if isinstance(index, int):
+            reasons.append(tag("li", exempted, tag("ul", _reason(words, index, body, titles))))
     errors = _texts(group, "errors")
     if errors:
         reasons.append(tag("li", words("undecidable"), ": ", "; ".join(errors)))

@@ -14,7 +14,16 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from sekisho.console.errors import ConsoleError, ExplainRefused, NotAllowed, NotSignedIn, NotThere, TooLarge, TooMany
+from sekisho.console.errors import (
+    ComplianceRefused,
+    ConsoleError,
+    ExplainRefused,
+    NotAllowed,
+    NotSignedIn,
+    NotThere,
+    TooLarge,
+    TooMany,
+)
 from sekisho.console.explain_page import asked_of_form, explain_page
 from sekisho.console.facts_page import facts_page
 from sekisho.console.interfaces import ExplainAsked, Ports, Served
@@ -23,7 +32,7 @@ from sekisho.console.request_page import request_page, verify_page
 from sekisho.console.requests import DENIED, END, PERMITTED, page, request_view
 from sekisho.console.security import Brake
 from sekisho.console.words import Words, choose_language
-from sekisho.identity.interfaces import ConsoleSession, SessionsFull, SignInRefused
+from sekisho.identity.interfaces import AuthenticationError, ConsoleSession, SessionsFull, SignInRefused
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import is_uuid7
 from sekisho.policy.interfaces import PolicyTitle
@@ -34,6 +43,7 @@ LANGUAGE_SECONDS: Final = 365 * 24 * 3600  # a preference, nothing else
 FORM_BYTES_MAX: Final = 256 * 1024  # of a form: a long text to explain; tokens are 43 bytes
 FORM_FIELDS_MAX: Final = 32  # the largest of ours has seven
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024  # of a request to explain
+COMPLIANCE_OPTIONS: Final = frozenset({"after", "deployment", "fate", "from", "limit", "policy", "to"})
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -106,6 +116,7 @@ def add_pages(app: FastAPI, ports: Ports, served: Served) -> None:
     _add_sign_in(app, ports, served, pages)
     _add_reading(app, ports, pages)
     _add_explaining(app, ports, pages)
+    _add_compliance(app, ports, pages)
 
     @app.exception_handler(SekishoError)
     def refused(request: Request, error: Exception) -> Response:
@@ -249,6 +260,25 @@ def _add_explaining(app: FastAPI, ports: Ports, pages: _Pages) -> None:
             raise ExplainRefused(400, f"the body can't be read: {error}", remedy="See docs/prove.md") from None
         prove = functools.partial(ports.prove, declarations=asked.declarations, anything=asked.any_deployment)
         return JSONResponse(await run_in_threadpool(prove, asked.statement), headers=_NO_STORE)
+
+
+def _add_compliance(app: FastAPI, ports: Ports, pages: _Pages) -> None:
+    @app.get("/api/compliance")
+    def compliance(request: Request) -> Response:
+        if "authorization" in request.headers:
+            try:
+                ports.auditors.admit(request.headers["authorization"])
+            except AuthenticationError as error:
+                raise NotSignedIn(str(error)) from None
+        else:
+            pages.signed_in(request)
+        words = []
+        for name, value in request.query_params.multi_items():
+            if name not in COMPLIANCE_OPTIONS:
+                known = ", ".join(sorted(COMPLIANCE_OPTIONS))
+                raise ComplianceRefused(f"{name!r} can't be asked for", remedy=f"There is {known}")
+            words.append(f"--{name}={value}")
+        return JSONResponse(ports.compliance(tuple(words)), headers=_NO_STORE)
 
 
 def _require(request_id: str, words: Words, find: Callable[[str], Any]) -> Any:

@@ -121,6 +121,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "why": ("Why", "判定の理由"),
     "sendRaw": ("as it is", "原文のまま"),
     "sendRedacted": ("with sensitive values masked", "機微な値を伏せて"),
+    "exempted": (
+        "Did not count, because of the exemption {names}",
+        "適用除外 {names} により適用されませんでした",
+    ),
     "default_deny": (
         "No policy permits it. What is not permitted is denied.",
         "許可する規則がありません。許可されていないものはすべて拒否されます。",

@@ -1,7 +1,8 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
 decision body: {attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
-  chosen: {action, deployment} | null, completion_tokens_max, engine, input,
+  chosen: {action, deployment} | null, completion_tokens_max, engine,
+  exemptions: {name: SHA-256 of what was approved} where one permits a candidate, input,
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
   received: commitment, retain: {days, reasons} where content may be kept, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
@@ -86,12 +87,14 @@ class DecisionEncoder:
         self._engines: dict[str | None, orjson.Fragment] = {}  # by the version of the compiled form, one at most
         self._schema = decider.schema_digest
         self._ids = [policy.id for policy in decider.policies]
+        self._exemptions = decider.exemptions
         self._policies: dict[tuple[int, ...], orjson.Fragment] = {}
 
     def encode(self, decision: Decision, record: DecisionRecord) -> bytes:
         route = record.route
         of_caller = {} if record.caller_request is None else {"caller_request": record.caller_request}
         retain = record.retain
+        used = {name for verdict in decision.verdicts for name in verdict.exemptions} if self._exemptions else None
         return orjson.dumps(
             {
                 "attempt": record.attempt,
@@ -100,6 +103,7 @@ class DecisionEncoder:
                 "chosen": None if route is None else {"action": route.action, "deployment": route.deployment},
                 "completion_tokens_max": record.completion_tokens_max,
                 "engine": self._decided_by(decision.compiled),
+                **({"exemptions": {name: self._exemptions[name] for name in sorted(used)}} if used else {}),
                 "input": orjson.Fragment(decision.input_bytes),
                 "monitored": record.monitored,
                 "operation": record.operation,
@@ -120,7 +124,7 @@ class DecisionEncoder:
 
     def _named(self, decision: Decision, retain: Retention | None) -> orjson.Fragment:
         """The ids of the policies that reasons point to, so that a receipt reads without its snapshot."""
-        found = {index for verdict in decision.verdicts for index in verdict.reasons}
+        found = {index for verdict in decision.verdicts for index in (*verdict.reasons, *verdict.exempted)}
         indexes = tuple(sorted(found if retain is None else found.union(retain.reasons)))
         fragment = self._policies.get(indexes)
         if fragment is None:

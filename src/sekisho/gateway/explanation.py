@@ -122,10 +122,13 @@ def _outcome(decision: Decision, watched: Monitored | None, stopped: frozenset[s
     both = ((SEND_RAW, choice.permitted_raw), (SEND_REDACTED, choice.permitted_redacted))
     chosen = {action: tuple(name for name in names if name not in stopped) for action, names in both}
     action = next((action for action, names in chosen.items() if names), None)
+    sent = [one for one in decision.verdicts if one.action == action and one.deployment in chosen[one.action]]
+    exemptions = {name for verdict in sent for name in verdict.exemptions}
     return {
         "action": action,
         "deployments": () if action is None else chosen[action],
         "monitored": watched is not None,
+        "exemptions": tuple(sorted(exemptions)),
         "permitted": permitted,
         "stopped": tuple(sorted(stopped.intersection((*choice.permitted_raw, *choice.permitted_redacted)))),
     }
@@ -152,7 +155,7 @@ def _deployments(decision: Decision, snapshot: Snapshot) -> list[dict[str, Any]]
     found = []
     for name, of in verdicts.items():
         deployment = snapshot.deployments[name]
-        indexes = sorted({index for verdict in of.values() for index in verdict.reasons})
+        indexes = sorted({index for verdict in of.values() for index in (*verdict.reasons, *verdict.exempted)})
         looked_at = sorted({fact for index in indexes for fact in decider.reads(index).deployment})
         facts = {_fact_name(fact): None for fact in looked_at}
         found.append(
@@ -170,7 +173,14 @@ def _deployments(decision: Decision, snapshot: Snapshot) -> list[dict[str, Any]]
 
 def _verdict(verdict: Verdict, decider: Decider) -> dict[str, Any]:
     policies = [_policy(decider.policies[index], decider, index) for index in verdict.reasons]
-    return {"errors": verdict.errors, "permitted": verdict.permitted, "policies": policies}
+    exempted = [_policy(decider.policies[index], decider, index) for index in verdict.exempted]
+    return {
+        "errors": verdict.errors,
+        "exempted": exempted,
+        "exemptions": verdict.exemptions,
+        "permitted": verdict.permitted,
+        "policies": policies,
+    }
 
 
 def _policy(title: PolicyTitle, decider: Decider, index: int) -> dict[str, Any]:

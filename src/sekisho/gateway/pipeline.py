@@ -578,14 +578,17 @@ class Pipeline:
     def _answer_headers(self, governed: Governed, route: Route, head: ResponseHead) -> list[Header]:
         deployment = governed.in_force.snapshot.deployments[route.deployment]
         request_id = governed.request_id.encode()
-        monitored_header = [(b"x-sekisho-monitored", b"would-deny")] if governed.monitored else []
+        beside = [(b"x-sekisho-monitored", b"would-deny")] if governed.monitored else []
+        if governed.in_force.snapshot.decider.exemptions:
+            used = [one.exemptions for one in governed.decision.verdicts if one[:2] == route]
+            beside += [(b"x-sekisho-exemption", ", ".join(names).encode()) for names in used if names]
         return [
             (b"x-request-id", request_id),
             (b"x-sekisho-receipt", request_id),
             (b"x-sekisho-deployment", deployment.name.encode()),
             (b"x-sekisho-jurisdiction", ", ".join(shortened(deployment.facts["processing"].value)).encode()),
             (b"x-sekisho-labels", ", ".join(governed.inspection.labels).encode()),
-            *monitored_header,
+            *beside,
             *[header for header in head.headers.items() if _passes(header[0])],
         ]
 

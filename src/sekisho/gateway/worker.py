@@ -15,6 +15,7 @@ from sekisho.identity.interfaces import KeyChanges, KeyRegister
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.retrying import Retrying
+from sekisho.policy.exemptions import exemption_notes
 from sekisho.snapshot.interfaces import Snapshot
 
 FOLLOW_INTERVAL_S: Final = 0.25  # revocation takes effect within a second: a quarter to see it, the rest to spare
@@ -92,7 +93,7 @@ class Follower:
             return in_force
         if self._next is None:
             raise Unavailable(
-                "a fact has ended, and the rules without it can't be read",
+                "a fact, an exemption or monitor mode has ended, and the rules without it can't be read",
                 code="epoch_over",
                 remedy="The operator must mend the snapshot; the gateway recovers by itself",
                 retry_after_s=1,
@@ -100,11 +101,13 @@ class Follower:
         self._in_force, self._next = self._next, None
         return self.in_force()
 
-    def monitor_notes(self) -> list[str]:
-        """The organisations in monitor mode just now, each in a sentence."""
+    def rule_notes(self) -> list[str]:
+        """The organisations in monitor mode just now and the exemptions in force, each in a sentence."""
         organisations = () if self._in_force is None else self._in_force.snapshot.organisations.values()
         names = sorted(one.name for one in organisations if one.mode == MODE_MONITOR)
-        return [f"organisation {name} is in monitor mode: what policy denies is sent" for name in names]
+        watched = [f"organisation {name} is in monitor mode: what policy denies is sent" for name in names]
+        exemptions = () if self._in_force is None else self._in_force.snapshot.catalogue.exemptions
+        return watched + exemption_notes(exemptions, self._clock.now_us())
 
     def age_s(self) -> float:
         """Since the key register was last read."""
@@ -166,7 +169,7 @@ class Follower:
         self._in_force, self._next = await self._load(digest, self._clock.now_us()), None
         self._refused = None
         log.info("snapshot %s is in force", digest[:16])
-        for note in self.monitor_notes():
+        for note in self.rule_notes():
             log.warning(note)
 
     def _look(self) -> tuple[str | None, int]:

@@ -23,6 +23,7 @@ ENGLISH: Final = "en"
 JAPANESE: Final = "ja"
 CLOCK_SETTLE: Final = "clock.settle"
 CONTENT_FORGET: Final = "content.forget"
+EXEMPTION_GRANT: Final = "exemption.grant"
 KEYS_FORGET: Final = "keys.forget"
 PERSON_ENROL: Final = "person.enrol"
 STOP_LIFT: Final = "stop.lift"
@@ -35,6 +36,12 @@ _ORIGIN: Final = re.compile(r"[a-z0-9.-]{1,200}(?:/[a-z0-9._-]{1,64}){0,4}", re.
 _FIELDS: Final = frozenset({"act", "asked_at", "asked_by", "id", "origin", "parameters", "valid_until"})
 _TIME_MAX: Final = 253_402_300_800_000_000  # µs; the year 10000, which no calendar of ours can write
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# Lists in one parameter, names parted by commas: as many as `catalog.exemptions` takes.
+_LIST: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}(?:,[a-z0-9][a-z0-9._-]{0,95}){0,31}", re.ASCII)
+_ROLES: Final = re.compile(rf"\*|{_LIST.pattern}", re.ASCII)
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 
 
 class ActKind(NamedTuple):
@@ -57,6 +64,30 @@ KINDS: Final[Mapping[str, ActKind]] = {
         {"entry": re.compile(f"{UUID7.pattern}|{EVERYTHING}", re.ASCII), "organisation": _DECLARED},
         "Delete, for good, what is kept of requests of {organisation}: {entry}.",
         "{organisation} のリクエストについて保存した内容を、元に戻せない形で削除します。対象: {entry}",
+    ),
+    EXEMPTION_GRANT: ActKind(
+        {
+            "classes": _LIST,
+            "deployments": _LIST,
+            "exemption": _DECLARED,
+            "labels": _LIST,
+            "models": _LIST,
+            "organisation": _DECLARED,
+            "policies": _LIST,
+            "roles": _ROLES,
+            "sha256": KEY,
+            "until": _TIME,
+        },
+        "Until {until}, do not count these forbids: {policies}; for requests of {organisation} with the roles {roles} "
+        "(*: any), of the classes {classes}, whose body holds no labels beside: {labels}, and whose callers demand no "
+        "narrower residency than the organisation; to the deployments "
+        "{deployments} and those of the models {models}. It is the exemption {exemption}; why it is needed and what "
+        "guards the data meanwhile stands in its file, whose content has the SHA-256 {sha256}.",
+        "{until} まで、禁止ポリシー {policies} を適用しません。対象は、組織 {organisation}、ロール {roles}（* は全部）"
+        "、区分 {classes} のリクエストで、本文に含まれるラベルが {labels} に限られ、"
+        "呼び出し元が組織より狭い所在地を求めていないものです。送信先は、デプロイメント "
+        "{deployments} およびモデル {models} のデプロイメントです。この適用除外の名前は {exemption} です。理由と代替"
+        "統制は、内容の SHA-256 が {sha256} であるファイルに書かれています。",
     ),
     KEYS_FORGET: ActKind(
         {"organisation": _DECLARED},

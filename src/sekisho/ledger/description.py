@@ -54,6 +54,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "MONITORED: policy denies this; monitor mode let it pass",
         "監視モード: ポリシーでは拒否ですが、監視モードのため送信されました",
     ),
+    "exempted": (
+        "EXEMPTION {names}: these forbids did not count",
+        "適用除外 {names} により適用されなかった禁止",
+    ),
     "outcome": ("outcome", "結果"),
     "because": ("because of", "理由"),
     "more": ("more attempts", "件の試行を省略"),
@@ -148,6 +152,7 @@ def summary(verification: Verification) -> dict[str, Any]:
                 "chosen": attempt.decision["body"]["chosen"],
                 "decision": attempt.decision["id"],
                 "ended": attempt.outcome["body"].get("ended") if attempt.outcome else None,
+                "exemptions": _exemptions(attempt.decision["body"]),
                 "monitored": attempt.decision["body"].get("monitored", False),
                 "outcome": attempt.outcome["id"] if attempt.outcome else None,
                 "status": attempt.outcome["body"].get("status") if attempt.outcome else None,
@@ -195,7 +200,7 @@ def _describe_attempt(attempt: Attempt, words: Mapping[str, str], language: str)
     if asked := _asked(_object(body.get("input")), words):
         lines.append(f"  {words['asked']}: {asked}")
     for group in _list(body.get("candidates"))[:_ITEMS_MAX]:
-        lines.append(_describe_candidates(_object(group), body, words))
+        lines += _describe_candidates(_object(group), body, words)
     chosen = body["chosen"]
     if chosen is None:
         lines.append(f"  {words['denied']}")
@@ -219,13 +224,28 @@ def _asked(asked: Mapping[str, Any], words: Mapping[str, str]) -> str:
     return ", ".join(f"{words[name]} {_join(value)}" for name, value in named if value)
 
 
-def _describe_candidates(group: Mapping[str, Any], body: Mapping[str, Any], words: Mapping[str, str]) -> str:
+def _exemptions(body: Mapping[str, Any]) -> list[str]:
+    """The names of those that permit what was chosen."""
+    chosen = _object(body.get("chosen"))
+    for group in map(_object, _list(body.get("candidates"))):
+        if group.get("action") == chosen.get("action") and chosen.get("deployment") in _list(group.get("deployments")):
+            return [_clean(name) for name in _list(group.get("exemptions"))]
+    return []
+
+
+def _describe_candidates(group: Mapping[str, Any], body: Mapping[str, Any], words: Mapping[str, str]) -> list[str]:
     permitted = group.get("permitted") is True
     line = f"  {words['permitted' if permitted else 'refused']}: {_join(_list(group.get('deployments')))}"
     line += f" ({_clean(group.get('action', ''))})"
     reasons = [_policy(reason, _object(body.get("policies"))) for reason in _list(group.get("reasons"))]
     reasons += [_clean(error) for error in _list(group.get("errors"))]
-    return f"{line} {words['because']}: {_join(reasons)}" if reasons else line
+    lines = [f"{line} {words['because']}: {_join(reasons)}" if reasons else line]
+    if names := _list(group.get("exemptions")):
+        digests = _object(body.get("exemptions"))
+        told = [f"{name} ({str(digests.get(str(name), '?'))[:16]}…)" for name in names]
+        forbids = [_policy(index, _object(body.get("policies"))) for index in _list(group.get("exempted"))]
+        lines.append(f"    {words['exempted'].format(names=_join(told))}: {_join(forbids)}")
+    return lines
 
 
 def _policy(reason: object, policies: Mapping[str, Any]) -> str:

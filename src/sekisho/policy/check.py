@@ -12,14 +12,15 @@ from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.entities import entities_part
 from sekisho.policy.errors import PolicyMistakes
+from sekisho.policy.exemptions import exemption_mistakes, exemption_rows
 from sekisho.policy.interfaces import RETAIN, PolicyParts, PolicyTitle
 from sekisho.policy.packs import load_pack, pack_names
-from sekisho.policy.schema import schema_text
+from sekisho.policy.schema import STANDING_LABELS, schema_text
 from sekisho.policy.source import split_policies
 
 POLICIES_MAX: Final = 1_000  # deciding is linear in them: about 1.5 µs each
 TITLE_MAX: Final = 300  # a title is one line in a 403
-ENFORCE: Final = "enforce"  # @enforce("always"): monitor mode does not lift this forbid
+ENFORCE: Final = "enforce"  # @enforce("always"): neither monitor mode nor an exemption lifts this forbid
 ALWAYS: Final = "always"
 RETAIN_DAYS: Final = "retain_days"  # @retain_days("30"): how long a permit of `retain` lets content be kept
 RETAIN_DAYS_MAX: Final = 3_650  # ten years: longer than any rule on keeping records that we know of asks for
@@ -74,7 +75,10 @@ def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], label
     if mistakes:
         return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
     titles = tuple(policy.title() for policy in policies)
-    parts = PolicyParts(_policies_part(policies), schema.encode(), entities_part(catalogue))
+    mistakes += exemption_mistakes(catalogue.exemptions, titles, {*labels, *STANDING_LABELS})
+    if mistakes:
+        return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
+    parts = PolicyParts(_policies_part(policies, exemption_rows(catalogue)), schema.encode(), entities_part(catalogue))
     return CheckedPolicies(parts, titles, ())
 
 
@@ -201,7 +205,7 @@ def _require_permit(policies: list[_Policy], mistakes: list[Mistake]) -> None:
         mistakes.append(Mistake("policies/", "", "no policy permits anything, so every request is denied", remedy))
 
 
-def _policies_part(policies: list[_Policy]) -> bytes:
+def _policies_part(policies: list[_Policy], exemptions: list[dict[str, Any]]) -> bytes:
     rows: list[dict[str, Any]] = [
         {
             "effect": policy.effect,
@@ -216,4 +220,5 @@ def _policies_part(policies: list[_Policy]) -> bytes:
         | ({RETAIN_DAYS: int(policy.annotations[RETAIN_DAYS])} if RETAIN_DAYS in policy.annotations else {})
         for policy in policies
     ]
-    return canonical.encode({"policies": rows})
+    part: dict[str, Any] = {"policies": rows}
+    return canonical.encode(part | ({"exemptions": exemptions} if exemptions else {}))

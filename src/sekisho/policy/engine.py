@@ -28,6 +28,7 @@ from sekisho.policy.compiled import FORM, CompiledPolicies, Satisfied
 from sekisho.policy.decision_input import canonical
 from sekisho.policy.entities import entities_at, reference
 from sekisho.policy.errors import PolicyPartsError
+from sekisho.policy.exemptions import ExemptionsInForce
 from sekisho.policy.expressions import NotExpressible
 from sekisho.policy.interfaces import (
     NO_RESIDENCY,
@@ -70,6 +71,7 @@ class CedarDecider:
     engine: Mapping[str, str]
     schema_digest: str
     retains: bool
+    exemptions: Mapping[str, str]
 
     def __init__(self, parts: PolicyParts, *, snapshot: str, epoch_from: int, compiled: bool = True) -> None:
         """Raises PolicyPartsError if the parts don't parse, or don't hold against one another.
@@ -81,7 +83,8 @@ class CedarDecider:
         self.engine = MappingProxyType({"name": "cedarpy", "version": importlib.metadata.version("cedarpy")})
         self.schema_digest = hashlib.sha256(parts.schema).hexdigest()
         try:
-            rows = canonical_json.decode(parts.policies)["policies"]
+            part = canonical_json.decode(parts.policies)
+            rows = part["policies"]
             entities = canonical_json.decode(parts.entities)
             self.policies = tuple(
                 PolicyTitle(
@@ -95,6 +98,7 @@ class CedarDecider:
                 )
                 for row in rows
             )
+            self._exemptions = ExemptionsInForce(part.get("exemptions", ()), self.policies, epoch_from)
             self._texts = tuple(row["text"] for row in rows)
             text = "\n".join(self._texts)
             self._schema = cedarpy.Schema.from_str(parts.schema.decode())
@@ -116,6 +120,10 @@ class CedarDecider:
         self.retains = any(title.retain_days is not None for title in self.policies)
         self._compiled = self._compile(parts.schema.decode(), entities["home"], models) if compiled else None
         self._made = 0  # verdicts that the compiled form gave, for one action each
+        self.exemptions = self._exemptions.digests
+        # For what is left of a denial that an exemption lifts: the permits alone, and their indexes.
+        self._permits = tuple(index for index, title in enumerate(self.policies) if title.effect == "permit")
+        self._permit_set: cedarpy.PolicySet | None = None
         self._memo = DecisionMemo()
         self._retentions: dict[tuple[DecisionInput, str, tuple[str, ...]], Retention | None] = {}
         self._with_principal: dict[tuple[PrincipalInput, str], cedarpy.Entities] = {}
@@ -154,6 +162,7 @@ class CedarDecider:
             if compiled and self._compiled is None:  # given up in between: what it said before doesn't count either
                 return self.decide_afresh(decision_input)
             verdicts, compiled = verdicts + redacted, compiled or also
+        verdicts = self._exempted(decision_input, verdicts) if self._exemptions else verdicts
         return Decision(
             input=decision_input,
             verdicts=verdicts,
@@ -163,6 +172,30 @@ class CedarDecider:
             candidates_bytes=candidates_bytes(verdicts),
             compiled=FORM if compiled else None,
         )
+
+    def _exempted(self, value: DecisionInput, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        """With the denials turned that exemptions lift (`exemptions`). All were decided by every policy before."""
+        found = []
+        for verdict in verdicts:
+            labels = value.labels_raw if verdict.action == SEND_RAW else value.labels_redacted
+            lift = self._exemptions.lift(value, verdict, labels)
+            permits = () if lift is None else self._permits_of(value, verdict, labels)
+            if lift is not None and permits:
+                verdict = verdict._replace(
+                    permitted=True, reasons=permits, exempted=lift.forbids, exemptions=lift.exemptions
+                )
+            found.append(verdict)
+        return tuple(found)
+
+    def _permits_of(self, value: DecisionInput, denied: Verdict, labels: tuple[str, ...]) -> tuple[int, ...]:
+        """The permits that would let it pass were there no forbid. The denial held no error: none has one."""
+        if self._permit_set is None:
+            self._permit_set = cedarpy.PolicySet.from_str("\n".join(self._texts[index] for index in self._permits))
+        entities = self._entities_for(value.principal, value.model, self._models[value.model].entities)
+        request = self._request(value, denied.action, denied.deployment, self._context(value, labels))
+        answer = cedarpy.is_authorized_batch([request], self._permit_set, entities, self._schema)[0]
+        verdict = _verdict(denied.deployment, denied.action, answer)
+        return tuple(self._permits[index] for index in verdict.reasons) if verdict.permitted else ()
 
     def retention(self, decision_input: DecisionInput, deployment: str, labels: tuple[str, ...]) -> Retention | None:
         """See `Decider.retention`."""
@@ -232,19 +265,19 @@ class CedarDecider:
             errors = _bounded([problem or "no entities"])
             return tuple(Verdict(name, action, False, (), errors) for name in candidates.deployments)
         context = self._context(value, labels)
-        requests = [
-            {
-                "principal": reference("Principal", value.principal.id),
-                "action": reference("Action", action),
-                "resource": reference("Deployment", name),
-                "context": context,
-            }
-            for name in candidates.deployments
-        ]
+        requests = [self._request(value, action, name, context) for name in candidates.deployments]
         answers = cedarpy.is_authorized_batch(requests, self._policy_set, entities, self._schema)
         return tuple(
             _verdict(name, action, answer) for name, answer in zip(candidates.deployments, answers, strict=True)
         )
+
+    def _request(self, value: DecisionInput, action: str, deployment: str, context: str) -> dict[str, Any]:
+        return {
+            "principal": reference("Principal", value.principal.id),
+            "action": reference("Action", action),
+            "resource": reference("Deployment", deployment),
+            "context": context,
+        }
 
     def _problem(self, value: DecisionInput) -> str | None:
         """Why nothing may be sent, before any policy is asked."""
@@ -292,16 +325,19 @@ def engine_only(parts: PolicyParts, *, snapshot: str, epoch_from: int) -> CedarD
 
 def candidates_bytes(verdicts: Iterable[Verdict]) -> bytes:
     """Canonical JSON of the verdicts, candidates with equal ones grouped, groups in the order of their first."""
-    groups: dict[tuple[str, bool, tuple[int, ...], tuple[str, ...]], list[str]] = {}
+    groups: dict[Verdict, list[str]] = {}
     for verdict in verdicts:
-        key = (verdict.action, verdict.permitted, verdict.reasons, verdict.errors)
-        groups.setdefault(key, []).append(verdict.deployment)
-    return canonical_json.encode(
-        [
-            {"action": action, "deployments": names, "errors": errors, "permitted": permitted, "reasons": reasons}
-            for (action, permitted, reasons, errors), names in groups.items()
-        ]
-    )
+        groups.setdefault(verdict._replace(deployment=""), []).append(verdict.deployment)
+    return canonical_json.encode([_group(fate, names) for fate, names in groups.items()])
+
+
+def _group(fate: Verdict, deployments: list[str]) -> dict[str, Any]:
+    """Most verdicts know no exemption, and say nothing of any."""
+    group = fate._asdict() | {"deployments": deployments}
+    del group["deployment"]
+    if not fate.exempted:
+        del group["exempted"], group["exemptions"]
+    return group
 
 
 def _verdict(deployment: str, action: str, answer: cedarpy.AuthzResult) -> Verdict:

@@ -9,6 +9,7 @@ _WORDS: Final = {
         "raw": "{deployment}, as it is",
         "redacted": "{deployment}, with sensitive values masked",
         "permitted": "{where}: permitted by: {titles}",
+        "exempted": "{where}: permitted by the exemption {exemptions}, though this forbids it: {titles}",
         "forbidden": "{where}: denied: {titles}",
         "default": "{where}: denied: no policy permits it. What is not permitted is denied; ask the person who keeps "
         "the policies for a role or a rule",
@@ -22,6 +23,7 @@ _WORDS: Final = {
         "raw": "{deployment}（原文のまま）",
         "redacted": "{deployment}（機微な値を伏せた場合）",
         "permitted": "{where}：許可。根拠：{titles}",
+        "exempted": "{where}：適用除外 {exemptions} により許可。本来は次の規則により拒否：{titles}",
         "forbidden": "{where}：拒否。理由：{titles}",
         "default": "{where}：拒否。許可する規則がありません。許可されていないものはすべて拒否されます。"
         "必要な権限または規則を管理者に依頼してください",
@@ -42,10 +44,9 @@ def explain(decision: Decision, decider: Decider, language: str = "en") -> list[
     words = _WORDS[language]
     if not decision.verdicts:
         return [words["nobody"].format(model=decision.input.model)]
-    groups: dict[tuple[str, bool, tuple[int, ...], tuple[str, ...]], list[Verdict]] = {}
+    groups: dict[Verdict, list[Verdict]] = {}
     for verdict in decision.verdicts:
-        key = (verdict.action, verdict.permitted, verdict.reasons, verdict.errors)
-        groups.setdefault(key, []).append(verdict)
+        groups.setdefault(verdict._replace(deployment=""), []).append(verdict)
     return [_sentence(verdicts, decider, language) for verdicts in groups.values()]
 
 
@@ -59,7 +60,7 @@ def _sentence(verdicts: list[Verdict], decider: Decider, language: str) -> str:
         return words["error"].format(where=where, errors=words["join"].join(first.errors))
     if not first.reasons:
         return words["default"].format(where=where)
-    policies = [decider.policies[index] for index in first.reasons]
+    policies = [decider.policies[index] for index in first.exempted or first.reasons]
     titles = [f"{policy.title_ja if language == 'ja' else policy.title} [{policy.id}]" for policy in policies]
-    kind = "permitted" if first.permitted else "forbidden"
-    return words[kind].format(where=where, titles=words["join"].join(titles))
+    kind = "exempted" if first.exempted else "permitted" if first.permitted else "forbidden"
+    return words[kind].format(where=where, titles=words["join"].join(titles), exemptions=", ".join(first.exemptions))

@@ -48,13 +48,18 @@ class DecisionInput(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What policies say of one candidate: (deployment, action). `reasons` index the snapshot's policies."""
+    """What policies say of one candidate: (deployment, action). `reasons` index the snapshot's policies.
+
+    `exempted`: the forbids that would have denied it and did not count, because of `exemptions` (names).
+    """
 
     deployment: str
     action: str
     permitted: bool
     reasons: tuple[int, ...]
     errors: tuple[str, ...]  # any error denies
+    exempted: tuple[int, ...] = ()
+    exemptions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +67,10 @@ class Decision:
     """All verdicts on one input, in a fixed order, with the bytes that stand in the entry.
 
     `input_bytes` is the canonical DecisionInput. `candidates_bytes` is canonical JSON: a list of
-    `{"action","deployments":[…],"errors":[…],"permitted","reasons":[…]}`, candidates with equal verdicts grouped.
+    `{"action","deployments":[…],"errors":[…],"permitted","reasons":[…]}`, candidates with equal verdicts grouped,
+    and with `exempted` and `exemptions` where a verdict has them.
     `permitted_raw` and `permitted_redacted` name deployments in catalogue order. `compiled` is the version of the
-    compiled form that gave the verdicts; None: the engine did.
+    compiled form that gave the verdicts (exemptions are applied to them after it); None: the engine did.
     """
 
     input: DecisionInput
@@ -139,6 +145,7 @@ class Decider(Protocol):
     engine: Mapping[str, str]  # {"name", "version"} of the Cedar engine; the compiled form says what it says
     schema_digest: str  # hex SHA-256 of the schema part
     retains: bool  # whether any policy permits that content is kept
+    exemptions: Mapping[str, str]  # those in force in this epoch: name → SHA-256 of what was approved
 
     def decide(self, decision_input: DecisionInput) -> Decision:
         """Verdicts for every deployment of the model, raw first; an unknown model has none.

@@ -1,8 +1,9 @@
 """Epochs: the spans of time in which nothing time-dependent changes. Pure.
 
-What depends on time is the end of facts, of observations and of monitor mode. An epoch begins at the last end that has
-passed and lasts until the next; at its beginning the facts that have ended are unknown, those whose observation has
-ended are as declared, and organisations whose monitor mode has ended are ruled like all others.
+What depends on time is the end of facts, of observations, of exemptions and of monitor mode. An epoch begins at the
+last end that has passed and lasts until the next; at its beginning the facts that have ended are unknown, those whose
+observation has ended are as declared, exemptions that have ended are gone, and organisations whose monitor mode has
+ended are ruled like all others.
 """
 
 from collections.abc import Iterable
@@ -30,11 +31,15 @@ def epoch_ends(catalogue: Catalogue) -> tuple[int, ...]:
     """Every instant (µs UTC) at which an epoch ends and the next begins, ascending."""
     ends = {end for fact in _facts(catalogue) for end in _ends(fact)}
     ends |= {one.monitor_until for one in catalogue.organisations if one.monitor_until is not None}
+    ends |= {one.until for one in catalogue.exemptions}
     return tuple(sorted(ends))
 
 
 def catalogue_at(catalogue: Catalogue, instant_us: int) -> Catalogue:
-    """The catalogue as it stands then: facts that have ended unknown, monitor mode that has ended off."""
+    """The catalogue as it stands then: ended facts unknown, ended exemptions gone, ended monitor mode off."""
+    if any(one.until <= instant_us for one in catalogue.exemptions):
+        exemptions = tuple(one for one in catalogue.exemptions if one.until > instant_us)
+        catalogue = msgspec.structs.replace(catalogue, exemptions=exemptions)
     if any(_is_over(one, instant_us) for one in catalogue.organisations):
         organisations = tuple(_ruled(one) if _is_over(one, instant_us) else one for one in catalogue.organisations)
         catalogue = msgspec.structs.replace(catalogue, organisations=organisations)

@@ -7,6 +7,7 @@ import string
 import struct
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ from sekisho.catalog.interfaces import (
     Deployment,
     EgressProxy,
     EntraSignIn,
+    Exemption,
     Fact,
     Grade,
     Mistake,
@@ -580,6 +582,24 @@ def test_stops_and_monitor_mode_are_said():
     found = declared.judge_monitoring(catalogue(organisations=[Organisation("o", "O"), watching]), NOW_US)
     assert [(one.code, one.values["organisation"]) for one in found] == [("declared.monitor", "w")]
     assert declared.judge_monitoring(catalogue(organisations=[watching]), NOW_US + 1) == []
+
+
+def test_exemptions_are_said_with_their_ends():
+    def exemption(name, until):
+        return Exemption(name, "cd" * 32, "o", ("p.one", "p.two"), ("c",), until, "w", "c", deployments=("d",))
+
+    day_us = 86_400_000_000
+    three = (exemption("far", NOW_US + 60 * day_us), exemption("over", NOW_US), exemption("near", NOW_US + day_us))
+    with_them = msgspec.structs.replace(catalogue(), exemptions=three)
+    found = declared.judge_exemptions(with_them, NOW_US)
+    assert [(one.severity, one.code, one.values["name"]) for one in found] == [
+        (WARNING, "declared.exemption_ended", "over"),
+        (WARNING, "declared.exemption_ends", "near"),
+        (OK, "declared.exemption", "far"),
+    ]
+    for one in found:
+        for language in ("en", "ja"):
+            assert one.values["name"] in told(one, language)[0]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from sekisho.app.installation import (
     put_declarations_in_force,
 )
 from sekisho.app.prove import ProofUnderWay, Proving
+from sekisho.catalog.interfaces import Exemption
+from sekisho.cli.prove import _described
 from sekisho.console.interfaces import ExplainAsked
 from sekisho.console.routes import _Request as Request
 from sekisho.kernel.clock import SystemClock
@@ -125,6 +127,20 @@ def test_statements_that_can_not_be_read_are_mistakes(directory, text, says):
         assert any(says in mistake.problem for mistake in check_declarations(directory))
     finally:
         file.unlink()
+
+
+def test_exemptions_that_have_not_ended_are_named(directory, monkeypatch):
+    digest, catalogue, parts = Proving(directory, SystemClock())._rules(False)
+    now_us = SystemClock().now_us()
+    exemptions = tuple(
+        Exemption(name, "cd" * 32, "default", ("own.one",), ("internal",), until, "w", "c")
+        for name, until in (("ended", now_us), ("trial", now_us + 3_600_000_000))
+    )
+    exempt = msgspec.structs.replace(catalogue, exemptions=exemptions)
+    monkeypatch.setattr(Proving, "_rules", lambda *_: (digest, exempt, parts))
+    found = Proving(directory, SystemClock()).prove("no data to model:abroad")
+    assert found["exemptions"] == ["trial"]
+    assert "proved without these exemptions: trial" in _described(found["proofs"][0], found, "site", "en")
 
 
 def test_one_statement_is_proved_at_a_time(directory):

@@ -9,7 +9,7 @@ import pytest
 from random_policies import Policies, deployments
 from sekisho.assurance.prove import FAILS, HOLDS, TOO_MANY, UNDECIDED, Prover
 from sekisho.assurance.statements import read_statement, vocabulary
-from sekisho.catalog.interfaces import Organisation, PolicyText
+from sekisho.catalog.interfaces import Exemption, Organisation, PolicyText
 from sekisho.policy.check import compile_policies
 from sekisho.policy.engine import CedarDecider
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, STALENESS_ROLES, PrincipalInput
@@ -255,3 +255,23 @@ def test_cases_that_only_one_kind_of_request_is(condition, anything):
     subject, _ = prover(catalogued, own)
     statement = read_statement("no data", vocabulary(catalogued, subject.world.names))
     assert (subject.prove_of_anything(statement) if anything else subject.prove(statement)).outcome == FAILS
+
+
+def test_statements_are_proved_without_exemptions():
+    abroad = deployment("abroad", processing=declared("US"), storage=declared("JP"))
+    plain = organisations(catalogue(abroad, packs=()))
+    texts = PolicyText(
+        "policies/own.cedar",
+        '@id("own.all") @title("All") @title_ja("全部") permit (principal, action, resource);'
+        '@id("own.jp") @title("JP") @title_ja("国内") forbid (principal, action, resource)'
+        ' unless { resource.processing.contains(Jurisdiction::"JP") };',
+    )
+    trial = Exemption(
+        name="trial", sha256="cd" * 32, organisation="default", policies=("own.jp",), classes=CLASSES,
+        until=1_000_000, why="w", compensating_control="c", deployments=("abroad",), labels=LABELS,
+    )  # fmt: skip
+    exempt = msgspec.structs.replace(plain, exemptions=(trial,))
+    made, parts = prover(exempt, texts)
+    decider = CedarDecider(parts, snapshot=DIGEST, epoch_from=0)
+    assert decider.decide(decision_input(residency=ANYWHERE)).permitted_raw == ("abroad",)
+    assert prove(made, "no data to processing outside JP", exempt).outcome == HOLDS

@@ -94,6 +94,7 @@ class World:
             titles=lambda digest: self.titles,
             explain=self.explain,
             prove=self.prove,
+            compliance=self.compliance,
             sign_in=self.sign_in,
             auditors=self.auditors,
             site_key=lambda: "site+00000000+AQ==",
@@ -108,6 +109,10 @@ class World:
             raise ExplainRefused(400, "the statement ends too early")
         return {"proofs": [{"outcome": "holds"}]}
 
+    def compliance(self, words):
+        self.asked.append(words)
+        return {"rows": []}
+
     def explain(self, asked):
         self.asked.append(asked)
         if b'"no-such"' in asked.body:
@@ -119,6 +124,7 @@ class World:
             "outcome": {
                 "action": None,
                 "deployments": [],
+                "exemptions": [],
                 "monitored": False,
                 "permitted": False,
                 "retain": [{"days": 30, "deployment": "tokyo", "policies": ["keep.<all>"]}],

@@ -417,6 +417,37 @@ async def test_odd_queries_change_nothing(client, query):
     assert REQUEST in (await client.get(f"/?{query}")).text
 
 
+async def test_a_request_that_an_exemption_permits_is_shown_with_what_did_not_count(client, world, monkeypatch):
+    group = {"action": "sendRaw", "deployments": ["near"], "errors": [], "exempted": [0], "exemptions": ["<b>trial"],
+             "permitted": True, "reasons": [0]}  # fmt: skip
+    chosen = {"action": "sendRaw", "deployment": "near"}
+    monkeypatch.setitem(DECISION["body"], "candidates", [group])
+    monkeypatch.setitem(DECISION["body"], "chosen", chosen)
+    await signed_in(client)
+    english = (await client.get(f"/requests/{REQUEST}?lang=en")).text
+    assert "because of the exemption &lt;b&gt;trial" in english
+    assert "適用除外 &lt;b&gt;trial" in (await client.get(f"/requests/{REQUEST}?lang=ja")).text
+
+
+async def test_the_compliance_view_is_for_who_is_signed_in_and_for_auditors_keys(client, world):
+    path = "/api/compliance?from=2026-11-01&policy=p.q&deployment=d&fate=denied"
+    assert (await client.get(path)).status_code == 401
+    for key, status in (("Bearer sk-unknown", 401), ("Bearer sk-caller", 403), ("Bearer sk-auditor", 200)):
+        assert (await client.get(path, headers={"authorization": key})).status_code == status
+    await signed_in(client)
+    answer = await client.get(path)
+    assert answer.json() == {"rows": []}
+    assert answer.headers["cache-control"] == "no-store"
+    assert world.asked == [("--from=2026-11-01", "--policy=p.q", "--deployment=d", "--fate=denied")] * 2
+
+
+@pytest.mark.parametrize("query", ["json=1", "help=", "dir=/", "from =x"])
+async def test_what_is_no_option_of_the_compliance_view_is_refused(client, world, query):
+    await signed_in(client)
+    assert (await client.get(f"/api/compliance?{query}")).status_code == 400
+    assert world.asked == []
+
+
 async def test_the_api_explains_the_very_bytes_of_the_request(client, world):
     await signed_in(client)
     request = b'{ "model" : "m", "messages": [], "model": "m" }'

@@ -60,6 +60,7 @@ def outcome(action, deployments):
     return {
         "action": action,
         "deployments": deployments,
+        "exemptions": (),
         "monitored": False,
         "permitted": True,
         "retain": [],
@@ -135,6 +136,7 @@ def test_redaction_is_explained_as_far_as_it_helps(snapshot):
     assert key["outcome"] == {
         "action": "sendRedacted",
         "deployments": ("tokyo",),
+        "exemptions": (),
         "monitored": False,
         "permitted": True,
         "retain": [],
@@ -157,7 +159,7 @@ def test_anywhere_is_a_word_and_no_list(snapshot):
 def test_without_a_role_nothing_is_permitted_and_no_policy_decided(snapshot):
     said = explained(snapshot, principal=CALLER._replace(roles=("nobody",)))
     tokyo = deployment_of(said, "tokyo")
-    assert tokyo["raw"] == {"errors": (), "permitted": False, "policies": []}
+    assert tokyo["raw"] == {"errors": (), "exempted": [], "exemptions": (), "permitted": False, "policies": []}
     assert tokyo["facts"] == []
     assert any("no policy permits it" in sentence for sentence in said["words"]["en"])
     assert said["words"]["ja"]

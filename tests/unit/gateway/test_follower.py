@@ -163,7 +163,7 @@ async def test_when_its_rules_are_over_the_notes_still_tell_and_nothing_outlives
     follower._halts.end_outliving = lambda current, now_s: told.append(current)
     snapshots.broken = True
     clock.now = END_US
-    assert follower.monitor_notes() == []
+    assert follower.rule_notes() == []
     await comes_true(lambda: None in told)
 
 

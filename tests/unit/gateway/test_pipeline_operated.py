@@ -8,6 +8,7 @@ import pytest
 from gateway_fakes import FakeDecider, Script, World
 from sekisho.catalog.interfaces import MODE_MONITOR, Organisation
 from sekisho.gateway.declared import Declarations
+from sekisho.gateway.entries import DecisionEncoder
 from sekisho.gateway.errors import Busy, NotPermitted, OrganisationStopped, Stopped
 from sekisho.identity.interfaces import KeyChanges, Stop
 from sekisho.policy.interfaces import SEND_RAW, Decision, PolicyTitle, Verdict
@@ -151,6 +152,35 @@ async def test_what_policy_denies_is_sent_and_stamped_everywhere() -> None:
     assert (decision["monitored"], decision["chosen"]["deployment"]) == (True, "a")
     assert world.responder.headers[b"x-sekisho-monitored"] == b"would-deny"
     assert (world.metrics.monitored, world.metrics.denied) == (1, 0)
+
+
+class Exempting(FakeDecider):
+    """Permits `a` by an exemption, and `b` without."""
+
+    exemptions = {"trial": "cd" * 32}  # noqa: RUF012 - the port asks for a mapping
+
+    def decide(self, decision_input):
+        verdicts = (
+            Verdict("a", SEND_RAW, True, (0,), (), (0,), ("trial",)),
+            Verdict("b", SEND_RAW, True, (0,), ()),
+        )
+        permitted = tuple(one.deployment for one in verdicts if one.deployment in self.raw)
+        return Decision(decision_input, verdicts, permitted, (), b"{}", b"[]")
+
+
+@pytest.mark.parametrize("mode", [MODE_MONITOR, "enforce"])
+@pytest.mark.parametrize(("deployment", "header"), [("a", b"trial"), ("b", None)])
+async def test_what_an_exemption_permits_says_so_and_is_not_monitored(mode, deployment, header) -> None:
+    decider = Exempting((deployment,), ())
+    world = watching(decider, mode)
+    world.in_force = world.in_force._replace(encoder=DecisionEncoder(decider))
+    world.script(deployment, Script(body=ANSWER))
+    assert await world.chat() == 200
+    assert world.responder.headers.get(b"x-sekisho-exemption") == header
+    assert b"x-sekisho-monitored" not in world.responder.headers
+    decision = world.writer.bodies("decision")[0]
+    assert decision["exemptions"] == {"trial": "cd" * 32}
+    assert decision["monitored"] is False
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,24 @@ def test_descriptions_are_for_people_and_terminals(world):
     assert summary(verification)["attempts"][1]["ended"] == "answered"
 
 
+def test_an_exemption_is_described_with_what_was_approved_and_what_did_not_count(world):
+    def exempt(envelope):
+        group = next(one for one in envelope["body"]["candidates"] if "domestic" in one["deployments"])
+        group |= {"exempted": [9], "exemptions": ["trial\x1b"]}
+        envelope["body"]["policies"] |= {"9": "own.forbid"}
+        envelope["body"]["exemptions"] = {"trial\x1b": "cd" * 32}
+
+    request, entries = recorded(world)
+    entries[0] = altered(entries[0], exempt)
+    verification = verify_receipt(receipt_of(world, entries, request=request))
+    english, japanese = describe(verification), describe(verification, "ja")
+    assert "EXEMPTION trial" in english
+    assert "(cdcdcdcdcdcdcdcd…): these forbids did not count: own.forbid" in english
+    assert "適用除外 trial" in japanese
+    assert "\x1b" not in english + japanese
+    assert summary(verification)["attempts"][0]["exemptions"] == ["trial\ufffd"]
+
+
 def test_the_reader_knows_complete_pending_and_unknown(world, reader):
     writer = world.writer()
     assert reader.state(world.ids.new(world.clock.now_us()), world.clock.now_us()).state == "pending"

@@ -3,8 +3,10 @@
 import hashlib
 import json
 
+import msgspec
 import pytest
 
+from sekisho.catalog.interfaces import Exemption
 from sekisho.kernel import canonical
 from sekisho.policy.check import compile_policies
 from sekisho.policy.engine import CedarDecider
@@ -80,6 +82,40 @@ def test_an_epoch_lasts_until_the_next_fact_ends(here, now, bounds, permitted):
     assert loaded.decider.decide(value).permitted_raw == permitted
     known = loaded.deployments["tokyo"].facts["processing"].value
     assert known == (("JP",) if now < 5_000 else ("unknown",))
+
+
+@pytest.mark.parametrize(
+    ("now", "bounds", "permitted"),
+    [
+        (0, (0, 7_000), ("oregon",)),
+        (6_999, (0, 7_000), ("oregon",)),
+        (7_000, (7_000, None), ()),
+        (10**15, (7_000, None), ()),
+    ],
+)
+def test_an_exemption_is_gone_from_the_first_instant_of_the_epoch_that_its_end_begins(here, now, bounds, permitted):
+    oregon = deployment("oregon", processing=declared("US"), storage=declared("US"))
+    exemption = Exemption(
+        name="trial",
+        sha256="cd" * 32,
+        organisation="default",
+        policies=("jp-residency.processing",),
+        classes=("internal",),
+        until=7_000,
+        why="w",
+        compensating_control="c",
+        deployments=("oregon",),
+    )
+    with_it = msgspec.structs.replace(catalogue(oregon), exemptions=(exemption,))
+    digest = here.save(
+        build_snapshot(with_it, (), inspection_rules=b'{"rules":[]}', labels=LABELS, compile_policies=compile_policies)
+    )
+    loaded = here.load(digest, now)
+    assert (loaded.epoch_from, loaded.epoch_until) == bounds
+    value = decision_input(snapshot=digest, epoch_from=loaded.epoch_from)
+    assert loaded.decider.decide(value).permitted_raw == permitted
+    assert [one.name for one in loaded.catalogue.exemptions] == (["trial"] if permitted else [])
+    assert here.catalogue(digest).exemptions == (exemption,)  # as declared, whenever one asks
 
 
 def test_a_catalogue_without_ends_has_one_epoch():

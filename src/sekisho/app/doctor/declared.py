@@ -10,6 +10,7 @@ from sekisho.app.installation import DeclarationsRefused, build_declared, snapsh
 from sekisho.catalog.interfaces import MODE_MONITOR, ApprovalRule, Catalogue, Fact, Mistake
 from sekisho.catalog.watch import git_lock
 from sekisho.identity.interfaces import Stop
+from sekisho.policy.exemptions import ends_soon
 from sekisho.settings import DataDirectory
 
 SHOWN_MAX: Final = 20
@@ -63,6 +64,20 @@ def judge_monitoring(catalogue: Catalogue, now_us: int) -> list[Finding]:
         if one.mode == MODE_MONITOR and one.monitor_until is not None and now_us < one.monitor_until:
             found.append(warning("declared.monitor", organisation=one.name, until_at=one.monitor_until))
     return bounded(found, SHOWN_MAX, "declared.monitor_more")
+
+
+def judge_exemptions(catalogue: Catalogue, now_us: int) -> list[Finding]:
+    """Those in force and those that have ended; the next end first."""
+    found = []
+    for one in sorted(catalogue.exemptions, key=lambda item: item.until):
+        values = {"name": one.name, "organisation": one.organisation, "policies": ", ".join(one.policies)}
+        if one.until <= now_us:
+            found.append(warning("declared.exemption_ended", name=one.name, until_at=one.until))
+        elif ends_soon(one, now_us):
+            found.append(warning("declared.exemption_ends", until_at=one.until, **values))
+        else:
+            found.append(ok("declared.exemption", until_at=one.until, **values))
+    return bounded(found, SHOWN_MAX, "declared.exemptions_more")
 
 
 def judge_ends(catalogue: Catalogue, now_us: int) -> list[Finding]:
@@ -120,8 +135,9 @@ def look_at_declarations(directory: DataDirectory, now_us: int, *, control_runs:
     store = snapshot_store(directory)
     current = store.current()
     in_force = None if current is None else store.load(current, now_us).catalogue
-    if in_force is not None:
+    if current is not None and in_force is not None:
         found += judge_monitoring(in_force, now_us)
+        found += judge_exemptions(store.catalogue(current), now_us)
     try:
         catalogue, built = build_declared(directory)
     except DeclarationsRefused as refused:

@@ -32,6 +32,7 @@ const WORDS = {
     denied: "denied; nothing was sent",
     sent: "{deployment} ({action})",
     monitored: ", which policy denies and monitor mode let pass",
+    exempted: ", by the exemption {names}",
     ended: "; {ended}",
   },
   ja: {
@@ -56,6 +57,7 @@ const WORDS = {
     denied: "拒否。何も送信されていません",
     sent: "{deployment}（{action}）",
     monitored: "。ポリシーでは拒否ですが、監視モードのため送信されました",
+    exempted: "。適用除外 {names} による許可",
     ended: "。結果：{ended}",
   },
 };
@@ -128,12 +130,22 @@ function facts({ receipt }) {
       if (chosen === null) words.push(say("denied"));
       else words.push(say("sent", { deployment: clean(chosen.deployment), action: clean(chosen.action) }));
       if (body.monitored === true) words.push(say("monitored"));
+      const names = exemptions(body);
+      if (names) words.push(say("exempted", { names }));
       const outcome = outcomes.get(id);
       if (outcome) words.push(say("ended", { ended: [outcome.ended, outcome.status].filter(isPlain).map(clean).join(" ") }));
       return element("li", "", words.join(""));
     });
   const title = say("request", { request: clean(receipt.request), key: clean(receipt.siteKey.name) });
   return element("div", "facts", element("p", "", title), element("ul", "", ...attempts));
+}
+
+/** The names of the exemptions that permit what was chosen, or nothing. */
+function exemptions({ candidates, chosen }) {
+  if (chosen === null) return "";
+  const has = ({ action, deployments }) => action === chosen.action && deployments.includes(chosen.deployment);
+  const names = candidates.find((group) => Array.isArray(group?.deployments) && has(group))?.exemptions;
+  return Array.isArray(names) ? names.filter(isPlain).map(clean).join(", ") : "";
 }
 
 function isPlain(value) {

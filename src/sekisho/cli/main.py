@@ -45,6 +45,7 @@ COMMANDS: Final = (
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
     Command("models", "To govern it", "list the models declared"),
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
+    Command("plan", "To govern it", "say what other declarations would change for recorded traffic"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
     Command("persons", "To govern it", "enrol the persons who may approve, by their keys"),

@@ -1,0 +1,89 @@
+"""Recorded traffic of this ledger, shown to a planner: first attempts are requests, outcomes tell of their usage. Pure.
+
+Entries are believed: whether a log holds is what `sekisho audit` tells.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import orjson
+
+from sekisho.assurance.plan import Planner, Recorded
+from sekisho.kernel.ids import is_uuid7, uuid7_time_us
+from sekisho.policy.decision_input import from_plain
+from sekisho.policy.errors import DecisionInputError
+from sekisho.policy.fate import Fate
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED
+
+PROBLEMS_KEPT_MAX: Final = 10
+_DECISION: Final = b'"kind":"decision"'
+_OUTCOME: Final = b'"kind":"outcome"'
+_SENT: Final = {SEND_RAW: Fate.RAW, SEND_REDACTED: Fate.REDACTED}
+_DENIED: Final = Recorded(Fate.DENIED)
+
+
+class Traffic:
+    """Shows entries to `planner`: those of requests that arrived in [from_us, to_us). `see` them in the log's order."""
+
+    def __init__(self, planner: Planner, from_us: int, to_us: int) -> None:
+        self._planner = planner
+        self._from_ms, self._to_ms = _milliseconds(from_us), _milliseconds(to_us)
+        self._routes: dict[tuple[str, str, bool], Recorded] = {}
+
+    def see(self, first: int, entries: Iterable[bytes]) -> None:
+        """Entries from the index `first` on."""
+        for index, entry in enumerate(entries, first):
+            # What the bytes can't hold need not be parsed: most entries of a log are of these two kinds.
+            if _DECISION not in entry and _OUTCOME not in entry:
+                continue
+            try:
+                self._see(orjson.loads(entry))
+            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, DecisionInputError) as error:
+                plan = self._planner.plan
+                plan.unreadable += 1
+                if len(plan.problems) < PROBLEMS_KEPT_MAX:
+                    plan.problems.append(f"entry {index}: {error}"[:200])
+
+    def _see(self, envelope: dict[str, Any]) -> None:
+        kind, request = envelope["kind"], envelope.get("request")
+        if kind not in ("decision", "outcome") or request is None or not is_uuid7(request):
+            return
+        if not self._from_ms <= request[:13] < self._to_ms:  # the stamp of its arrival stands in the id
+            return
+        body = envelope["body"]
+        if kind == "outcome":
+            self._see_outcome(request, body)
+            return
+        if body["attempt"] != 1:
+            self._planner.plan.retries += 1
+            return
+        asked = body["input"]
+        key = orjson.dumps([value for name, value in asked.items() if name not in ("snapshot", "epoch_from")])
+        self._planner.take(request, uuid7_time_us(request), key, lambda: from_plain(asked), self._recorded(body))
+
+    def _recorded(self, body: dict[str, Any]) -> Recorded:
+        chosen = body["chosen"]
+        if chosen is None:
+            return _DENIED
+        route = (chosen["action"], chosen["deployment"], body.get("monitored") is True)
+        recorded = self._routes.get(route)
+        if recorded is None:
+            fate = Fate.MONITORED if route[2] else _SENT[route[0]]
+            recorded = self._routes[route] = Recorded(fate, route[:2])
+        return recorded
+
+    def _see_outcome(self, request: str, body: dict[str, Any]) -> None:
+        usage = body["usage"]
+        if usage is not None:
+            self._planner.used(request, usage["prompt"] or 0, usage["completion"] or 0)
+
+
+def _milliseconds(at_us: int) -> str:
+    """The first 13 characters of identifiers stamped then."""
+    stamp = f"{max(0, at_us) // 1000:012x}"
+    return f"{stamp[:8]}-{stamp[8:]}"
+
+
+def ids_between(from_us: int, to_us: int) -> tuple[str, str]:
+    """(first, end) of identifiers stamped in [from_us, to_us): those that sort from `first` on and before `end`."""
+    return _milliseconds(from_us), _milliseconds(to_us)

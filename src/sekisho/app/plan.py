@@ -9,22 +9,33 @@ from typing import Final, NamedTuple
 
 from sekisho.app.installation import build_declared, snapshot_store
 from sekisho.assurance.differences import Difference, differences
-from sekisho.assurance.plan import Plan, Planner
+from sekisho.assurance.foreign import ForeignRequest, LogMapping, foreign_requests
+from sekisho.assurance.foreign_rows import Row
+from sekisho.assurance.plan import Plan, Planner, Recorded
 from sekisho.assurance.replay import Replay
-from sekisho.assurance.traffic import Traffic, ids_between
+from sekisho.assurance.traffic import PROBLEMS_KEPT_MAX, Traffic, ids_between, names_persons
 from sekisho.catalog.interfaces import Catalogue, Deployment
+from sekisho.gateway.declared import CLASS_HEADER, RESIDENCY_HEADER, declared
+from sekisho.gateway.governing import decision_input, inspected
+from sekisho.identity.interfaces import Principal
+from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.words import alternatives
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.index import INDEX, IndexReader
 from sekisho.ledger.log_files import LogFiles
-from sekisho.policy.interfaces import PolicyParts
+from sekisho.policy.fate import Fate
+from sekisho.policy.interfaces import DecisionInput, PolicyParts
+from sekisho.policy.schema import STANDING_LABELS
 from sekisho.settings import DataDirectory
 from sekisho.snapshot.build import ENTITIES, POLICIES, SCHEMA
 from sekisho.snapshot.interfaces import Snapshot
 
 WITHOUT_KINDS: Final = ("provider", "deployment", "site")
+
+PROBLEM_LENGTH_MAX: Final = 300
+_PROGRESS_EVERY: Final = 512
 
 # What a replay can't know, by code; the words are the report's.
 INSPECTION_CHANGED: Final = "inspection_changed"
@@ -105,11 +116,33 @@ class Plans:
             planner = Planner(Replay(after.snapshot), Replay(after.snapshot, without=frozenset(removed)))
         else:
             planner = Planner(Replay(before.snapshot), Replay(after.snapshot))
-        self._read_ledger(planner, asked.window)
+        by_person = names_persons(before.parts.policies) or names_persons(after.parts.policies)
+        self._read_ledger(planner, asked.window, by_person=by_person)
         planned = self._planned(before, after, planner.plan)
         planned.window, planned.removed = asked.window, removed
         if removed:
             planned.before, planned.limits = planned.after, ()
+        return planned
+
+    def plan_from(self, file: Path, mapping: LogMapping, declarations: Path | None) -> Planned:
+        """What another gateway's requests would have met here, beside what that gateway did. Content is inspected here
+        and kept nowhere. Raises as `plan`, and AssuranceError for a file that can't be read."""
+        before, after = self._in_force(), self._proposed(declarations)
+        planner = Planner(None, Replay(after.snapshot))
+        plan = planner.plan
+        for number, read in enumerate(foreign_requests(file, mapping), 1):
+            problem = read.problem if isinstance(read, Row) else take_foreign(planner, after.snapshot, read)
+            if problem:
+                plan.unreadable += 1
+                if len(plan.problems) < PROBLEMS_KEPT_MAX:
+                    place = read.place if isinstance(read, Row) else f"request {read.request or number}"
+                    plan.problems.append(f"{place}: {problem}"[:PROBLEM_LENGTH_MAX])
+            elif isinstance(read, Row):
+                plan.passed_over += 1
+            if number % _PROGRESS_EVERY == 0:
+                self._progress(number, 0)
+        planned = self._planned(before, after, plan)
+        planned.source, planned.limits = str(file), ()
         return planned
 
     def _planned(self, before: _Rules, after: _Rules, plan: Plan) -> Planned:
@@ -150,7 +183,7 @@ class Plans:
         snapshot = self._store.assemble(built, self._now_us)
         return _Rules(snapshot, catalogue, policy_parts, snapshot.inspector.rules_digest.encode())
 
-    def _read_ledger(self, planner: Planner, window: Window) -> None:
+    def _read_ledger(self, planner: Planner, window: Window, *, by_person: bool) -> None:
         ledger = self._directory.ledger
         files = LogFiles(ledger)
         note = files.checkpoint()
@@ -162,7 +195,7 @@ class Plans:
         if span is None or span[0] >= size:
             return
         end = min(span[1] + 1, size)
-        traffic = Traffic(planner, *window)
+        traffic = Traffic(planner, *window, by_person=by_person)
         for first, entries in files.entries(span[0], size):
             if first >= end:
                 break
@@ -188,3 +221,47 @@ def removed_deployments(without: tuple[str, ...], catalogue: Catalogue) -> tuple
 
 def _belongs(deployment: Deployment, kind: str, name: str) -> bool:
     return {"provider": deployment.provider, "site": deployment.site, "deployment": deployment.name}[kind] == name
+
+
+def take_foreign(planner: Planner, snapshot: Snapshot, request: ForeignRequest) -> str:
+    """Show a request of another gateway to the planner; what is wrong with it, where it can't be replayed."""
+    if request.organisation not in snapshot.organisations:
+        known = alternatives(request.organisation, snapshot.organisations)
+        return f"organisation {request.organisation!r} is not declared. Map it to one of: {known}"
+    try:
+        asked = foreign_input(snapshot, request)
+    except SekishoError as error:
+        return str(error)
+    if request.body is None and request.labels is None:
+        planner.plan.without_content += 1
+    recorded = Recorded(Fate.RAW if request.served else Fate.DENIED)
+    planner.take(request.request, request.at, asked, lambda: asked, recorded)
+    if request.prompt or request.completion:
+        planner.used(request.request, request.prompt, request.completion)
+    return ""
+
+
+def foreign_input(snapshot: Snapshot, request: ForeignRequest) -> DecisionInput:
+    """What would be decided on, had it come here. Raises SekishoError for a class, place or label nobody knows."""
+    principal = Principal(request.principal, request.organisation, request.roles, None, None)
+    headers: dict[bytes, bytes] = {}
+    if request.data_class is not None:
+        headers[CLASS_HEADER] = request.data_class.encode()
+    if request.residency is not None:
+        headers[RESIDENCY_HEADER] = ",".join(request.residency).encode()
+    organisation = snapshot.organisations[request.organisation]
+    stated = declared(headers, principal, organisation, snapshot.catalogue.boundary, snapshot.class_ranks)
+    if request.body is None:
+        labels = request.labels or ()
+        unknown = sorted({*labels} - {*snapshot.inspector.labels(), *STANDING_LABELS})
+        if unknown:
+            raise UsageError(f"the label {unknown[0]!r} is not known", remedy="`sekisho explain` names those that are")
+        inspection, redaction = BodyInspection(labels, request.redactable), None
+        if labels and request.redactable:
+            redaction = BodyRedaction(None, ())
+    else:
+        inspection, redaction = inspected(snapshot.inspector, request.body)
+        if request.labels:
+            labels = tuple(sorted({*inspection.labels, *request.labels}))
+            inspection = BodyInspection(labels, inspection.redactable)
+    return decision_input(snapshot, principal, request.model, stated, inspection, redaction)

@@ -123,6 +123,7 @@ class Plan:
     retries: int = 0
     unreadable: int = 0
     problems: list[str] = field(default_factory=list)
+    passed_over: int = 0  # records of another gateway that are no requests to a model
     without_content: int = 0  # of another gateway's requests, those of which no content was there to inspect
     usage_unmatched: int = 0  # readings of usage whose request was not at hand any more
 

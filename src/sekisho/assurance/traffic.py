@@ -18,6 +18,7 @@ from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED
 PROBLEMS_KEPT_MAX: Final = 10
 _DECISION: Final = b'"kind":"decision"'
 _OUTCOME: Final = b'"kind":"outcome"'
+_NOT_OF_REQUEST: Final = frozenset({"snapshot", "epoch_from", "principal"})  # the last is looked at by its parts
 _SENT: Final = {SEND_RAW: Fate.RAW, SEND_REDACTED: Fate.REDACTED}
 _DENIED: Final = Recorded(Fate.DENIED)
 
@@ -25,8 +26,11 @@ _DENIED: Final = Recorded(Fate.DENIED)
 class Traffic:
     """Shows entries to `planner`: those of requests that arrived in [from_us, to_us). `see` them in the log's order."""
 
-    def __init__(self, planner: Planner, from_us: int, to_us: int) -> None:
+    def __init__(self, planner: Planner, from_us: int, to_us: int, *, by_person: bool = True) -> None:
+        """Not `by_person`: no policy tells one principal from another of the same organisation and roles, so that
+        thousands of persons ask a few different things."""
         self._planner = planner
+        self._by_person = by_person
         self._from_ms, self._to_ms = _milliseconds(from_us), _milliseconds(to_us)
         self._routes: dict[tuple[str, str, bool], Recorded] = {}
 
@@ -58,7 +62,10 @@ class Traffic:
             self._planner.plan.retries += 1
             return
         asked = body["input"]
-        key = orjson.dumps([value for name, value in asked.items() if name not in ("snapshot", "epoch_from")])
+        parts = [value for name, value in asked.items() if name not in _NOT_OF_REQUEST]
+        principal = asked["principal"]
+        parts += principal.values() if self._by_person else [principal["organisation"], principal["roles"]]
+        key = orjson.dumps(parts)
         self._planner.take(request, uuid7_time_us(request), key, lambda: from_plain(asked), self._recorded(body))
 
     def _recorded(self, body: dict[str, Any]) -> Recorded:
@@ -87,3 +94,8 @@ def _milliseconds(at_us: int) -> str:
 def ids_between(from_us: int, to_us: int) -> tuple[str, str]:
     """(first, end) of identifiers stamped in [from_us, to_us): those that sort from `first` on and before `end`."""
     return _milliseconds(from_us), _milliseconds(to_us)
+
+
+def names_persons(policies: bytes) -> bool:
+    """Whether a policies part may tell principals apart by their ids: one must be written with its type's name."""
+    return b"Principal" in policies

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the server's dependencies, loaded when they are needed
 EXIT_PLANNED: Final = 0
 EXIT_REFUSED: Final = 1
 EXIT_EXCEEDED: Final = 3
+LOG_FORMATS: Final = ("apim", "jsonl", "litellm")
 MISTAKES_SHOWN_MAX: Final = 20
 
 DESCRIPTION: Final = """\
@@ -52,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="as though this provider:, deployment: or site: were gone; repeat for several",
+    )
+    foreign = parser.add_argument_group("other gateways' logs", "their requests in the place of this ledger's")
+    foreign.add_argument("--from", dest="log", metavar="FILE", type=Path, help="a log to replay; nothing of it is kept")
+    foreign.add_argument("--format", choices=LOG_FORMATS, help="who wrote it (default: as the mapping says)")
+    foreign.add_argument(
+        "--mapping", metavar="FILE", type=Path, help="what its fields mean here, TOML; see docs/plan.md"
     )
     parser.add_argument(
         "--fail-on-denied", metavar="N", type=_count, help="exit 3 if more than N requests would be denied that are not"
@@ -100,6 +107,15 @@ def _plan(arguments: argparse.Namespace, bar: ProgressBar | None) -> "Planned":
     directory = DataDirectory(arguments.directory.resolve())
     clock = command_clock(directory)
     plans = Plans(directory, clock) if bar is None else Plans(directory, clock, bar.show)
+    if arguments.log is not None:
+        if arguments.without or arguments.from_time is not None or arguments.to_time is not None:
+            raise UsageError("--from replays a whole file", remedy="Leave out --without, --from-time and --to-time")
+        from sekisho.assurance.foreign import read_mapping
+
+        mapping = read_mapping(arguments.mapping, arguments.format)
+        return plans.plan_from(arguments.log, mapping, arguments.declarations)
+    if arguments.mapping is not None or arguments.format is not None:
+        raise UsageError("--mapping and --format are of another gateway's log", remedy="Add --from FILE")
     window = window_of(arguments.from_time, arguments.to_time, clock.now_us())
     return plans.plan(PlanAsked(window, arguments.declarations, tuple(arguments.without)))
 

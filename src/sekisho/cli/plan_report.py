@@ -106,6 +106,7 @@ _WORDS: Final[Mapping[str, Words]] = {
     "more_json": Words("and {n} more; --json lists the first {max}", "ほか {n} 件（--json で先頭 {max} 件）"),
     "limits": Words("What this plan can't know", "この計画で分からないこと"),
     "unreadable": Words("Records that could not be read: {n}", "読めなかった記録: {n} 件"),
+    "passed_over": Words("Records that are no requests to a model: {n}", "モデルへのリクエストではない記録: {n} 件"),
     "no_content": Words(
         "Requests without content in the log: {n}. They count as holding nothing that a rule looks for",
         "本文のない記録: {n} 件。検出対象を含まないものとして扱いました",
@@ -164,7 +165,7 @@ class _Report:
         if total:
             same = plan.total(lambda key: key.change == SAME).requests
             said = [self.word("newly_denied", n=f"{plan.newly_denied:,}")]
-            if not planned.removed and not planned.source:
+            if not planned.removed:
                 said.append(self.word("newly_permitted", n=f"{plan.newly_permitted:,}"))
             said.append(self.word("unchanged", n=f"{same:,}"))
             self.lines.append(f"{self.word('of', n=f'{total:,}')}: {', '.join(said)}")
@@ -271,6 +272,8 @@ class _Report:
         said = [self.said(LIMITS[code]) for code in self.planned.limits]
         if plan.without_content:
             said.append(self.word("no_content", n=f"{plan.without_content:,}"))
+        if plan.passed_over:
+            said.append(self.word("passed_over", n=f"{plan.passed_over:,}"))
         if said:
             self.lines += ["", self.word("limits"), *(f"  - {text}" for text in said)]
         if plan.unreadable:
@@ -412,6 +415,7 @@ def plan_json(planned: Planned) -> str:
         "listed": [_listed(one) for one in plan.listed],
         "listed_max": LISTED_MAX,
         "limits": [{"code": code, "text": LIMITS[code].en, "text_ja": LIMITS[code].ja} for code in planned.limits],
+        "passed_over": plan.passed_over,
         "without_content": plan.without_content,
         "usage_unmatched": plan.usage_unmatched,
         "unreadable": plan.unreadable,
@@ -439,7 +443,6 @@ def _listed(one: Changed) -> dict[str, Any]:
         "at": None if one.at is None else utc(one.at, RFC3339),
         "model": asked.model,
         "organisation": asked.principal.organisation,
-        "principal": asked.principal.id,
         "class": asked.data_class,
         "residency": asked.residency,
         "labels": asked.labels_raw,

@@ -21,6 +21,7 @@ from sekisho.app.ledger import make_publisher
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
+from sekisho.app.shadow import Shadowing
 from sekisho.app.witnessing import Witnessing
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
@@ -84,7 +85,8 @@ async def _run(
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     witnessing = Witnessing(directory, settings, clock)
-    server = _server(directory, settings, publisher, services, reloader, witnessing)
+    shadowing = Shadowing(directory, writer, clock, ids)
+    server = _server(directory, settings, publisher, services, reloader, witnessing, shadowing)
     serving = asyncio.create_task(server.serve(sockets=[listeners.console]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
@@ -96,13 +98,14 @@ async def _run(
     reloading = asyncio.create_task(reloader.run())
     watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
     ending = asyncio.create_task(_end_content(directory, register, clock))
+    following = asyncio.create_task(shadowing.run())
     await witnessing.start(listeners.witness)
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (waiting, relaying, reloading, watching, ending):
+    for task in (waiting, relaying, reloading, watching, ending, following):
         task.cancel()
-    await asyncio.gather(waiting, relaying, reloading, watching, ending, return_exceptions=True)
+    await asyncio.gather(waiting, relaying, reloading, watching, ending, following, return_exceptions=True)
     await witnessing.stop()
     server.should_exit = True
     await serving
@@ -159,6 +162,7 @@ def _server(
     services: ConsoleServices,
     reloader: Reloader,
     witnessing: Witnessing,
+    shadowing: Shadowing,
 ) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
@@ -178,7 +182,7 @@ def _server(
     ports = of_services._replace(
         panel=lambda: witnessing.shown_on(of_services.panel()),
         with_cosignatures=lambda note: with_cosignatures(directory, note),
-        metrics=witnessing.metrics,
+        metrics=lambda: witnessing.metrics() + shadowing.metrics(),
     )
     app = control_app(directory.ledger, ports, served(settings), snapshots=directory.snapshots)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)

@@ -37,7 +37,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _is_line(first: bytes) -> bool:
-    """Whether the file is JSON Lines, by its first line: only an object that goes on in the next line says it is not."""
+    """Whether the file is JSON Lines, by its first line: only an object that goes on in the next one says it is not."""
     if len(first) > LINE_BYTES_MAX or first[:1] != b"{":
         return True
     try:

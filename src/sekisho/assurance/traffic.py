@@ -32,7 +32,6 @@ class Traffic:
         self._planner = planner
         self._by_person = by_person
         self._from_ms, self._to_ms = _milliseconds(from_us), _milliseconds(to_us)
-        self._routes: dict[tuple[str, str, bool], Recorded] = {}
 
     def see(self, first: int, entries: Iterable[bytes]) -> None:
         """Entries from the index `first` on."""
@@ -62,27 +61,30 @@ class Traffic:
             self._planner.plan.retries += 1
             return
         asked = body["input"]
-        parts = [value for name, value in asked.items() if name not in _NOT_OF_REQUEST]
-        principal = asked["principal"]
-        parts += principal.values() if self._by_person else [principal["organisation"], principal["roles"]]
-        key = orjson.dumps(parts)
-        self._planner.take(request, uuid7_time_us(request), key, lambda: from_plain(asked), self._recorded(body))
-
-    def _recorded(self, body: dict[str, Any]) -> Recorded:
-        chosen = body["chosen"]
-        if chosen is None:
-            return _DENIED
-        route = (chosen["action"], chosen["deployment"], body.get("monitored") is True)
-        recorded = self._routes.get(route)
-        if recorded is None:
-            fate = Fate.MONITORED if route[2] else _SENT[route[0]]
-            recorded = self._routes[route] = Recorded(fate, route[:2])
-        return recorded
+        key = input_key(asked, by_person=self._by_person)
+        self._planner.take(request, uuid7_time_us(request), key, lambda: from_plain(asked), recorded(body))
 
     def _see_outcome(self, request: str, body: dict[str, Any]) -> None:
         usage = body["usage"]
         if usage is not None:
             self._planner.used(request, usage["prompt"] or 0, usage["completion"] or 0)
+
+
+def input_key(asked: dict[str, Any], *, by_person: bool) -> bytes:
+    """What makes recorded inputs equal under any one snapshot and epoch."""
+    parts = [value for name, value in asked.items() if name not in _NOT_OF_REQUEST]
+    principal = asked["principal"]
+    parts += principal.values() if by_person else [principal["organisation"], principal["roles"]]
+    return orjson.dumps(parts)
+
+
+def recorded(body: dict[str, Any]) -> Recorded:
+    """What a decision's entry says was done."""
+    chosen = body["chosen"]
+    if chosen is None:
+        return _DENIED
+    fate = Fate.MONITORED if body.get("monitored") is True else _SENT[chosen["action"]]
+    return Recorded(fate, (chosen["action"], chosen["deployment"]))
 
 
 def _milliseconds(at_us: int) -> str:

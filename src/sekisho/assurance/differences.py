@@ -4,6 +4,7 @@ Everything in a catalogue is compared, by the fields of its values, so that a fi
 of without a word here.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +23,7 @@ FACT: Final = "fact"  # what `what` says of a field that is a fact
 POLICIES: Final = "policies"
 _POLICY_FIELDS: Final = ("effect", "enforce", "retain_days", "text", "title", "title_ja")
 _TIMES: Final = ("expires", "observed_at", "monitor_until")
+_ANNOTATION: Final = re.compile(r'@\w+\s*\(\s*"(?:[^"\\]|\\.)*"\s*\)', re.DOTALL)
 _SHOWN_MAX: Final = 300  # characters of a value
 
 
@@ -156,6 +158,5 @@ def _policy_rows(parts: PolicyParts) -> dict[str, dict[str, Any]]:
 
 
 def _rule(text: str) -> str:
-    """A policy's text from its effect on; white space counts once."""
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("@")]
-    return " ".join(" ".join(lines).split())
+    """A policy's text without its annotations, which are fields of their own; white space counts once."""
+    return " ".join(_ANNOTATION.sub(" ", text).split())

@@ -4,50 +4,19 @@ import json
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from audited_log import FARAWAY, TOKYO, AuditedLog
+from planned_log import deployments, planned, policy, read, requests, rules, snapshot, write
 from sekisho.assurance.plan import FATE, MOVED, ROUTES, SAME, Bounds, Planner, Recorded
 from sekisho.assurance.replay import Replay
-from sekisho.assurance.traffic import Traffic, ids_between
-from sekisho.catalog.interfaces import PolicyText
+from sekisho.assurance.traffic import ids_between, names_persons
+from sekisho.catalog.interfaces import MODE_MONITOR, Organisation, PolicyText
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.index import INDEX, IndexReader
 from sekisho.ledger.log_files import LogFiles
-from sekisho.policy.check import compile_policies
-from sekisho.policy.engine import CedarDecider
 from sekisho.policy.fate import GONE, NO_DEPLOYMENT, NO_SUCH_MODEL, SENT, Fate
 from sekisho.policy.interfaces import PrincipalInput
-from sekisho.snapshot.build import build_snapshot
-from sekisho.snapshot.store import SnapshotStore
-from support_decide import CLASSES, JURISDICTIONS, LABELS, PlainInspector, catalogue, declared, deployment
-
-EVER = (0, 2**53)
-
-
-def snapshot(tmp_path, catalogued, *policies):
-    store = SnapshotStore(tmp_path / "proposed", make_inspector=PlainInspector, make_decider=CedarDecider)
-    texts = tuple(PolicyText(f"policies/{number}.cedar", text) for number, text in enumerate(policies))
-    built = build_snapshot(
-        catalogued, texts, inspection_rules=b'{"rules":[]}', labels=LABELS, compile_policies=compile_policies
-    )
-    return store.assemble(built, 0)
-
-
-def policy(name, rule):
-    return f'@id("{name}") @title("{name}") @title_ja("{name}")\n{rule};'
-
-
-def read(log, planner, window=EVER):
-    files = LogFiles(log.ledger)
-    traffic = Traffic(planner, *window)
-    for first, entries in files.entries(0, read_checkpoint(files.checkpoint()).size):
-        traffic.see(first, entries)
-    return planner.plan
-
-
-def planned(log, proposed, window=EVER, **options):
-    return read(log, Planner(Replay(log.snapshot), Replay(proposed, **options)), window)
+from support_decide import CLASSES, JURISDICTIONS, catalogue, decision_input, declared, deployment
 
 
 @pytest.fixture
@@ -55,58 +24,6 @@ def log(tmp_path):
     log = AuditedLog(tmp_path / "site")
     yield log
     log.close()
-
-
-requests = st.lists(
-    st.fixed_dictionaries(
-        {
-            "data_class": st.sampled_from(CLASSES),
-            "residency": st.sampled_from([("JP",), ("JP", "US"), ("SG",), ()]),
-            "labels_raw": st.sampled_from([(), ("jp.my_number",), ("opaque",), ("secret.api_key",)]),
-            "model": st.sampled_from(["m", "n"]),
-            "principal": st.builds(
-                PrincipalInput,
-                st.sampled_from(["key-1", "key-2"]),
-                st.sampled_from(["default", "other"]),
-                st.sampled_from([("caller",), ()]),
-            ),
-            "redactable": st.booleans(),
-        }
-    ),
-    min_size=1,
-    max_size=12,
-)
-places = st.sampled_from([("JP",), ("US",), ("JP", "US"), ("SG",), ("unknown",)])
-deployments = st.lists(
-    st.builds(
-        lambda name, model, processing, storage: deployment(
-            name, model, processing=declared(*processing), storage=declared(*storage)
-        ),
-        st.sampled_from(["tokyo", "faraway", "osaka"]),
-        st.sampled_from(["m", "n"]),
-        places,
-        places,
-    ),
-    max_size=3,
-    unique_by=lambda one: one.name,
-)
-rules = st.lists(
-    st.sampled_from(
-        [
-            'forbid (principal in Organisation::"other", action, resource)',
-            "forbid (principal, action, resource) when { context.class_rank >= 2 }",
-            'permit (principal in Organisation::"other", action in [Action::"sendRaw"], resource)',
-        ]
-    ),
-    max_size=2,
-    unique=True,
-)
-
-
-def write(log, asked):
-    for one in asked:
-        log.request(labels_redacted=() if one["redactable"] else one["labels_raw"], **one)
-    log.publish()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -254,8 +171,6 @@ def test_records_that_are_none_are_counted_and_the_first_are_named(log):
 
 
 def test_monitor_mode_is_told_apart_from_a_permit(log, tmp_path):
-    from sekisho.catalog.interfaces import MODE_MONITOR, Organisation
-
     log.request(residency=("SG",))
     log.publish()
     watched = catalogue(TOKYO, FARAWAY)
@@ -289,8 +204,6 @@ def test_what_is_remembered_is_bounded_and_nothing_goes_uncounted(log, tmp_path)
 
 def test_another_gateways_requests_are_held_against_what_it_did(tmp_path):
     planner = Planner(None, Replay(snapshot(tmp_path, catalogue(TOKYO))))
-    from support_decide import decision_input
-
     for number, (asked, fate) in enumerate(
         [(decision_input(), Fate.RAW), (decision_input(model="gone"), Fate.RAW), (decision_input(), Fate.DENIED)]
     ):
@@ -300,3 +213,18 @@ def test_another_gateways_requests_are_held_against_what_it_did(tmp_path):
     assert (plan.newly_denied, plan.newly_permitted) == (1, 1)
     assert sorted(key.change for key in plan.rows) == [FATE, FATE, SAME]
     assert plan.total().completion == 6
+
+
+def test_persons_are_told_apart_only_where_a_policy_does(log, tmp_path):
+    for number in range(5):
+        log.request(principal=PrincipalInput(f"key-{number}", "default", ("caller",)))
+    log.publish()
+    plain = snapshot(tmp_path, catalogue(TOKYO, FARAWAY))
+    together = read(log, Planner(Replay(log.snapshot), Replay(plain)), by_person=False)
+    assert (together.distinct, together.total().requests) == (1, 5)
+    rule = policy("not-them", 'forbid (principal == Principal::"key-3", action, resource)')
+    one = snapshot(tmp_path, catalogue(TOKYO, FARAWAY), rule)
+    assert planned(log, one).newly_denied == 1
+    parts = log.store.rules(log.snapshot.digest).parts
+    assert not names_persons(parts.policies)
+    assert names_persons(rule.encode())

@@ -3,6 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 
 from audited_log import FARAWAY, TOKYO, AuditedLog
+from planned_log import deployments, planned, policy, requests, snapshot, write
 from sekisho.assurance.replay import Replay
 from sekisho.assurance.shadow import ShadowWatch
 from sekisho.ledger.checkpoint import read_checkpoint
@@ -10,7 +11,6 @@ from sekisho.ledger.log_files import LogFiles
 from sekisho.policy.fate import Fate
 from sekisho.snapshot.interfaces import SnapshotMissing
 from support_decide import catalogue, declared, deployment
-from unit.assurance.test_planning import deployments, planned, policy, requests, snapshot, write
 
 RULE = policy("no-secrets", "forbid (principal, action, resource) when { context.class_rank >= 2 }")
 

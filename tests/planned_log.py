@@ -18,13 +18,13 @@ from support_decide import CLASSES, LABELS, PlainInspector, declared, deployment
 EVER = (0, 2**53)
 
 
-def snapshot(tmp_path, catalogued, *policies):
+def snapshot(tmp_path, catalogued, *policies, now_us=0):
     store = SnapshotStore(tmp_path / "proposed", make_inspector=PlainInspector, make_decider=CedarDecider)
     texts = tuple(PolicyText(f"policies/{number}.cedar", text) for number, text in enumerate(policies))
     built = build_snapshot(
         catalogued, texts, inspection_rules=b'{"rules":[]}', labels=LABELS, compile_policies=compile_policies
     )
-    return store.assemble(built, 0)
+    return store.assemble(built, now_us)
 
 
 def policy(name, rule):

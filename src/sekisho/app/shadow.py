@@ -197,6 +197,7 @@ class Shadowing:
             self._lag = 0
             return
         size = self._size()
+        state.cursor = min(state.cursor, size)  # a log that was made anew begins again
         if size - state.cursor > BEHIND_MAX:
             state.skipped += size - BEHIND_MAX // 2 - state.cursor
             state.cursor = size - BEHIND_MAX // 2

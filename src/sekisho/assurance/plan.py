@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from sekisho.assurance.replay import Replay
-from sekisho.policy.fate import GONE, SENT, Fate, Met, Route
+from sekisho.policy.fate import GONE, NEW, SENT, Fate, Met, Route
 from sekisho.policy.interfaces import DecisionInput
 
 LISTED_MAX: Final = 1_000  # changed requests that are named, a list that nobody reads to its end; all are counted
@@ -76,10 +76,10 @@ class RowKey(NamedTuple):
         if self.change == FATE:
             worse = _RANK[self.after.fate] > _RANK[self.before.fate]
             return self.after.causes if worse else self.before.causes
-        refusals, routes = dict(self.after.refusals), self.lost
+        refusals, routes, absent = dict(self.after.refusals), self.lost, GONE
         if not routes:
-            refusals, routes = dict(self.before.refusals), self.gained
-        return tuple(sorted({cause for route in routes for cause in refusals.get(route, (GONE,))}))
+            refusals, routes, absent = dict(self.before.refusals), self.gained, NEW
+        return tuple(sorted({cause for route in routes for cause in refusals.get(route, (absent,))}))
 
 
 _RANK: Final = {fate: rank for rank, fate in enumerate(Fate)}  # from best to worst for whoever asks

@@ -13,6 +13,7 @@ from sekisho.ledger.description import JAPANESE
 from sekisho.ledger.findings import Words
 from sekisho.policy.fate import (
     GONE,
+    NEW,
     NO_DEPLOYMENT,
     NO_PERMIT,
     NO_SUCH_MODEL,
@@ -20,6 +21,7 @@ from sekisho.policy.fate import (
     SENT,
     UNDECIDABLE,
     Fate,
+    Route,
 )
 
 FORMAT: Final = "sekisho.plan/1"
@@ -43,6 +45,7 @@ CAUSES: Final[Mapping[str, Words]] = {
     NO_DEPLOYMENT: Words("the model has no deployment left", "モデルの配備先が残っていません"),
     NO_SUCH_MODEL: Words("the model is not declared", "モデルが宣言されていません"),
     GONE: Words("the deployment is not there", "配備先がありません"),
+    NEW: Words("the deployment is new", "新しい配備先です"),
 }
 LIMITS: Final[Mapping[str, Words]] = {
     INSPECTION_CHANGED: Words(
@@ -80,7 +83,9 @@ _WORDS: Final[Mapping[str, Words]] = {
     "nothing": Words("nothing", "なし"),
     "no_difference": Words("The declarations do not differ.", "宣言に違いはありません。"),
     "differences": Words("Differences in the declarations: {n}", "宣言の違い: {n} 件"),
-    "of": Words("Of {n} requests", "リクエスト {n} 件のうち"),
+    "of": Words("Of {n} requests: ", "リクエスト {n} 件のうち、"),
+    "comma": Words(", ", "、"),
+    "unserved_now": Words("{n} would not be served any more", "提供できなくなる {n} 件"),
     "no_requests": Words("No request is recorded in that time", "この期間のリクエストの記録はありません"),
     "newly_denied": Words("{n} would be denied that are not", "新たに拒否 {n} 件"),
     "newly_permitted": Words("{n} could go where they can't", "新たに可能な送信先がある {n} 件"),
@@ -164,11 +169,11 @@ class _Report:
         total = plan.total().requests
         if total:
             same = plan.total(lambda key: key.change == SAME).requests
-            said = [self.word("newly_denied", n=f"{plan.newly_denied:,}")]
+            said = [self.word("unserved_now" if planned.removed else "newly_denied", n=f"{plan.newly_denied:,}")]
             if not planned.removed:
                 said.append(self.word("newly_permitted", n=f"{plan.newly_permitted:,}"))
             said.append(self.word("unchanged", n=f"{same:,}"))
-            self.lines.append(f"{self.word('of', n=f'{total:,}')}: {', '.join(said)}")
+            self.lines.append(f"{self.word('of', n=f'{total:,}')}{self.word('comma').join(said)}")
         else:
             self.lines.append(self.word("no_requests"))
         if planned.window is not None:
@@ -217,9 +222,9 @@ class _Report:
             )
             self.lines.append(f"  {change['requests']:,}: {what}")
             self.lines += [f"      {self.cause(cause)}" for cause in change["causes"]]
-            for sign, routes in (("+", change["gained"]), ("−", change["lost"])):
-                if kind in (ROUTES, MOVED) and routes:
-                    self.lines.append(f"      {sign} {', '.join(sorted({name for _, name in routes}))}")
+            for sign, names in (("+", change["gained"]), ("−", change["lost"])):
+                if kind in (ROUTES, MOVED) and names:
+                    self.lines.append(f"      {sign} {', '.join(names)}")
             for name in ("organisations", "models"):
                 self.lines.append(f"      {self.word(name)}: {_counted(change[name])}")
         self._more(len(found) - SHOWN_MAX)
@@ -318,7 +323,8 @@ def changes(planned: Planned) -> list[dict[str, Any]]:
     for key, row in planned.plan.rows.items():
         if key.change == SAME:
             continue
-        place = (key.change, key.before.fate, key.after.fate, key.causes, key.gained, key.lost)
+        gained, lost = _deployments(key.gained), _deployments(key.lost)
+        place = (key.change, key.before.fate, key.after.fate, key.causes, gained, lost)
         change = found.setdefault(
             place,
             {
@@ -326,8 +332,8 @@ def changes(planned: Planned) -> list[dict[str, Any]]:
                 "before": key.before.fate,
                 "after": key.after.fate,
                 "causes": key.causes,
-                "gained": key.gained,
-                "lost": key.lost,
+                "gained": gained,
+                "lost": lost,
                 "requests": 0,
                 "tokens": 0,
                 "organisations": Counter(),
@@ -339,6 +345,10 @@ def changes(planned: Planned) -> list[dict[str, Any]]:
         change["organisations"][key.organisation] += row.requests
         change["models"][key.model] += row.requests
     return sorted(found.values(), key=lambda change: -change["requests"])
+
+
+def _deployments(routes: Iterable[Route]) -> tuple[str, ...]:
+    return tuple(sorted({deployment for _, deployment in routes}))
 
 
 def without(planned: Planned) -> dict[str, Any]:

@@ -19,6 +19,7 @@ UNDECIDABLE: Final = "@error"  # it could not be decided, so it is denied
 NO_DEPLOYMENT: Final = "@no_deployment"  # the model has no deployment (left)
 NO_SUCH_MODEL: Final = "@no_model"  # the model is not declared
 GONE: Final = "@gone"  # the deployment is not there
+NEW: Final = "@new"  # it was not there before
 
 Route = tuple[str, str]  # action, deployment
 

@@ -228,3 +228,15 @@ def test_persons_are_told_apart_only_where_a_policy_does(log, tmp_path):
     parts = log.store.rules(log.snapshot.digest).parts
     assert not names_persons(parts.policies)
     assert names_persons(rule.encode())
+
+
+def test_facts_that_have_ended_count_as_ended_and_others_as_they_are(log, tmp_path):
+    """Both sides are as they stand now: an end that has passed is a rule's doing, and no fault."""
+    log.request()
+    log.publish()
+    ending = deployment("tokyo", processing=declared("JP", expires=5_000), storage=declared("JP"))
+    staying = deployment("osaka", processing=declared("JP"), storage=declared("JP"))
+    (key,) = planned(log, snapshot(tmp_path, catalogue(ending), now_us=6_000)).rows
+    assert (key.after.fate, key.causes) == (Fate.DENIED, ("jp-residency.processing",))
+    (key,) = planned(log, snapshot(tmp_path, catalogue(ending, staying), now_us=6_000)).rows
+    assert (key.after.routes, key.change) == ((("sendRaw", "osaka"),), MOVED)

@@ -35,7 +35,6 @@ from sekisho.snapshot.interfaces import Snapshot
 WITHOUT_KINDS: Final = ("provider", "deployment", "site")
 
 PROBLEM_LENGTH_MAX: Final = 300
-_PROGRESS_EVERY: Final = 512
 
 # What a replay can't know, by code; the words are the report's.
 INSPECTION_CHANGED: Final = "inspection_changed"
@@ -139,8 +138,6 @@ class Plans:
                     plan.problems.append(f"{place}: {problem}"[:PROBLEM_LENGTH_MAX])
             elif isinstance(read, Row):
                 plan.passed_over += 1
-            if number % _PROGRESS_EVERY == 0:
-                self._progress(number, 0)
         planned = self._planned(before, after, plan)
         planned.source, planned.limits = str(file), ()
         return planned
@@ -251,17 +248,28 @@ def foreign_input(snapshot: Snapshot, request: ForeignRequest) -> DecisionInput:
         headers[RESIDENCY_HEADER] = ",".join(request.residency).encode()
     organisation = snapshot.organisations[request.organisation]
     stated = declared(headers, principal, organisation, snapshot.catalogue.boundary, snapshot.class_ranks)
-    if request.body is None:
-        labels = request.labels or ()
-        unknown = sorted({*labels} - {*snapshot.inspector.labels(), *STANDING_LABELS})
-        if unknown:
-            raise UsageError(f"the label {unknown[0]!r} is not known", remedy="`sekisho explain` names those that are")
-        inspection, redaction = BodyInspection(labels, request.redactable), None
-        if labels and request.redactable:
-            redaction = BodyRedaction(None, ())
-    else:
-        inspection, redaction = inspected(snapshot.inspector, request.body)
-        if request.labels:
-            labels = tuple(sorted({*inspection.labels, *request.labels}))
-            inspection = BodyInspection(labels, inspection.redactable)
+    inspection, redaction = _found(snapshot, request)
     return decision_input(snapshot, principal, request.model, stated, inspection, redaction)
+
+
+def _found(snapshot: Snapshot, request: ForeignRequest) -> tuple[BodyInspection, BodyRedaction | None]:
+    """What its content holds by inspection, and what the log says of it: neither takes away from the other.
+
+    What the log alone names can't be masked, unless there is no content and the log says that it could be; and what
+    inspection never masks (`opaque`, `egress.*`) no log makes maskable.
+    """
+    told = {*(request.labels or ())}
+    unknown = sorted(told - {*snapshot.inspector.labels(), *STANDING_LABELS})
+    if unknown:
+        raise UsageError(f"the label {unknown[0]!r} is not known", remedy="`sekisho explain` names those that are")
+    if request.body is None:
+        redactable = request.redactable and told.isdisjoint(STANDING_LABELS)
+        return BodyInspection(tuple(sorted(told)), redactable), BodyRedaction(None, ()) if redactable else None
+    inspection, redaction = inspected(snapshot.inspector, request.body)
+    more = told - {*inspection.labels}
+    if more:
+        redactable = inspection.redactable and more.isdisjoint(STANDING_LABELS)
+        inspection = BodyInspection(tuple(sorted({*inspection.labels, *more})), redactable)
+        if redaction is not None:
+            redaction = BodyRedaction(redaction.body, tuple(sorted({*redaction.labels, *more})))
+    return inspection, redaction

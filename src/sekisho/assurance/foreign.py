@@ -208,6 +208,8 @@ def _request(
     tokens: tuple[int, int],
 ) -> ForeignRequest:
     residency, labels = _names(mapping.residency.of(row), "residency"), _names(mapping.labels.of(row), "labels")
+    if labels is None and row.get("labels") == []:
+        labels = ()  # nothing is in it: that is said, too
     return ForeignRequest(
         request=_name(identifier, "id") or "",
         at=_time(when),

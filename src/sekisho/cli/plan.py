@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # the server's dependencies, loaded when they are needed
     from sekisho.app.plan import Planned, Window
 
 EXIT_PLANNED: Final = 0
-EXIT_REFUSED: Final = 1
 EXIT_EXCEEDED: Final = 3
 LOG_FORMATS: Final = ("apim", "jsonl", "litellm")
 MISTAKES_SHOWN_MAX: Final = 20

@@ -119,3 +119,49 @@ def test_a_shadow_is_set_shown_and_ended(installation, capsys):
     ]:
         assert main(["shadow", str(installation), *words, "--language", "en"]) == code
         assert says in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("row", "after"),
+    [
+        ({"text": "hello"}, "raw"),
+        ({"text": "-----BEGIN PRIVATE KEY-----"}, "redacted"),
+        ({"text": "-----BEGIN PRIVATE KEY-----", "labels": ["secret.api_key"]}, "denied"),  # nobody knows where that is
+        ({"text": "-----BEGIN PRIVATE KEY-----", "labels": ["egress.tool"]}, "denied"),
+        ({"labels": ["secret.api_key"]}, "denied"),
+        ({"labels": ["secret.api_key"], "redactable": True}, "redacted"),
+        ({"labels": ["secret.api_key", "egress.tool"], "redactable": True}, "denied"),
+        ({"labels": []}, "raw"),
+        ({}, "raw"),
+        ({"residency": "US"}, "denied"),
+        ({"model": "nothing"}, "no_model"),
+        ({"roles": ["auditor"]}, "denied"),
+    ],
+)
+def test_a_request_of_another_gateway_meets_what_it_would_have_met_here(installation, capsys, tmp_path, row, after):
+    before = sorted((path, path.stat().st_mtime_ns) for path in installation.rglob("*"))
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"request": "r", "model": "manual", "organisation": "default"} | row))
+    assert main(["plan", str(installation), "--from", str(log), "--format", "jsonl", "--json"]) == 0
+    printed = capsys.readouterr()
+    said = json.loads(printed.out)
+    assert (said["fates"]["after"], said["unreadable"]) == ({after: 1}, 0)
+    assert said["without_content"] == ("text" not in row and "labels" not in row)
+    assert "BEGIN" not in printed.out + printed.err
+    assert sorted((path, path.stat().st_mtime_ns) for path in installation.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"organisation": "bank"}, "organisation 'bank' is not declared. Map it to one of: default"),
+        ({"labels": ["jp.nothing"]}, "the label 'jp.nothing' is not known"),
+        ({"class": "secret"}, "is not a class of this boundary"),
+        ({"residency": "XX"}, "is not a jurisdiction of this boundary"),
+    ],
+)
+def test_what_is_not_declared_here_is_a_problem_of_the_mapping(installation, capsys, tmp_path, row, says):
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"request": "r", "model": "manual", "organisation": "default"} | row))
+    assert main(["plan", str(installation), "--from", str(log), "--format", "jsonl", "--language", "en"]) == 0
+    assert says in capsys.readouterr().out

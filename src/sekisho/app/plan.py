@@ -1,13 +1,14 @@
 """Joins a plan: the proposed declarations, those in force, and the traffic to hold against both."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sekisho.app.installation import build_declared, snapshot_store
+from sekisho.app.installation import build_declared
 from sekisho.assurance.differences import Difference, differences
 from sekisho.assurance.foreign import ForeignRequest, LogMapping, foreign_requests
 from sekisho.assurance.foreign_rows import Row
@@ -19,18 +20,21 @@ from sekisho.gateway.declared import CLASS_HEADER, RESIDENCY_HEADER, declared
 from sekisho.gateway.governing import decision_input, inspected
 from sekisho.identity.interfaces import Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
+from sekisho.inspection.rules import compile_inspector
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.words import alternatives
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.index import INDEX, IndexReader
 from sekisho.ledger.log_files import LogFiles
+from sekisho.policy.engine import CedarDecider
 from sekisho.policy.fate import Fate
 from sekisho.policy.interfaces import DecisionInput, PolicyParts
 from sekisho.policy.schema import STANDING_LABELS
 from sekisho.settings import DataDirectory
 from sekisho.snapshot.build import ENTITIES, POLICIES, SCHEMA
 from sekisho.snapshot.interfaces import Snapshot
+from sekisho.snapshot.store import SnapshotStore
 
 WITHOUT_KINDS: Final = ("provider", "deployment", "site")
 
@@ -102,7 +106,9 @@ class Plans:
         self, directory: DataDirectory, clock: Clock, progress: Callable[[int, int], None] = lambda done, size: None
     ) -> None:
         self._directory = directory
-        self._store = snapshot_store(directory)
+        # Nearly always both sides inspect alike, and compiling the patterns is what takes longest of a small plan.
+        compiled = functools.cache(compile_inspector)
+        self._store = SnapshotStore(directory.snapshots, make_inspector=compiled, make_decider=CedarDecider)
         self._now_us = clock.now_us()
         self._progress = progress
 

@@ -29,8 +29,8 @@ from sekisho.kernel.retrying import Retrying
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter
 from sekisho.ledger.log_files import LogFiles
+from sekisho.policy.engine import CedarDecider
 from sekisho.settings import DataDirectory
-from sekisho.snapshot.interfaces import Snapshot
 
 LOOK_S: Final = 0.5
 STEP_S: Final = 0.1  # of work at a time, before anything else gets its turn
@@ -108,7 +108,7 @@ def set_shadow(directory: DataDirectory, tree: Path, actor: str, clock: Clock) -
         raise UsageError(f"{tree} is no directory of declarations", remedy="Name one with --declarations")
     store = snapshot_store(directory)
     digest = store.save(build_declared(ProposedDirectory(directory.root, tree))[1])
-    store.load(digest, clock.now_us())  # what can't be decided with is no shadow
+    Replay.of_rules(store.rules(digest), CedarDecider, clock.now_us())  # what can't be decided with is no shadow
     _tell(directory, actor, clock, {"act": SET, "shadow": digest})
     store.set_shadow(digest)
     return digest
@@ -153,7 +153,7 @@ class Shadowing:
         self._clock = clock
         self._ids = ids
         self._state: ShadowState | None = None
-        self._snapshot: Snapshot | None = None
+        self._loaded: tuple[str, int | None] | None = None  # the shadow that is made ready, and until when
         self._watch: ShadowWatch | None = None
         self._in_force: dict[tuple[str, int], Replay] = {}
         self._lag = 0
@@ -229,14 +229,13 @@ class Shadowing:
             if self._state is not None:
                 log.info("the shadow %s has ended", self._state.digest[:16])
                 self._directory.shadow_state.unlink(missing_ok=True)
-            self._state = self._snapshot = self._watch = None
+            self._state = self._loaded = self._watch = None
             return None
         now_us = self._clock.now_us()
-        snapshot = self._snapshot
-        until = None if snapshot is None else snapshot.epoch_until
-        if snapshot is None or snapshot.digest != digest or (until is not None and now_us >= until):
-            self._snapshot = snapshot = self._store.load(digest, now_us)
-            self._watch = ShadowWatch(Replay(snapshot), self._replay)
+        loaded = self._loaded
+        if loaded is None or loaded[0] != digest or (loaded[1] is not None and now_us >= loaded[1]):
+            shadow, until = Replay.of_rules(self._store.rules(digest), CedarDecider, now_us)
+            self._watch, self._loaded = ShadowWatch(shadow, self._replay), (digest, until)
         if self._state is None or self._state.digest != digest:
             self._untold, self._untold_changes = [], {}  # of one before
             left = shadow_state(self._directory)  # a process before this one left it: the account goes on
@@ -254,7 +253,8 @@ class Shadowing:
         if replay is None:
             if len(self._in_force) >= IN_FORCE_KEPT:
                 del self._in_force[next(iter(self._in_force))]
-            replay = self._in_force[digest, epoch_from] = Replay(self._store.load(digest, epoch_from))
+            replay, _ = Replay.of_rules(self._store.rules(digest), CedarDecider, epoch_from)
+            self._in_force[digest, epoch_from] = replay
         return replay
 
     def _size(self) -> int:

@@ -11,6 +11,7 @@ from sekisho.app.shadow import KEPT_MAX, METRICS, OBSERVED_MAX, Shadowing, Shado
 from sekisho.assurance.plan import Recorded, RowKey
 from sekisho.assurance.shadow import Changed
 from sekisho.catalog.interfaces import PolicyText
+from sekisho.inspection.rules import rules_bytes
 from sekisho.kernel.errors import SekishoError
 from sekisho.policy.check import compile_policies
 from sekisho.policy.fate import Fate, Met
@@ -41,8 +42,6 @@ class Journal:
 
 @pytest.fixture
 def log(tmp_path):
-    from sekisho.inspection.rules import rules_bytes
-
     log = AuditedLog(tmp_path / "site", catalogue(TOKYO))
     built = build_snapshot(
         catalogue(TOKYO),
@@ -146,6 +145,28 @@ async def test_what_control_is_too_far_behind_for_is_passed_over_and_counted(log
 class NoEntries:
     def entries(self, first, size):
         return iter(())
+
+
+async def test_facts_of_a_shadow_end_for_it_when_they_end(log):
+    until = log.clock.time_us + 60_000_000
+    ending = deployment("tokyo", processing=declared("JP", expires=until), storage=declared("JP"))
+    shadow = build_snapshot(
+        catalogue(ending), (), inspection_rules=rules_bytes(), labels=LABELS, compile_policies=compile_policies
+    )
+    log.store.set_shadow(log.store.save(shadow))
+    one = follower(log)
+    await look(one)
+    log.request()
+    log.publish()
+    await look(one)
+    assert shadow_state(DataDirectory(log.root)).differences == 0
+    log.clock.time_us = until
+    log.request()
+    log.publish()
+    await look(one)
+    state = shadow_state(DataDirectory(log.root))
+    assert (state.decisions, state.changes) == (2, {"raw->denied": 1})
+    assert state.listed[0]["causes"] == ["jp-residency.processing"]
 
 
 async def test_the_end_of_a_shadow_is_followed_and_another_begins_anew(log):

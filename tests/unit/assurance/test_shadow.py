@@ -8,6 +8,7 @@ from sekisho.assurance.replay import Replay
 from sekisho.assurance.shadow import ShadowWatch
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.log_files import LogFiles
+from sekisho.policy.engine import CedarDecider
 from sekisho.policy.fate import Fate
 from sekisho.snapshot.interfaces import SnapshotMissing
 from support_decide import catalogue, declared, deployment
@@ -16,7 +17,7 @@ RULE = policy("no-secrets", "forbid (principal, action, resource) when { context
 
 
 def in_force(log):
-    return lambda digest, epoch_from: Replay(log.store.load(digest, epoch_from))
+    return lambda digest, epoch_from: Replay.of_rules(log.store.rules(digest), CedarDecider, epoch_from)[0]
 
 
 def entries(log):

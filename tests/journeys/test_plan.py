@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from journeys.installation import Installation, get, sekisho, until
+from sekisho.app.shadow import shadow_state
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.log_files import LogFiles
+from sekisho.settings import DataDirectory
 
 RULE = """@id("no-confidential")
 @title("Confidential data stays out of models")
@@ -70,11 +72,6 @@ def test_the_declarations_in_force_change_nothing(site):
     assert said["unreadable"] == 0
 
 
-def test_yesterday_is_what_is_asked_about_unless_told_otherwise(site):
-    text = sekisho("plan", site.root, "--language", "en").stdout
-    assert text.startswith("No request is recorded in that time")
-
-
 def test_a_proposal_is_told_in_words_and_numbers(site, proposed):
     said = plan(site, "--declarations", proposed)
     assert (said["newly_denied"], said["newly_permitted"], said["changed"]) == (1, 4, 5)
@@ -102,9 +99,8 @@ def test_a_proposal_is_told_in_words_and_numbers(site, proposed):
 
 def test_a_pipeline_can_fail_on_what_would_be_denied_or_permitted(site, proposed):
     words = ("plan", site.root, "--declarations", proposed, "--from-time", "2020-01-01")
-    assert sekisho(*words, "--fail-on-denied", 1, check=False).returncode == 0
+    assert sekisho(*words, "--fail-on-denied", 1, "--fail-on-permitted", 4, check=False).returncode == 0
     assert sekisho(*words, "--fail-on-denied", 0, check=False).returncode == 3
-    assert sekisho(*words, "--fail-on-permitted", 3, check=False).returncode == 3
     (proposed / "policies" / "broken.cedar").write_text("permit (")
     try:
         done = sekisho(*words, check=False)
@@ -123,9 +119,6 @@ def test_what_would_go_unserved_without_a_provider(site, proposed):
     assert without["unserved"]["tokens"] > 0
     elsewhere = plan(site, "--declarations", proposed, "--without", "deployment:manual-local")["without"]
     assert elsewhere["elsewhere"]["requests"] == 4  # all but the confidential one
-    done = sekisho("plan", site.root, "--without", "provider:nobody", check=False)
-    assert done.returncode == 2
-    assert "There is: local" in done.stderr
 
 
 def test_another_gateways_log_is_replayed_and_its_content_stays_out(site, tmp_path):
@@ -149,15 +142,16 @@ def test_another_gateways_log_is_replayed_and_its_content_stays_out(site, tmp_pa
 def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed):
     sekisho("shadow", site.root, "--declarations", proposed)
 
-    def status():
-        return json.loads(sekisho("shadow", site.root, "status", "--json").stdout)
+    def compared():
+        return shadow_state(DataDirectory(site.root))
 
-    until(lambda: status()["compared"], what="control's taking up of the shadow")
+    until(compared, what="control's taking up of the shadow")
     refused_there = ask(site, data_class="confidential")
     assert refused_there.status_code == 200  # the shadow would deny it
     assert refused_there.headers["x-sekisho-deployment"] == "manual-local"
     assert ask(site).status_code == 200
-    told = until(lambda: (s := status())["decisions"] == 2 and s, what="the comparison of both requests")
+    until(lambda: compared().decisions == 2, what="the comparison of both requests")
+    told = json.loads(sekisho("shadow", site.root, "status", "--json").stdout)
     assert told["differences"] == 2
     assert told["changes"] == {"raw->denied": 1, "routes": 1}
     named = {one["change"]: one for one in told["listed"]}
@@ -180,17 +174,9 @@ def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed):
     assert entry["body"]["shadow"] == told["digest"]
     assert set(entry["body"]) == {"changes", "differences", "observed", "requests", "shadow"}
     sekisho("shadow", site.root, "off")
-    assert status()["shadow"] is None
+    until(lambda: compared() is None, what="the end of the account")
     assert ask(site).status_code == 200
     until(lambda: "sekisho_shadow_set" not in get(f"{site.control}/metrics")[1].decode(), what="the shadow's end")
-
-
-def test_a_shadow_with_mistakes_is_refused(site, tmp_path):
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    done = sekisho("shadow", site.root, "--declarations", tree, check=False)
-    assert done.returncode == 1
-    assert "boundary.toml" in done.stderr
 
 
 def test_the_acts_are_in_the_ledger_and_the_log_still_holds(site):

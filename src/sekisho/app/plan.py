@@ -96,7 +96,7 @@ class _Rules(NamedTuple):
     snapshot: Snapshot
     catalogue: Catalogue
     parts: PolicyParts
-    inspection: bytes
+    inspection: str  # digest of the rules
 
 
 class Plans:
@@ -173,8 +173,8 @@ class Plans:
         digest = self._store.current()
         if digest is None:
             raise SekishoError("no snapshot is in force", remedy="Run `sekisho check`, then start control")
-        snapshot, stored = self._store.load(digest, self._now_us), self._store.rules(digest)
-        return _Rules(snapshot, stored.catalogue, stored.parts, snapshot.inspector.rules_digest.encode())
+        snapshot, parts = self._store.load(digest, self._now_us), self._store.rules(digest).parts
+        return _Rules(snapshot, self._store.catalogue(digest), parts, snapshot.inspector.rules_digest)
 
     def _proposed(self, declarations: Path | None) -> _Rules:
         tree = self._directory.declarations if declarations is None else declarations
@@ -184,7 +184,7 @@ class Plans:
         parts = {name: data for (layer, name), data in built.parts.items() if layer == "authority"}
         policy_parts = PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])
         snapshot = self._store.assemble(built, self._now_us)
-        return _Rules(snapshot, catalogue, policy_parts, snapshot.inspector.rules_digest.encode())
+        return _Rules(snapshot, catalogue, policy_parts, snapshot.inspector.rules_digest)
 
     def _read_ledger(self, planner: Planner, window: Window, *, by_person: bool) -> None:
         ledger = self._directory.ledger

@@ -22,7 +22,7 @@ CHANGED: Final = "changed"
 FACT: Final = "fact"  # what `what` says of a field that is a fact
 POLICIES: Final = "policies"
 _POLICY_FIELDS: Final = ("effect", "enforce", "retain_days", "text", "title", "title_ja")
-_TIMES: Final = ("expires", "observed_at", "monitor_until")
+_TIMES: Final = ("monitor_until", "until")
 _ANNOTATION: Final = re.compile(r'@\w+\s*\(\s*"(?:[^"\\]|\\.)*"\s*\)', re.DOTALL)
 _SHOWN_MAX: Final = 300  # characters of a value
 

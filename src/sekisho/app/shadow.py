@@ -110,6 +110,8 @@ def set_shadow(directory: DataDirectory, tree: Path, actor: str, clock: Clock) -
     digest = store.save(build_declared(ProposedDirectory(directory.root, tree))[1])
     Replay.of_rules(store.rules(digest), CedarDecider, clock.now_us())  # what can't be decided with is no shadow
     _tell(directory, actor, clock, {"act": SET, "shadow": digest})
+    if store.shadow() != digest:
+        directory.shadow_state.unlink(missing_ok=True)  # an account of an earlier time would go on where that ended
     store.set_shadow(digest)
     return digest
 

@@ -1,8 +1,8 @@
 """How long a plan takes over a ledger of real decisions and outcomes, and how much memory.
 
-Run: `make bench ARGS="plan [decisions]"`; 1,000,000 decisions unless told otherwise, to be planned in two minutes on one
-core. The log is made as for `audit`, which takes longer than the plan. The plan runs in a process of its own, whose peak
-memory is told; the proposal forbids a class, so that about a quarter of the requests change.
+Run: `make bench ARGS="plan [decisions]"`; 1,000,000 decisions (about) unless told otherwise, to be planned in two
+minutes on one core. The log is made as for `audit`, which takes longer than the plan. The plan runs in a process of its
+own, whose peak memory is told; the proposal forbids a class, so that a fifth of the requests change.
 """
 
 import json

@@ -12,6 +12,7 @@ from sekisho.assurance.replay import Replay
 from sekisho.assurance.traffic import ids_between, names_persons
 from sekisho.catalog.interfaces import MODE_MONITOR, Organisation, PolicyText
 from sekisho.ledger.checkpoint import read_checkpoint
+from sekisho.ledger.errors import LogUnreadable
 from sekisho.ledger.index import INDEX, IndexReader
 from sekisho.ledger.log_files import LogFiles
 from sekisho.policy.fate import GONE, NO_DEPLOYMENT, NO_SUCH_MODEL, SENT, Fate
@@ -152,6 +153,11 @@ def test_only_requests_that_arrived_in_the_window_are_taken(log):
         assert reader.leaves_between(*ids_between(0, 1_000_000)) is None
     finally:
         reader.close()
+
+
+def test_without_an_index_nobody_knows_where_a_time_lies(tmp_path):
+    with pytest.raises(LogUnreadable, match="no index"):
+        IndexReader(tmp_path / INDEX).leaves_between(*ids_between(0, 1))
 
 
 def test_records_that_are_none_are_counted_and_the_first_are_named(log):

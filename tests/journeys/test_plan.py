@@ -37,6 +37,12 @@ def ask(site, text="hello", data_class=None, model="manual"):
         return client.post(f"{site.base}/v1/chat/completions", json=body, headers=headers)
 
 
+def entries(site):
+    files = LogFiles(site.root / "ledger")
+    size = read_checkpoint(files.checkpoint()).size
+    return [json.loads(one) for _, some in files.entries(0, size) for one in some]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     with Installation(tmp_path_factory.mktemp("plan") / "site") as site:
@@ -164,10 +170,7 @@ def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed):
     assert "sekisho_shadow_decisions_total 2" in metrics
 
     def observed():
-        files = LogFiles(site.root / "ledger")
-        size = read_checkpoint(files.checkpoint()).size
-        entries = [json.loads(one) for _, some in files.entries(0, size) for one in some]
-        return [one for one in entries if one["body"].get("observed") == "shadow.differences"]
+        return [one for one in entries(site) if one["body"].get("observed") == "shadow.differences"]
 
     (entry,) = until(observed, what="the observation's entry")
     assert entry["kind"] == "observation"
@@ -181,11 +184,14 @@ def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed):
 
 def test_the_acts_are_in_the_ledger_and_the_log_still_holds(site):
     """An audit of everything: the acts and observations of a shadow are entries like any others."""
+
+    def acts():
+        bodies = [one["body"] for one in entries(site)]
+        return [body["act"] for body in bodies if body.get("act") in ("shadow.set", "shadow.off")]
+
+    until(lambda: len(acts()) == 2, what="the entries of both acts")
+    assert acts() == ["shadow.set", "shadow.off"]
     done = until(
         lambda: (d := sekisho("audit", site.root, "--json", check=False)).returncode == 0 and d, what="a whole audit"
     )
     assert json.loads(done.stdout)["holds"]
-    files = LogFiles(site.root / "ledger")
-    size = read_checkpoint(files.checkpoint()).size
-    acts = [json.loads(one)["body"].get("act") for _, some in files.entries(0, size) for one in some]
-    assert acts.count("shadow.set") == acts.count("shadow.off") == 1

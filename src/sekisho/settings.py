@@ -234,6 +234,10 @@ class DataDirectory:
     def declarations_state(self) -> Path:
         return self.root / "run" / "declarations.json"
 
+    @property
+    def shadow_state(self) -> Path:
+        return self.root / "run" / "shadow.json"
+
 
 def require_known_format(root: Path) -> None:
     """Raises FormatUnknown unless this program knows the format of the data directory. Ask before all else.

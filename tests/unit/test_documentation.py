@@ -162,8 +162,32 @@ def test_every_metric_of_witnesses_is_in_their_page(document):
     assert set(re.findall(r"`(sekisho_witness_\w+)`", read(document))) == set(witnessing.METRICS)
 
 
+@pytest.mark.parametrize("document", ["docs/plan.md", "docs/plan.ja.md"])
+def test_every_metric_of_a_shadow_and_every_field_of_a_plan_is_in_their_page(document):
+    shadow = importlib.import_module("sekisho.app.shadow")
+    text = read(document)
+    assert set(re.findall(r"`(sekisho_shadow_\w+)`", text)) == set(shadow.METRICS)
+    fate = importlib.import_module("sekisho.policy.fate")
+    report = importlib.import_module("sekisho.cli.plan_report")
+    words = [value for value in vars(fate).values() if isinstance(value, str) and value.startswith("@")]
+    assert sorted(words) == sorted(report.CAUSES)
+    foreign = importlib.import_module("sekisho.assurance.foreign")
+    for word in (*report.CAUSES, *foreign.FORMATS, shadow.SET, shadow.OFF, shadow.OBSERVED):
+        assert f"`{word}`" in text, word
+
+
 def test_how_attempts_end_and_what_administrators_do_is_in_the_architecture():
     entries = importlib.import_module("sekisho.gateway.entries")
     text = read("ARCHITECTURE.md")
-    for word in (*entries.Ended, "stop.set", "stop.lift", "snapshot.activate", "provider.test", "monitored"):
+    for word in (
+        *entries.Ended,
+        "stop.set",
+        "stop.lift",
+        "snapshot.activate",
+        "shadow.set",
+        "shadow.off",
+        "shadow.differences",
+        "provider.test",
+        "monitored",
+    ):
         assert f"`{word}`" in text, word

@@ -25,6 +25,7 @@ from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
 from sekisho.app.round import Asked, Came, round_apart
+from sekisho.app.shadow import Shadowing
 from sekisho.app.witnessing import Witnessing
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
@@ -101,7 +102,8 @@ async def _run(
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
     witnessing = Witnessing(directory, settings, clock)
-    server = _server(directory, settings, publisher, services, reloader, witnessing, prober)
+    shadowing = Shadowing(directory, writer, clock, ids)
+    server = _server(directory, settings, publisher, services, reloader, witnessing, prober, shadowing)
     serving = asyncio.create_task(server.serve(sockets=[listeners.console]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
@@ -119,11 +121,12 @@ async def _run(
     watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
     ending = asyncio.create_task(_end_content(directory, register, clock))
     probing = asyncio.create_task(prober.run())
+    following = asyncio.create_task(shadowing.run())
     await witnessing.start(listeners.witness)
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    beside = (waiting, relaying, reloading, watching, ending, probing)
+    beside = (waiting, relaying, reloading, watching, ending, probing, following)
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
@@ -197,6 +200,7 @@ def _server(
     reloader: Reloader,
     witnessing: Witnessing,
     prober: Prober,
+    shadowing: Shadowing,
 ) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
@@ -216,7 +220,7 @@ def _server(
     ports = of_services._replace(
         panel=lambda: prober.shown_on(witnessing.shown_on(of_services.panel())),
         with_cosignatures=lambda note: with_cosignatures(directory, note),
-        metrics=lambda: witnessing.metrics() + prober.metrics(),
+        metrics=lambda: witnessing.metrics() + prober.metrics() + shadowing.metrics(),
     )
     app = control_app(directory.ledger, ports, served(settings), snapshots=directory.snapshots)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)

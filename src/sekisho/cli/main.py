@@ -47,6 +47,8 @@ COMMANDS: Final = (
     Command("probe", "To govern it", "look at deployments from outside, and hold their facts against it"),
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
     Command("prove", "To govern it", "say whether policies keep a statement, in every case there can be"),
+    Command("plan", "To govern it", "say what other declarations would change for recorded traffic"),
+    Command("shadow", "To govern it", "have other declarations judge live traffic without deciding it"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
     Command("persons", "To govern it", "enrol the persons who may approve, by their keys"),

@@ -231,6 +231,18 @@ class IndexReader:
         """One consistent reading, or None where there is no index yet. Raises LogUnreadable."""
         return self._reading(lambda connection: self._read(connection, request))
 
+    def leaves_between(self, first: str, end: str) -> tuple[int, int] | None:
+        """The first and the last leaf of requests whose ids sort in [first, end); None where there is no such request.
+
+        Ids are stamped, and an entry is merged when its writer is read: only the index knows where a time lies in the
+        log. Raises LogUnreadable, also where there is no index.
+        """
+        asked = "SELECT min(leaf), max(leaf) FROM requests WHERE request >= ? AND request < ?"
+        row = self._reading(lambda connection: connection.execute(asked, (first, end)).fetchone())
+        if row is None:
+            raise LogUnreadable("the log has no index", remedy="It is made when the publisher starts: sekisho up")
+        return None if row[0] is None else (row[0], row[1])
+
     def covered(self) -> Covered | None:
         """What the index states, or None where there is none yet. Raises LogUnreadable."""
         return self._reading(_covered)

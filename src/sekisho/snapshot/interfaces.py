@@ -15,6 +15,7 @@ from sekisho.catalog.interfaces import Catalogue, Deployment, Organisation
 from sekisho.inspection.interfaces import Inspector
 from sekisho.policy.interfaces import Decider, PolicyParts
 from sekisho.snapshot.epochs import catalogue_at as catalogue_at
+from sekisho.snapshot.epochs import epoch_bounds as epoch_bounds
 from sekisho.snapshot.epochs import epoch_ends as epoch_ends
 from sekisho.snapshot.errors import SnapshotError as SnapshotError
 from sekisho.snapshot.errors import SnapshotMissing as SnapshotMissing

@@ -38,6 +38,7 @@ from sekisho.snapshot.observed import (
 
 MANIFEST_BYTES_MAX: Final = 65_536
 _CURRENT: Final = "current"
+_SHADOW: Final = "shadow"  # the digest that runs beside it, a line
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _REBUILD: Final = "Build or import the snapshot again; other snapshots are not affected"
 
@@ -89,13 +90,30 @@ class SnapshotStore:
 
     def current(self) -> str | None:
         """The digest in force, or None before the first `activate`. Raises SnapshotDamaged for anything else there."""
+        return self._named(_CURRENT)
+
+    def shadow(self) -> str | None:
+        """The digest of the shadow, which decides nothing, or None. Raises SnapshotDamaged for anything else there."""
+        return self._named(_SHADOW)
+
+    def set_shadow(self, digest: str | None) -> None:
+        """Name a stored snapshot the shadow, or none; durable when this returns. Raises as `load`."""
+        if digest is None:
+            (self._root / _SHADOW).unlink(missing_ok=True)
+            sync_directory(self._root)
+            return
+        for part in self._manifest(digest).parts:
+            self._part(part)
+        write_durable(self._root / _SHADOW, f"{digest}\n".encode())
+
+    def _named(self, name: str) -> str | None:
         try:
-            text = self._read(self._root / _CURRENT, 128).decode("ascii", "replace")
+            text = self._read(self._root / name, 128).decode("ascii", "replace")
         except SnapshotMissing:
             return None
         digest = text.removesuffix("\n")
         if not _DIGEST.fullmatch(digest):
-            raise SnapshotDamaged(f"{_CURRENT} doesn't name a snapshot", remedy=_REBUILD)
+            raise SnapshotDamaged(f"{name} doesn't name a snapshot", remedy=_REBUILD)
         return digest
 
     def load(self, digest: str, now_us: int) -> Snapshot:

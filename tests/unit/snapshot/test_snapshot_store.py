@@ -220,3 +220,19 @@ def test_a_manifest_reads_back_and_has_one_form():
         decode(data + b"\n", "0.1.0")
     with pytest.raises(SnapshotDamaged):
         manifest.part("missing")
+
+
+def test_a_shadow_is_named_beside_what_is_in_force_and_changes_nothing_there(here, tmp_path):
+    in_force, beside = here.save(built(TOKYO)), here.save(built(OSAKA))
+    here.activate(in_force)
+    assert here.shadow() is None
+    here.set_shadow(beside)
+    assert (here.shadow(), here.current()) == (beside, in_force)
+    with pytest.raises(SnapshotMissing):
+        here.set_shadow("ab" * 32)
+    assert here.shadow() == beside
+    here.set_shadow(None)
+    assert (here.shadow(), here.current()) == (None, in_force)
+    (tmp_path / "snapshots" / "shadow").write_text("nonsense")
+    with pytest.raises(SnapshotDamaged):
+        here.shadow()

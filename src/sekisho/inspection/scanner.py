@@ -1,11 +1,13 @@
-"""One pass of hyperscan over folded text, and the confirmation of what it points at.
+"""Finding values in folded text: which rules can apply at all, where their anchors are, and what confirms them.
 
-Cost is bounded: anchors of one rule count up to a share of the text's length; beyond it the text is a flood, it is
-`opaque`, and every label whose anchor occurs anywhere in it is taken to be present.
+Three steps, each bounded. One pass of hyperscan says which anchors and which words of context occur at all. Where a
+rule's do, one more pass per label gives their places. Each place is then confirmed by shape, check and context.
+Places count up to a share of the text's length, per anchor and in all; beyond that the text is a flood, it is
+`opaque`, and every label whose rule could apply is taken to be present.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import hyperscan
@@ -14,21 +16,32 @@ from sekisho.inspection.errors import RulesError
 from sekisho.inspection.normalise import needs_folding
 
 CONTEXT_BYTES: Final = 150  # before a value, and half as many after: about 50 Japanese letters
-HITS_FREE: Final = 500  # per rule: a table of some hundred rows is honest
-BYTES_PER_HIT: Final = 64  # beyond those, per rule: long documents pass, a flood does not
+HITS_FREE: Final = 1_000  # places of anchors in one body: a table of some hundred rows is honest
+BYTES_PER_HIT: Final = 192  # beyond those: long documents pass, a flood does not
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
-_FOLD: Final = 0  # the id of the pattern that asks for folding
+_WORD: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
 class Rule(NamedTuple):
-    """A compiled rule; see `rules`. A shape's group `value`, where it has one, is what is labelled."""
+    """A compiled rule; see `rule_data`. A shape's group `value`, where it has one, is what is labelled."""
 
     label: str
     anchor: bytes
-    shape: re.Pattern[bytes]
+    sign: bytes
+    shape: re.Pattern[bytes] | None
     check: Callable[[bytes], bool]
+    lead: int
     tail: int
-    context: re.Pattern[bytes] | None
+    words: re.Pattern[bytes] | None
+    context: tuple[str, ...]
+    ignore_case: bool
+    redactable: bool
+
+    @property
+    def flags(self) -> int:
+        """Of the anchor. One without a shape is written over characters, others over bytes."""
+        flags: int = hyperscan.HS_FLAG_CASELESS if self.ignore_case else 0
+        return flags | (hyperscan.HS_FLAG_DOTALL if self.shape is not None else hyperscan.HS_FLAG_UTF8)
 
 
 class Found(NamedTuple):
@@ -49,6 +62,13 @@ class ScanResult(NamedTuple):
     flooded: frozenset[str] | None
 
 
+class _Places(NamedTuple):
+    """The anchors of one label: a database that gives their places, and the rules of each."""
+
+    database: hyperscan.Database
+    rules: tuple[tuple[Rule, ...], ...]
+
+
 _NOTHING: Final = ScanResult([], False, None)
 _FOLD_FIRST: Final = ScanResult([], True, None)
 
@@ -59,61 +79,43 @@ class Scanner:
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         """Raises RulesError if hyperscan can't compile an anchor."""
         self.rules = rules
-        expressions = [needs_folding().encode(), *(rule.anchor for rule in rules)]
-        fold_flags = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SINGLEMATCH
-        self._database = _compile(
-            expressions, [fold_flags] + [hyperscan.HS_FLAG_SOM_LEFTMOST | hyperscan.HS_FLAG_DOTALL] * len(rules)
-        )
-        self._presence = _compile(
-            expressions, [fold_flags] + [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL] * len(rules)
-        )
+        single = hyperscan.HS_FLAG_SINGLEMATCH
+        patterns = {
+            (pattern.encode(), hyperscan.HS_FLAG_UTF8 | single): number
+            for number, pattern in enumerate(needs_folding())
+        }
+        self._folding = frozenset(patterns.values())
+        self._needs: list[tuple[int, int | None]] = []  # of each rule: its sign's id, its context's
+        for rule in rules:
+            sign = patterns.setdefault((rule.sign, rule.flags | single), len(patterns))
+            context = None
+            if rule.context:
+                words = b"|".join(re.escape(word).encode() for word in rule.context)
+                context = patterns.setdefault((words, hyperscan.HS_FLAG_CASELESS | single), len(patterns))
+            self._needs.append((sign, context))
+        self._presence = _compile(patterns)
+        self._places = {label: _places_of(rules, label) for label in sorted({rule.label for rule in rules})}
         self._hits: list[tuple[int, int, int]] = []
-        self._budget: list[int] = []
+        self._budget = 0
 
     def scan(self, text: bytes, *, folded: bool = False) -> ScanResult:
         """What is in `text`, which must begin and end with SEPARATOR and be valid UTF-8.
 
         `folded` says that it is folded already: then `fold` is never asked for.
         """
-        hits = self._hits
-        hits.clear()
-        self._budget = [HITS_FREE + len(text) // BYTES_PER_HIT] * (len(self.rules) + 1)
-        flood = self._run(text)
-        if not hits:
+        present = self._present(text)
+        if not present:
             return _NOTHING
-        if not folded and (flood or any(hit[0] == _FOLD for hit in hits)) and self._wants_folding(text, hits):
+        if not folded and not present.isdisjoint(self._folding):
             return _FOLD_FIRST
-        if flood:
-            return ScanResult([], False, self._present(text))
-        values: set[Found] = set()
-        for number, start, end in hits:
-            if number != _FOLD and (found := self._confirm(text, number, start, end)) is not None:
-                values.add(found)
-        return ScanResult(sorted(values), False, None)
+        possible = [
+            rule
+            for rule, (sign, context) in zip(self.rules, self._needs, strict=True)
+            if sign in present and (context is None or context in present)
+        ]
+        return self._values(text, possible) if possible else _NOTHING
 
-    def _run(self, text: bytes) -> bool:
-        """Collect anchors; True if there were too many and the scan stopped."""
-        try:
-            self._database.scan(text, match_event_handler=self._on_match)
-        except hyperscan.ScanTerminated:
-            return True
-        return False
-
-    def _on_match(self, number: int, start: int, end: int, _flags: int, _context: object) -> bool | None:
-        budget = self._budget
-        budget[number] -= 1
-        if budget[number] < 0:
-            return True
-        self._hits.append((number, start, end))
-        return None
-
-    def _wants_folding(self, text: bytes, hits: list[tuple[int, int, int]]) -> bool:
-        return any(hit[0] == _FOLD for hit in hits) or _FOLD in self._numbers_present(text)
-
-    def _present(self, text: bytes) -> frozenset[str]:
-        return frozenset(self.rules[number - 1].label for number in self._numbers_present(text) if number != _FOLD)
-
-    def _numbers_present(self, text: bytes) -> set[int]:
+    def _present(self, text: bytes) -> set[int]:
         """Every pattern that occurs at all, each reported once: linear whatever the text."""
         numbers: set[int] = set()
 
@@ -123,33 +125,95 @@ class Scanner:
         self._presence.scan(text, match_event_handler=on_match)
         return numbers
 
-    def _confirm(self, text: bytes, number: int, start: int, end: int) -> Found | None:
-        rule = self.rules[number - 1]
-        if rule.tail:
+    def _values(self, text: bytes, possible: list[Rule]) -> ScanResult:
+        hits, flooded = self._hits_of(text, possible)
+        if flooded is not None:
+            return ScanResult([], False, flooded)
+        wanted = frozenset(map(id, possible))
+        values: set[Found] = set()
+        for rules, start, end in hits:
+            for rule in rules:
+                if id(rule) in wanted and (found := _confirm(rule, text, start, end)) is not None:
+                    values.add(found)
+        return ScanResult(sorted(values), False, None)
+
+    def _hits_of(
+        self, text: bytes, possible: list[Rule]
+    ) -> tuple[list[tuple[tuple[Rule, ...], int, int]], frozenset[str] | None]:
+        """The rules and the place of each anchor of these rules' labels; in a flood, the labels that have any."""
+        self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
+        found: list[tuple[tuple[Rule, ...], int, int]] = []
+        with_hits: set[str] = set()
+        flood = False
+        for label in sorted({rule.label for rule in possible}):
+            places = self._places[label]
+            self._hits.clear()
+            try:
+                places.database.scan(text, match_event_handler=self._on_match)
+            except hyperscan.ScanTerminated:  # from here on one hit is enough
+                flood = True
+                with_hits.add(label)
+            if self._hits:
+                with_hits.add(label)
+                found += [(places.rules[number], start, end) for number, start, end in self._hits]
+        return found, frozenset(with_hits) if flood else None
+
+    def _on_match(self, number: int, start: int, end: int, _flags: int, _context: object) -> bool | None:
+        self._budget -= 1
+        if self._budget < 0:
+            return True
+        self._hits.append((number, start, end))
+        return None
+
+
+def _confirm(rule: Rule, text: bytes, start: int, end: int) -> Found | None:
+    if rule.shape is None:
+        first, last = start, end
+        if {text[first - 1], text[first]} <= _WORD or {text[last - 1], text[last]} <= _WORD:
+            return None  # a part of a longer word
+    else:
+        if rule.lead:
+            match = rule.shape.search(text, max(0, start - rule.lead), end + (rule.tail or MARGIN))
+        elif rule.tail:
             match = rule.shape.match(text, start, end + rule.tail)
         else:
             match = rule.shape.search(text, start, end + MARGIN)
         if match is None:
             return None
-        group = "value" if "value" in rule.shape.groupindex else 0
-        first, last = match.span(group)
-        if not rule.check(match[group]):
-            return None
-        if rule.context is not None and not (
-            rule.context.search(text, max(0, first - CONTEXT_BYTES), first)
-            or rule.context.search(text, last, last + CONTEXT_BYTES // 2)
-        ):
-            return None
-        return Found(first, last, rule.label)
+        first, last = match.span("value" if "value" in rule.shape.groupindex else 0)
+    if not rule.check(text[first:last]) or (rule.words is not None and not _in_context(rule.words, text, first, last)):
+        return None
+    return Found(first, last, rule.label)
 
 
-def _compile(expressions: list[bytes], flags: list[int]) -> hyperscan.Database:
+def _in_context(words: re.Pattern[bytes], text: bytes, first: int, last: int) -> bool:
+    """Whether the nearest word before is one of context; with no word before, whether one follows."""
+    before = list(words.finditer(text, max(0, first - CONTEXT_BYTES), first))
+    nearest = before[-1] if before else words.search(text, last, last + CONTEXT_BYTES // 2)
+    return nearest is not None and nearest["context"] is not None
+
+
+def _places_of(rules: Iterable[Rule], label: str) -> _Places:
+    patterns: dict[tuple[bytes, int], int] = {}
+    by_anchor: list[tuple[Rule, ...]] = []
+    for rule in rules:
+        if rule.label == label:
+            number = patterns.setdefault((rule.anchor, rule.flags | hyperscan.HS_FLAG_SOM_LEFTMOST), len(patterns))
+            if number == len(by_anchor):
+                by_anchor.append(())
+            by_anchor[number] += (rule,)
+    return _Places(_compile(patterns), tuple(by_anchor))
+
+
+def _compile(patterns: dict[tuple[bytes, int], int]) -> hyperscan.Database:
+    """A database of `patterns` ((expression, flags) → id); raises RulesError that names one at fault."""
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    expressions, flags = [list(column) for column in zip(*patterns, strict=True)]
     try:
-        database.compile(expressions=expressions, ids=list(range(len(expressions))), flags=flags)
+        database.compile(expressions=expressions, ids=list(patterns.values()), flags=flags)
     except hyperscan.error as error:
-        if len(expressions) > 1:
-            for expression, flag in zip(expressions, flags, strict=True):
-                _compile([expression], [flag])  # names the one at fault
+        if len(patterns) > 1:
+            for pattern in patterns:
+                _compile({pattern: 0})
         raise RulesError(f"hyperscan can't compile {expressions[0].decode()!r}: {error}") from None
     return database

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sekisho.app.inspecting import declared_inspection
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
 from sekisho.catalog.declarations import Declarations
@@ -12,7 +13,7 @@ from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Catalogue, Mistake
 from sekisho.catalog.templates import write_declarations
 from sekisho.identity.sql import SqlIdentity
-from sekisho.inspection.rules import compile_inspector, rules_bytes
+from sekisho.inspection.rules import compile_inspector
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import sync_directory, write_durable
@@ -95,7 +96,9 @@ def _mistakes(directory: DataDirectory, declarations: Declarations) -> list[Mist
     if declarations.catalogue is None:
         mistakes += check_policy_texts(declarations.policies)
     else:
-        mistakes += check_policies(declarations.catalogue, declarations.policies, _labels()).mistakes
+        inspection = declared_inspection(declarations.catalogue, declarations.policies)
+        mistakes += inspection.mistakes
+        mistakes += check_policies(declarations.catalogue, declarations.policies, inspection.labels).mistakes
         mistakes += caller_mistakes(directory, declarations.catalogue)
     return sorted(mistakes)
 
@@ -124,11 +127,12 @@ def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
     mistakes = _mistakes(directory, declarations)
     if mistakes or declarations.catalogue is None:
         raise DeclarationsRefused(mistakes)
+    inspection = declared_inspection(declarations.catalogue, declarations.policies)
     built = build_snapshot(
         declarations.catalogue,
         declarations.policies,
-        inspection_rules=rules_bytes(),
-        labels=_labels(),
+        inspection_rules=inspection.rules,
+        labels=inspection.labels,
         compile_policies=compile_policies,
     )
     return declarations.catalogue, built
@@ -136,7 +140,3 @@ def build_declared(directory: DataDirectory) -> tuple[Catalogue, BuiltSnapshot]:
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:
     return SnapshotStore(directory.snapshots, make_inspector=compile_inspector, make_decider=CedarDecider)
-
-
-def _labels() -> tuple[str, ...]:
-    return compile_inspector(rules_bytes()).labels()

@@ -8,6 +8,7 @@ from sekisho.catalog.approvals import read_rules
 from sekisho.catalog.callers import ambiguities, read_certificates, read_issuers
 from sekisho.catalog.deployments import Known, read_deployment
 from sekisho.catalog.facts import provider_facts, take_time
+from sekisho.catalog.inspection import read_rule, read_settings, rule_mistakes
 from sekisho.catalog.interfaces import (
     ANYWHERE,
     DEPLOYMENTS_PER_MODEL_MAX,
@@ -32,7 +33,7 @@ from sekisho.catalog.witnesses import read_log, read_witness, witness_mistakes
 
 APPROVALS_FILE: Final = "approvals.toml"
 BOUNDARY_FILE: Final = "boundary.toml"
-KINDS: Final = ("organisations", "sites", "providers", "models", "deployments", "witnesses", "logs")
+KINDS: Final = ("organisations", "sites", "providers", "models", "deployments", "witnesses", "logs", "inspection")
 CLASSES_MAX: Final = 16  # more levels than any classification scheme in use
 PACKS_MAX: Final = 32
 RESERVED_NAMES: Final = frozenset({ANYWHERE, UNKNOWN, "none"})
@@ -98,9 +99,13 @@ def catalogue_of(
     mistakes += ambiguities(organisations)
     witnesses, logs = read_all("witnesses", read_witness), read_all("logs", read_log)
     mistakes += witness_mistakes(witnesses, logs)
+    own_rules = read_all("inspection", read_rule)
+    mistakes += rule_mistakes(names["inspection"])
     if mistakes or boundary is None:
         return None, tuple(sorted(set(mistakes)))
-    return Catalogue(boundary, organisations, sites, providers, models, deployments, witnesses, logs, approvals), ()
+    return Catalogue(
+        boundary, organisations, sites, providers, models, deployments, witnesses, logs, approvals, own_rules
+    ), ()
 
 
 def _files_of(
@@ -173,6 +178,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
     for pack in packs:
         if not NAME.fullmatch(pack) or len(packs) > PACKS_MAX:
             table.mistake("packs", f"{shown(pack)} can't be a pack", f"{NAME_REMEDY}; at most {PACKS_MAX} packs")
+    inspection = read_settings(table.take_table("inspection"))
     table.finish()
     if home is None or default_class is None or residency is None:
         # The rest is still read against what we know, so that one missing line doesn't hide other mistakes.
@@ -184,6 +190,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
         default_class=default_class,
         default_residency=expanded(residency, jurisdictions),
         packs=packs,
+        inspection=inspection,
     )
 
 

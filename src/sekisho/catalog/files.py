@@ -21,7 +21,8 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
     `added` (file names → TOML texts) are read as though they stood there already.
 
     Layout: `boundary.toml`, `approvals.toml` (may be absent), `organisations/*.toml`, `sites/*.toml`,
-    `providers/*.toml`, `models/*.toml`, `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`, `policies/*.cedar`.
+    `providers/*.toml`, `models/*.toml`, `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`, `inspection/*.toml`,
+    `policies/*.cedar`.
     One file is one object, named by its file. Names beginning with a dot and notes (`.md`, `.txt`) are passed over;
     anything else is a mistake.
     """

@@ -43,6 +43,9 @@ def rules_bytes(profiles: Sequence[str] = ("jp",), own: Iterable[RuleData] = (),
             remedy = f"Profiles that ship are: {', '.join(profile_names())}"
             raise RulesError(f"{name!r} is not an inspection profile", remedy=remedy)
     finders = [name for name in sorted(set(profiles)) if names and PROFILES[name].make_names is not None]
+    if names and not finders:
+        remedy = "Name a profile that can: " + ", ".join(n for n, found in PROFILES.items() if found.make_names)
+        raise RulesError(f"{PERSON_NAME} is asked for, and no inspection profile in force finds it", remedy=remedy)
     rules = RuleSetData(FORMAT, [*rules_of(tuple(profiles)), *own], finders)
     return canonical.encode(msgspec.to_builtins(rules))
 
@@ -61,7 +64,16 @@ def compile_inspector(rules: bytes) -> Inspector:
     data = _read(rules)
     known = checks()
     scanner = Scanner(tuple(compile_rule(rule, known) for rule in data.rules))
-    return JsonInspector(scanner, rules, tuple(_finder(name) for name in data.names))
+    return JsonInspector(scanner, rules, _finders(data))
+
+
+def make_name_finders(rules: bytes) -> tuple[NameFinder, ...]:
+    """Those that `rules` ask for. Raises RulesError where what they take is not installed."""
+    return _finders(_read(rules))
+
+
+def _finders(data: RuleSetData) -> tuple[NameFinder, ...]:
+    return tuple(_finder(name) for name in data.names)
 
 
 def compile_rule(data: RuleData, known: Mapping[str, Check]) -> Rule:

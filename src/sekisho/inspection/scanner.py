@@ -93,7 +93,7 @@ class Scanner:
                 words = b"|".join(re.escape(word).encode() for word in rule.context)
                 context = patterns.setdefault((words, hyperscan.HS_FLAG_CASELESS | single), len(patterns))
             self._needs.append((sign, context))
-        self._presence = _compile(patterns)
+        self._presence = compile_patterns(patterns)
         self._places = {label: _places_of(rules, label) for label in sorted({rule.label for rule in rules})}
         self._hits: list[tuple[int, int, int]] = []
         self._budget = 0
@@ -202,10 +202,10 @@ def _places_of(rules: Iterable[Rule], label: str) -> _Places:
             if number == len(by_anchor):
                 by_anchor.append(())
             by_anchor[number] += (rule,)
-    return _Places(_compile(patterns), tuple(by_anchor))
+    return _Places(compile_patterns(patterns), tuple(by_anchor))
 
 
-def _compile(patterns: dict[tuple[bytes, int], int]) -> hyperscan.Database:
+def compile_patterns(patterns: dict[tuple[bytes, int], int]) -> hyperscan.Database:
     """A database of `patterns` ((expression, flags) → id); raises RulesError that names one at fault."""
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     expressions, flags = [list(column) for column in zip(*patterns, strict=True)]
@@ -214,6 +214,6 @@ def _compile(patterns: dict[tuple[bytes, int], int]) -> hyperscan.Database:
     except hyperscan.error as error:
         if len(patterns) > 1:
             for pattern in patterns:
-                _compile({pattern: 0})
+                compile_patterns({pattern: 0})
         raise RulesError(f"hyperscan can't compile {expressions[0].decode()!r}: {error}") from None
     return database

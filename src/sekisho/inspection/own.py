@@ -1,6 +1,6 @@
 """Operators' own rules: from what is declared to rules that run, and everything that is wrong with them.
 
-A pattern runs in hyperscan alone, whose time is linear in the text whatever the pattern; what would need another
+A pattern runs in hyperscan and re2, whose time is linear in the text whatever the pattern; what would need another
 engine (look-arounds, back-references) is refused. A value does not begin or end within a longer word of ASCII letters
 or digits.
 """
@@ -90,9 +90,9 @@ def _mistakes(rule: InspectionRule, known: Iterable[str]) -> list[Mistake]:
 
 def _pattern_problem(rule: InspectionRule) -> tuple[str, str] | None:
     bare = RuleData(label=rule.label, anchor=rule.pattern, ignore_case=rule.ignore_case)
-    compiled = compile_rule(bare, {bare.check: always})
     try:
-        database = compile_patterns({(compiled.anchor, compiled.flags | hyperscan.HS_FLAG_SOM_LEFTMOST): 0})
+        compiled = compile_rule(bare, {bare.check: always})
+        database = compile_patterns({(compiled.anchor, compiled.flags | hyperscan.HS_FLAG_SINGLEMATCH): 0})
     except RulesError as error:
         remedy = "Leave out look-arounds, back-references and long repeats, and what matches nothing at all"
         return f"can't run in linear time: {error.message.rpartition(': ')[2]}", remedy

@@ -1,13 +1,15 @@
 """The rule set as data: what a snapshot stores and a gateway compiles.
 
-A rule finds a value in three steps. `anchor` (hyperscan) finds its place in one pass over all text. `shape`
-(Python's `re`) gives its exact extent with look-arounds: with a `tail`, it must begin where the anchor does, and may
-go on for `tail` bytes beyond it; without, it is looked for from `lead` bytes before the anchor to a small margin after
-it, and must overlap it. `check` names a function. With `context`, one of these words must stand near, and none of
-`unless` nearer before. Patterns work on UTF-8 bytes of folded text (`normalise`).
+A rule finds a value in three steps. `anchor` (hyperscan) finds its place in one pass over all text: hyperscan says
+where an anchor ends, and Python's `re` where it begins, at most `reach` bytes before. (Hyperscan can say both, and
+has crashed doing so.) `shape` (`re`) gives the exact extent with look-arounds: with a `tail`, it must begin where the
+anchor does, and may go on for `tail` bytes beyond it; without, it is looked for from `lead` bytes before the anchor
+to a small margin after it. `sign`, where given, is a pattern that occurs wherever the anchor does and is cheaper to
+look for: what tells whether to look for places at all. `check` names a function. With `context`, one of these words
+must stand near, and none of `unless` nearer before. Patterns work on UTF-8 bytes of folded text (`normalise`).
 Borders are written as ASCII classes: a Unicode `\\b` sees none between a Japanese letter and a digit.
 
-A rule without a shape is an operator's own: the anchor, a pattern over characters, gives the extent too, so that
+A rule without a shape is an operator's own: a pattern over characters that runs in hyperscan and re2 alone, so that
 nothing of it runs in an engine that can be made to backtrack.
 """
 
@@ -16,10 +18,10 @@ from typing import Final
 
 import msgspec
 
-FORMAT: Final = 2  # 1 had no `sign`, `lead`, `unless`, `ignore_case`, `redaction` and `names`
-FORMATS_READ: Final = (1, 2)
+FORMAT: Final = 2  # 1 relied on hyperscan for where an anchor begins
 TAIL_MAX: Final = 20_000  # a PEM file of an RSA key of 16,384 bits has 12.8 kB
-LEAD_MAX: Final = 256  # an address; what a shape without a bound of its own may be tried on
+LEAD_MAX: Final = 256  # an address, a connection string
+REACH_MAX: Final = 512  # a passport's zone has 44, a private key's first line 60
 
 MARK: Final = "mark"
 REFUSE: Final = "refuse"
@@ -38,6 +40,7 @@ class RuleData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     anchor: str
     sign: str = ""
     shape: str = ""
+    reach: int = 96
     check: str = "always"
     tail: int = 0
     context: list[str] = []

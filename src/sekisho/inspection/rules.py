@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+import re2
 
 from sekisho.inspection.errors import RulesError
 from sekisho.inspection.interfaces import PERSON_NAME, Inspector
@@ -17,9 +18,10 @@ from sekisho.inspection.profiles.profile import NameFinder
 from sekisho.inspection.redaction import JsonInspector
 from sekisho.inspection.rule_data import (
     FORMAT,
-    FORMATS_READ,
     LEAD_MAX,
+    REACH_MAX,
     REDACTIONS,
+    REFUSE,
     TAIL_MAX,
     Check,
     RuleData,
@@ -29,6 +31,7 @@ from sekisho.inspection.scanner import Rule, Scanner
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
 
+RE2_BYTES_MAX: Final = 1 << 20  # of a pattern's automaton; what needs more is refused
 _REMEDY: Final = "Build the snapshot again with this version of Sekisho"
 
 
@@ -80,27 +83,45 @@ def compile_rule(data: RuleData, known: Mapping[str, Check]) -> Rule:
     """Raises RulesError for a rule that can't run; hyperscan's part is compiled by the scanner."""
     if data.check not in known:
         raise _wrong(data, f"asks for the check {data.check!r}, which is not known")
-    if not 0 <= data.tail <= TAIL_MAX or not 0 <= data.lead <= LEAD_MAX:
-        raise _wrong(data, f"looks {data.lead} bytes back and {data.tail} on, at most {LEAD_MAX} and {TAIL_MAX}")
+    if not (0 <= data.tail <= TAIL_MAX and 0 <= data.lead <= LEAD_MAX and 0 < data.reach <= REACH_MAX):
+        raise _wrong(data, f"looks too far: at most {LEAD_MAX} bytes back, {REACH_MAX} within and {TAIL_MAX} on")
     if data.redaction not in REDACTIONS:
         raise _wrong(data, f"has the redaction {data.redaction!r}, which is not known")
     try:
         shape = re.compile(data.shape.encode()) if data.shape else None
+        head = re.compile(b"(?:%b)\\Z" % data.anchor.encode()) if data.shape else None
     except re.error as error:
         raise _wrong(data, f"has a shape that is no pattern: {error}") from None
     return Rule(
         label=data.label,
         anchor=data.anchor.encode(),
         sign=(data.sign or data.anchor).encode(),
+        head=head,
         shape=shape,
+        whole=None if data.shape else _whole(data),
         check=known[data.check],
+        reach=data.reach,
         lead=data.lead,
         tail=data.tail,
         words=_words(data),
         context=tuple(data.context),
         ignore_case=data.ignore_case,
-        redactable=data.redaction != "refuse",
+        redactable=data.redaction != REFUSE,
     )
+
+
+def _whole(data: RuleData) -> Any:
+    """An operator's pattern in re2: the longest of what begins first."""
+    options = re2.Options()
+    options.longest_match = True
+    options.log_errors = False
+    options.max_mem = RE2_BYTES_MAX
+    options.case_sensitive = not data.ignore_case
+    try:
+        return re2.compile(data.anchor.encode(), options)
+    except re2.error as error:
+        reason = error.args[0].decode(errors="replace") if error.args else "unknown"
+        raise _wrong(data, f"has a pattern that re2 can't run: {reason}") from None
 
 
 def _wrong(data: RuleData, problem: str) -> RulesError:
@@ -136,7 +157,7 @@ def _read(rules: bytes) -> RuleSetData:
         rule_set = msgspec.convert(data, RuleSetData)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise RulesError(f"the inspection rules can't be read: {error}", remedy=_REMEDY) from None
-    if rule_set.format not in FORMATS_READ:
+    if rule_set.format != FORMAT:
         problem = f"inspection rules of format {rule_set.format}, this software reads {FORMAT}"
         raise RulesError(problem, remedy=_REMEDY)
     return rule_set

@@ -1,14 +1,14 @@
 """Finding values in folded text: which rules can apply at all, where their anchors are, and what confirms them.
 
-Three steps, each bounded. One pass of hyperscan says which anchors and which words of context occur at all. Where a
-rule's do, one more pass per label gives their places. Each place is then confirmed by shape, check and context.
-Places count up to a share of the text's length, per anchor and in all; beyond that the text is a flood, it is
-`opaque`, and every label whose rule could apply is taken to be present.
+Three steps, each bounded. One pass of hyperscan says which signs of rules and which words of context occur at all.
+Where a rule's do, one more pass per label gives the places of its anchors. Each place is then confirmed by shape,
+check and context. Places count up to a share of the text's length; beyond that the text is a flood, it is `opaque`,
+and every label that has a place is taken to be present.
 """
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import hyperscan
 
@@ -18,18 +18,25 @@ from sekisho.inspection.normalise import needs_folding
 CONTEXT_BYTES: Final = 150  # before a value, and half as many after: about 50 Japanese letters
 HITS_FREE: Final = 1_000  # places of anchors in one body: a table of some hundred rows is honest
 BYTES_PER_HIT: Final = 192  # beyond those: long documents pass, a flood does not
+OWN_PASSES_MAX: Final = 8  # operators' rules that one text may call for: each is a pass of its own
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
 _WORD: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
 class Rule(NamedTuple):
-    """A compiled rule; see `rule_data`. A shape's group `value`, where it has one, is what is labelled."""
+    """A compiled rule; see `rule_data`. A shape's group `value`, where it has one, is what is labelled.
+
+    `head` is the anchor for `re`, held to the end; `whole` an operator's own pattern, in place of head and shape.
+    """
 
     label: str
     anchor: bytes
     sign: bytes
+    head: re.Pattern[bytes] | None
     shape: re.Pattern[bytes] | None
+    whole: Any
     check: Callable[[bytes], bool]
+    reach: int
     lead: int
     tail: int
     words: re.Pattern[bytes] | None
@@ -94,8 +101,9 @@ class Scanner:
                 context = patterns.setdefault((words, hyperscan.HS_FLAG_CASELESS | single), len(patterns))
             self._needs.append((sign, context))
         self._presence = compile_patterns(patterns)
-        self._places = {label: _places_of(rules, label) for label in sorted({rule.label for rule in rules})}
-        self._hits: list[tuple[int, int, int]] = []
+        built_in = [rule for rule in rules if rule.shape is not None]
+        self._places = {label: _places_of(built_in, label) for label in sorted({rule.label for rule in built_in})}
+        self._hits: list[tuple[int, int]] = []
         self._budget = 0
 
     def scan(self, text: bytes, *, folded: bool = False) -> ScanResult:
@@ -126,64 +134,85 @@ class Scanner:
         return numbers
 
     def _values(self, text: bytes, possible: list[Rule]) -> ScanResult:
-        hits, flooded = self._hits_of(text, possible)
-        if flooded is not None:
-            return ScanResult([], False, flooded)
-        wanted = frozenset(map(id, possible))
+        self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
+        own = [rule for rule in possible if rule.shape is None]
+        hits, flooded = self._hits_of(text, {rule.label for rule in possible if rule.shape is not None})
         values: set[Found] = set()
-        for rules, start, end in hits:
+        for rule in own[:OWN_PASSES_MAX]:
+            flooded |= self._own(text, rule, values)
+        flooded |= {rule.label for rule in own[OWN_PASSES_MAX:]}
+        if self._budget < 0 or len(own) > OWN_PASSES_MAX:
+            return ScanResult([], False, frozenset(flooded | {value.label for value in values}))
+        wanted = frozenset(map(id, possible))
+        for rules, end in hits:
             for rule in rules:
-                if id(rule) in wanted and (found := _confirm(rule, text, start, end)) is not None:
+                if id(rule) in wanted and (found := _confirm(rule, text, end)) is not None:
                     values.add(found)
         return ScanResult(sorted(values), False, None)
 
-    def _hits_of(
-        self, text: bytes, possible: list[Rule]
-    ) -> tuple[list[tuple[tuple[Rule, ...], int, int]], frozenset[str] | None]:
-        """The rules and the place of each anchor of these rules' labels; in a flood, the labels that have any."""
-        self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
-        found: list[tuple[tuple[Rule, ...], int, int]] = []
+    def _hits_of(self, text: bytes, labels: set[str]) -> tuple[list[tuple[tuple[Rule, ...], int]], set[str]]:
+        """The rules and the end of each anchor of `labels`, and the labels that have any. The budget goes below
+        zero in a flood; from there on one hit of a label is enough."""
+        found: list[tuple[tuple[Rule, ...], int]] = []
         with_hits: set[str] = set()
-        flood = False
-        for label in sorted({rule.label for rule in possible}):
+        for label in sorted(labels):
             places = self._places[label]
             self._hits.clear()
             try:
                 places.database.scan(text, match_event_handler=self._on_match)
-            except hyperscan.ScanTerminated:  # from here on one hit is enough
-                flood = True
+            except hyperscan.ScanTerminated:
                 with_hits.add(label)
             if self._hits:
                 with_hits.add(label)
-                found += [(places.rules[number], start, end) for number, start, end in self._hits]
-        return found, frozenset(with_hits) if flood else None
+                found += [(places.rules[number], end) for number, end in self._hits]
+        return found, with_hits
 
-    def _on_match(self, number: int, start: int, end: int, _flags: int, _context: object) -> bool | None:
+    def _own(self, text: bytes, rule: Rule, values: set[Found]) -> set[str]:
+        """Add the values of an operator's rule; its label if there were any places."""
+        places: set[str] = set()
+        for match in rule.whole.finditer(text):
+            self._budget -= 1
+            places.add(rule.label)
+            if self._budget < 0:
+                break
+            first, last = match.span()
+            if first < last and not _within_word(text, first, last) and _holds(rule, text, first, last):
+                values.add(Found(first, last, rule.label))
+        return places
+
+    def _on_match(self, number: int, _start: int, end: int, _flags: int, _context: object) -> bool | None:
         self._budget -= 1
         if self._budget < 0:
             return True
-        self._hits.append((number, start, end))
+        self._hits.append((number, end))
         return None
 
 
-def _confirm(rule: Rule, text: bytes, start: int, end: int) -> Found | None:
-    if rule.shape is None:
-        first, last = start, end
-        if {text[first - 1], text[first]} <= _WORD or {text[last - 1], text[last]} <= _WORD:
-            return None  # a part of a longer word
+def _confirm(rule: Rule, text: bytes, end: int) -> Found | None:
+    """The value at the anchor that ends at `end`."""
+    head = rule.head and rule.head.search(text, max(0, end - rule.reach), end)
+    if head is None or rule.shape is None:
+        return None
+    start = head.start()
+    if rule.lead:
+        match = rule.shape.search(text, max(0, start - rule.lead), end + (rule.tail or MARGIN))
+    elif rule.tail:
+        match = rule.shape.match(text, start, end + rule.tail)
     else:
-        if rule.lead:
-            match = rule.shape.search(text, max(0, start - rule.lead), end + (rule.tail or MARGIN))
-        elif rule.tail:
-            match = rule.shape.match(text, start, end + rule.tail)
-        else:
-            match = rule.shape.search(text, start, end + MARGIN)
-        if match is None:
-            return None
-        first, last = match.span("value" if "value" in rule.shape.groupindex else 0)
-    if not rule.check(text[first:last]) or (rule.words is not None and not _in_context(rule.words, text, first, last)):
+        match = rule.shape.search(text, start, end + MARGIN)
+    if match is None:
         return None
-    return Found(first, last, rule.label)
+    first, last = match.span("value" if "value" in rule.shape.groupindex else 0)
+    return Found(first, last, rule.label) if _holds(rule, text, first, last) else None
+
+
+def _within_word(text: bytes, first: int, last: int) -> bool:
+    """Whether a longer word of ASCII letters and digits goes on before or after."""
+    return {text[first - 1], text[first]} <= _WORD or {text[last - 1], text[last]} <= _WORD
+
+
+def _holds(rule: Rule, text: bytes, first: int, last: int) -> bool:
+    return rule.check(text[first:last]) and (rule.words is None or _in_context(rule.words, text, first, last))
 
 
 def _in_context(words: re.Pattern[bytes], text: bytes, first: int, last: int) -> bool:
@@ -198,7 +227,7 @@ def _places_of(rules: Iterable[Rule], label: str) -> _Places:
     by_anchor: list[tuple[Rule, ...]] = []
     for rule in rules:
         if rule.label == label:
-            number = patterns.setdefault((rule.anchor, rule.flags | hyperscan.HS_FLAG_SOM_LEFTMOST), len(patterns))
+            number = patterns.setdefault((rule.anchor, rule.flags), len(patterns))
             if number == len(by_anchor):
                 by_anchor.append(())
             by_anchor[number] += (rule,)

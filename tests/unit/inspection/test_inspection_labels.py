@@ -8,6 +8,8 @@ import pytest
 from inspection_cases import FOUND
 from sekisho.inspection.body import FIXED_KEYS, FIXED_WORDS
 from sekisho.inspection.errors import RulesError
+from sekisho.inspection.normalise import fold, folding_table
+from sekisho.inspection.profiles import rules_of
 from sekisho.inspection.profiles.jp import checks
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 from sekisho.kernel import canonical
@@ -138,6 +140,20 @@ def test_no_pattern_over_bytes_takes_a_letter_of_several_bytes_for_one():
         for pattern in (rule["anchor"], rule["shape"], rule.get("sign", "")):
             assert not re.search(r"[^\x00-\x7f][?*+{]", pattern), pattern
             assert not re.search(r"\[[^\]]*[^\x00-\x7f]", pattern.replace("\\[", "")), pattern
+
+
+def test_no_anchor_is_wider_than_its_rule_reaches():
+    for rule in rules_of(("jp",)):
+        assert re._parser.parse(rule.anchor.encode()).getwidth()[1] <= rule.reach, rule.anchor
+
+
+def test_a_sign_occurs_wherever_its_anchor_does(inspector):
+    """Seen by the values themselves: without one of these signs none of their rules would have been tried."""
+    signs = {(rule.label, rule.sign or rule.anchor) for rule in rules_of(("jp",))}
+    table = folding_table(alone=True)
+    for label, text, _ in POSITIVES + FOUND:
+        folded = f"\x1e{fold(text, table)}\x1e".encode()
+        assert any(re.search(sign.encode(), folded) for owner, sign in signs if owner == label), text
 
 
 def test_rules_are_canonical_and_stable():

@@ -48,6 +48,7 @@ def _email() -> RuleData:
         label="email",
         anchor=f"{local}@[A-Za-z0-9]",
         shape=f"{local}@[A-Za-z0-9-]{{1,63}}(?:\\.[A-Za-z0-9-]{{1,63}}){{1,8}}",
+        reach=66,
         check="email",
         tail=255,  # RFC 5321 section 4.5.3.1.2
     )
@@ -72,12 +73,14 @@ def _payment_card() -> list[RuleData]:
             label=label,
             anchor="[^0-9][2-6][0-9]{12,18}[^0-9]",
             sign=RUN,
+            reach=24,
             shape="(?<![0-9A-Za-z])(?<![0-9][.])[2-6][0-9]{12,18}(?![0-9A-Za-z]|[.][0-9])",
             check=check,
         ),
         RuleData(
             label=label,
             sign=GROUP,
+            reach=36,
             anchor=f"{ROW_BEFORE}[2-6][0-9]{{3}}(?:[ -][0-9]{{4}}){{3}}(?:{ROW_AFTER}|[ -][0-9]{{3}}[^0-9])",
             shape="(?<![0-9])(?<![0-9]{4}[ -])[2-6][0-9]{3}([ -])[0-9]{4}\\1[0-9]{4}\\1[0-9]{4}(?:\\1[0-9]{3})?"
             "(?![0-9]|[ -][0-9]{4})",
@@ -86,6 +89,7 @@ def _payment_card() -> list[RuleData]:
         RuleData(
             label=label,
             sign=GROUP,
+            reach=36,
             anchor="[^0-9]3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5}[^0-9]",
             shape="(?<![0-9])3[0-9]{3}([ -])[0-9]{6}\\1[0-9]{4,5}(?![0-9])",
             check=check,

@@ -168,6 +168,7 @@ def _my_number() -> list[RuleData]:
         RuleData(
             label=label,
             sign=RUN,
+            reach=36,
             anchor="[^0-9][0-9]{12}[^0-9]",
             shape="(?<![0-9])[0-9]{12}(?![0-9])",
             check=check,
@@ -176,6 +177,7 @@ def _my_number() -> list[RuleData]:
         RuleData(  # 1234-5678-9018: the printed form, strong enough by itself
             label=label,
             sign=GROUP,
+            reach=36,
             anchor=f"{ROW_BEFORE}[0-9]{{4}}[ -][0-9]{{4}}[ -][0-9]{{4}}{ROW_AFTER}",
             shape="(?<![0-9])(?<![0-9]{4}[ -])[0-9]{4}([ -])[0-9]{4}\\1[0-9]{4}(?![0-9]|[ -][0-9]{4})",
             check=check,
@@ -183,6 +185,7 @@ def _my_number() -> list[RuleData]:
         RuleData(
             label=label,
             sign=GROUP,
+            reach=36,
             anchor=f"[^0-9][0-9]{{4}}{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}[^0-9]",
             shape=f"(?<![0-9])[0-9]{{4}}{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}(?![0-9])",
             check=check,
@@ -223,6 +226,7 @@ def _cards_and_passport() -> list[RuleData]:
         RuleData(
             label="jp.drivers_licence",
             sign=RUN,
+            reach=36,
             anchor="[^0-9][0-9]{12}[^0-9]",
             shape=f"{_ALONE}[0-9]{{12}}{_END}",
             check="drivers_licence",
@@ -232,6 +236,7 @@ def _cards_and_passport() -> list[RuleData]:
         RuleData(
             label="jp.passport",
             sign=RUN,
+            reach=36,
             anchor="[^A-Za-z0-9][A-Za-z]{2} ?[0-9]{7}[^0-9]",
             shape="(?<![A-Za-z0-9])[A-Za-z]{2} ?[0-9]{7}(?![A-Za-z0-9]|[.,-][0-9])",
             check="varied_digits",
@@ -241,6 +246,7 @@ def _cards_and_passport() -> list[RuleData]:
         RuleData(
             label="jp.residence_card",
             sign=RUN,
+            reach=36,
             anchor="[^A-Za-z0-9][A-Za-z]{2}[ -]?[0-9]{8}[ -]?[A-Za-z]{2}[^A-Za-z0-9]",
             shape="(?<![A-Za-z0-9])[A-Za-z]{2}[ -]?[0-9]{8}[ -]?[A-Za-z]{2}(?![A-Za-z0-9])",
             check="varied_digits",
@@ -255,6 +261,7 @@ def _insurance() -> list[RuleData]:
         RuleData(
             label="jp.insurer_number",
             sign=RUN,
+            reach=36,
             anchor="[^0-9](?:[0-9]{6}|[0-9]{8})[^0-9]",
             shape=f"{_ALONE}(?:[0-9]{{8}}|[0-9]{{6}}){_END}{_NO_AMOUNT}",
             check="insurer_number",
@@ -264,6 +271,7 @@ def _insurance() -> list[RuleData]:
         RuleData(
             label="jp.pension_number",
             sign=RUN,
+            reach=36,
             anchor="[^0-9][0-9]{4}[ -]?[0-9]{6}[^0-9]",
             shape=f"{_ALONE}[0-9]{{4}}[ -]?[0-9]{{6}}{_END}",
             check="varied_digits",
@@ -287,6 +295,7 @@ def _bank_account() -> list[RuleData]:
         RuleData(
             label=label,
             sign=RUN,
+            reach=36,
             anchor="[^0-9][0-9]{7}[^0-9]",
             shape=f"{_ALONE}[0-9]{{7}}{_END}{_NO_AMOUNT}",
             check="varied_digits",
@@ -296,6 +305,7 @@ def _bank_account() -> list[RuleData]:
         RuleData(  # bank, branch, account
             label=label,
             sign=RUN,
+            reach=36,
             anchor="[^0-9][0-9]{4}[ -][0-9]{3}[ -][0-9]{7}[^0-9]",
             shape=f"{_ALONE}[0-9]{{4}}[ -][0-9]{{3}}[ -][0-9]{{7}}{_END}",
             check="varied_digits",
@@ -313,6 +323,7 @@ def _bank_account() -> list[RuleData]:
         RuleData(  # 14340-12345671
             label=label,
             sign=GROUP,
+            reach=36,
             anchor="[^0-9][01][0-9]{3}0[ -](?:[0-9][ -])?[0-9]{1,7}1[^0-9]",
             shape=f"{_ALONE}[01][0-9]{{3}}0[ -](?:[0-9][ -])?[0-9]{{1,7}}1{_END}",
             check="varied_digits",
@@ -329,6 +340,7 @@ def _phone() -> list[RuleData]:
         RuleData(  # 09012345678, 090-1234-5678; 03-1234-5678, (0463)12-3456, 0120-123-456
             label=label,
             sign=f"(?:{RUN}|{GROUP})",
+            reach=36,
             anchor="(?:0[5-9]0[ ().-]{0,2}[0-9]{4}[ ().-]{0,2}[0-9]{4}"
             "|\\(?0[0-9]{1,4}[ ()-]{1,2}[0-9]{1,4}[ ()-]{1,2}[0-9]{3,4})[^0-9]",
             shape=f"{before}(?:0[5-9]0[ ().-]{{0,2}}[0-9]{{4}}[ ().-]{{0,2}}[0-9]{{4}}(?![0-9A-Za-z]|[.,][0-9])"
@@ -338,6 +350,7 @@ def _phone() -> list[RuleData]:
         RuleData(  # 0312345678: ten digits are too common to go by alone
             label=label,
             sign=RUN,
+            reach=36,
             anchor="[^0-9]0[1-9][0-9]{8}[^0-9]",
             shape=f"{before}0[1-9][0-9]{{8}}(?![0-9A-Za-z]|[.,][0-9])",
             check=check,
@@ -357,6 +370,7 @@ def _postal_code() -> list[RuleData]:
         RuleData(
             label=label,
             sign=GROUP,
+            reach=36,
             anchor="[^0-9-][0-9]{3}-[0-9]{4}[^0-9-]",
             shape="(?<![0-9A-Za-z-])[0-9]{3}-[0-9]{4}(?![0-9A-Za-z-]|[.,][0-9])",
             context=_POSTAL_WORDS,

@@ -137,7 +137,7 @@ def _escaped(character: str) -> str:
 
 def fold(text: str, table: FoldingTable) -> str:
     """`text` folded. Folding joined strings equals joining folded ones: nothing here looks across SEPARATOR."""
-    return "".join(_string(_folded(piece, table)[0]) for _, piece in _pieces(text))
+    return "".join(_string(codes) for codes, _ in _folded(text, table))
 
 
 def fold_with_offsets(text: str, table: FoldingTable) -> tuple[str, list[int]]:
@@ -147,16 +147,51 @@ def fold_with_offsets(text: str, table: FoldingTable) -> tuple[str, list[int]]:
     """
     pieces: list[str] = []
     offsets: list[int] = []
-    for start, piece in _pieces(text):
-        codes, origins = _folded(piece, table)
+    for codes, origins in _folded(text, table):
         pieces.append(_string(codes))
-        offsets += (origins + start).tolist()
+        offsets += origins.tolist()
     return "".join(pieces), [*offsets, len(text)]
 
 
+def _folded(text: str, table: FoldingTable) -> Iterator[tuple[Codes, Offsets]]:
+    """The folded code points, and of each the offset in `text` that it comes from, in pieces.
+
+    A piece is finished with as much of its neighbours as can matter to it, so that no cut shows.
+    """
+    margin = _MARKS_MAX + 1
+    before: Codes = numpy.zeros(0, dtype=numpy.uint32)
+    pieces = _with_room(text, table, margin)
+    codes, offsets = next(pieces)
+    for following, origins in pieces:
+        yield (
+            _beside_digits(numpy.concatenate((before, codes, following[:margin])), table, len(before), margin),
+            offsets,
+        )
+        before, codes, offsets = codes[-margin:], following, origins
+    yield _beside_digits(numpy.concatenate((before, codes)), table, len(before), 0), offsets
+
+
+def _with_room(text: str, table: FoldingTable, size: int) -> Iterator[tuple[Codes, Offsets]]:
+    """Pieces folded by what each character is by itself; all but the first and last hold at least `size` of them, and
+    none begins with a sound mark."""
+    kept: list[tuple[Codes, Offsets]] = []
+    for start, piece in _pieces(text):
+        codes, offsets = _alone(start, piece, table)
+        if kept and len(codes) >= size and int(codes[0]) not in table.voiced:
+            yield _with_sounds(*_joined(kept), table)
+            kept = []
+        kept.append((codes, offsets))
+    yield _with_sounds(*_joined(kept), table)
+
+
+def _joined(pieces: list[tuple[Codes, Offsets]]) -> tuple[Codes, Offsets]:
+    if len(pieces) == 1:
+        return pieces[0]
+    return numpy.concatenate([codes for codes, _ in pieces]), numpy.concatenate([offsets for _, offsets in pieces])
+
+
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """`text` in pieces with their starts, no escape cut in two. A mark between two digits finds one of them in its
-    own piece, wherever the cut."""
+    """`text` in pieces with their starts, no escape cut in two."""
     start = 0
     while len(text) - start > _PIECE:
         end = start + _PIECE
@@ -168,21 +203,17 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
     yield start, text[start:]
 
 
-def _folded(text: str, table: FoldingTable) -> tuple[Codes, Offsets]:
-    """The folded code points, and of each the offset in `text` that it comes from."""
+def _alone(start: int, text: str, table: FoldingTable) -> tuple[Codes, Offsets]:
+    """A piece folded by what each character is by itself, with the offsets in the whole, which it begins at `start`."""
     codes: Codes = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=numpy.uint32)
-    offsets: Offsets = numpy.arange(len(codes), dtype=numpy.intp)
+    offsets: Offsets = numpy.arange(start, start + len(codes), dtype=numpy.intp)
     if "\\u" in text and _ESCAPED.search(text):
         codes, offsets = _without(*_unescaped(codes, table), offsets)
     codes = table.codes[codes]
     codes, offsets = _without(codes, codes == _DROPPED, offsets)
     if codes.max(initial=0) >= _LONGER:
         codes, offsets = _expanded(codes, table, offsets)
-    if codes.max(initial=0) > 0x3000:
-        for mark, voiced in table.voiced.items():
-            if (here := codes == mark).any():
-                codes, offsets = _with_sounds(codes, here, voiced, offsets)
-    return _beside_digits(codes, table), offsets
+    return codes, offsets
 
 
 def _string(codes: Codes) -> str:
@@ -260,23 +291,30 @@ def _expanded(codes: Codes, table: FoldingTable, offsets: Offsets) -> tuple[Code
     return expanded, numpy.repeat(offsets, counts)
 
 
-def _with_sounds(codes: Codes, here: Any, voiced: Codes, offsets: Offsets) -> tuple[Codes, Offsets]:
+def _with_sounds(codes: Codes, offsets: Offsets, table: FoldingTable) -> tuple[Codes, Offsets]:
     """Kana and the sound mark behind it as one letter (UAX #15, composition)."""
-    places = numpy.flatnonzero(here[1:])
-    letters = voiced[numpy.minimum(codes[places], len(voiced) - 1)]
-    places, letters = places[letters != 0], letters[letters != 0]
-    codes = codes.copy()
-    codes[places] = letters
-    drop = numpy.zeros(len(codes), dtype=bool)
-    drop[places + 1] = True
-    return _without(codes, drop, offsets)
+    if codes.max(initial=0) < min(table.voiced):
+        return codes, offsets
+    for mark, voiced in table.voiced.items():
+        places = numpy.flatnonzero(codes[1:] == mark)
+        letters = voiced[numpy.minimum(codes[places], len(voiced) - 1)]
+        places, letters = places[letters != 0], letters[letters != 0]
+        if len(places):
+            codes = codes.copy()
+            codes[places] = letters
+            drop = numpy.zeros(len(codes), dtype=bool)
+            drop[places + 1] = True
+            codes, offsets = _without(codes, drop, offsets)
+    return codes, offsets
 
 
-def _beside_digits(codes: Codes, table: FoldingTable) -> Codes:
-    """Dashes, spaces and brackets beside digits, and what looks like a digit beside digits, one for one."""
+def _beside_digits(codes: Codes, table: FoldingTable, before: int, after: int) -> Codes:
+    """Dashes, spaces and brackets beside digits, and what looks like a digit beside digits, one for one; without the
+    first `before` and the last `after`, which are there to be seen only."""
+    inner = slice(before, len(codes) - after)
     kinds = table.kinds[codes]
     if not (kinds & (_MARK | _VOWEL | _LIKE)).any():
-        return codes
+        return codes[inner]
     digits = kinds & (_DIGIT | _LIKE) != 0
     near = numpy.zeros(len(codes), dtype=bool)
     near[1:] = digits[:-1]
@@ -288,7 +326,7 @@ def _beside_digits(codes: Codes, table: FoldingTable) -> Codes:
         behind = _then(behind) & (kinds & (_MARK | _VOWEL) != 0)
         ahead = _then(ahead[::-1])[::-1] & (kinds == _MARK)
         folds |= behind | ahead
-    return numpy.where(folds, table.marks[codes], codes)
+    return numpy.where(folds, table.marks[codes], codes)[inner]
 
 
 def _then(flags: Any) -> Any:

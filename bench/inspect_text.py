@@ -10,6 +10,7 @@ import time
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 
 SECONDS_PER_CASE = 0.3
+SIZES_KIB = (1, 100, 1024)
 ENGLISH = "The quarterly report lists 42 items; please summarise it for the board by Friday, in two pages. "
 JAPANESE = "これは日本語の質問です。サーバーの設定（ネットワーク）について、2026年の手順を教えてください。"
 HOSTILE = {
@@ -24,6 +25,13 @@ HOSTILE = {
     "escapes": "\\u0031",
     "zero width": "1\u200b",
     "separators": "\x1e1",
+    "other scripts' digits": "١٢٣٤",
+    "numerals": "〇九〇－一二三四－五六七八",
+    "written out": "⑫⑬",
+    "near numbers": "1234-5678-9019 ",
+    "near addresses": "千代田区霞が関3-4人",
+    "context without values": "個人番号 口座番号 パスポート 免許証 1234567",
+    "bidirectional": "\u202e8109\u202c 8765 ",
 }
 
 
@@ -42,13 +50,17 @@ def main() -> None:
             ("Japanese", JAPANESE),
             ("Japanese, full-width digits", "２０２６年" + JAPANESE),
         )
-        for kib in (1, 100)
+        for kib in SIZES_KIB
     ]
-    cases += [(f"hostile: {name}, 100 KiB", text_of(unit, 100 * 1024)) for name, unit in HOSTILE.items()]
+    cases += [
+        (f"hostile: {name}, {kib} KiB", text_of(unit, kib * 1024))
+        for name, unit in HOSTILE.items()
+        for kib in SIZES_KIB
+    ]
     for name, text in cases:
         body = {"model": "m", "messages": [{"role": "user", "content": text}]}
         best, end = float("inf"), time.perf_counter() + SECONDS_PER_CASE
-        while time.perf_counter() < end:
+        while best == float("inf") or time.perf_counter() < end:
             before = time.perf_counter()
             labels = inspector.inspect(body).labels
             best = min(best, time.perf_counter() - before)

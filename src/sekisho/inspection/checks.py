@@ -84,6 +84,17 @@ def looks_secret(value: bytes) -> bool:
     )
 
 
+def looks_like_token(value: bytes) -> bool:
+    """What follows an issuer's prefix: enough different characters, and a digit or letters of both cases."""
+    mixed = any(48 <= byte <= 57 for byte in value) or value not in (value.lower(), value.upper())
+    return mixed and len(set(value)) >= _SECRET_DISTINCT_MIN
+
+
+def is_varied(value: bytes) -> bool:
+    """Enough different characters, for forms that hold nothing but capitals and digits."""
+    return len(set(value)) >= _SECRET_DISTINCT_MIN
+
+
 def always(_value: bytes) -> bool:
     """The format alone is strong enough."""
     return True

@@ -80,7 +80,8 @@ def _tokens() -> list[RuleData]:
         end = f"{{{count},{SECRET_TAIL}}}" if more else f"{{{count}}}(?![A-Za-z0-9])"
         shape = f"{_NOT_IN_WORD}{prefix}{characters}{end}"
         anchor = f"{prefix}{characters}{{{count}}}"
-        found.append(RuleData(label=API_KEY, anchor=anchor, shape=shape, check="secret", tail=SECRET_TAIL))
+        check = "varied" if characters in ("[A-Z2-7]", "[A-Z0-9]") else "token"
+        found.append(RuleData(label=API_KEY, anchor=anchor, shape=shape, check=check, tail=SECRET_TAIL))
     return found
 
 

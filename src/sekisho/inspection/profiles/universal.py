@@ -11,7 +11,9 @@ from sekisho.inspection.checks import (
     is_international_phone,
     is_passport_mrz,
     is_payment_card,
+    is_varied,
     looks_like_password,
+    looks_like_token,
     looks_secret,
     passes_luhn_digits,
 )
@@ -27,6 +29,8 @@ CHECKS: Final[Mapping[str, Check]] = {
     "password": looks_like_password,
     "payment_card": is_payment_card,
     "secret": looks_secret,
+    "token": looks_like_token,
+    "varied": is_varied,
 }
 # A group of four in a longer row of such groups is a table (or a card), so spaces must not lead on to another one.
 ROW_BEFORE: Final = "(?:[^0-9 \\t]|[^0-9][ \\t]|[^0-9][0-9]{1,3}[ \\t])"

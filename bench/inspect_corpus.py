@@ -12,8 +12,6 @@ those occur. `--presidio` names an interpreter with presidio-analyzer and a spaC
 same texts in the same run. `--names` has personal names looked for as well.
 """
 
-# ruff: noqa: E501 (templates in a language of wide letters, a line each)
-
 import argparse
 import json
 import random

@@ -2,15 +2,15 @@
 
     PYTHONPATH=src python bench/inspect_text.py
 
-The best of some rounds is shown: other work on the machine only ever adds time.
+Processor time, the best of some rounds: other work on the machine only ever adds to it.
 """
 
 import time
 
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 
-SECONDS_PER_CASE = 0.3
-SIZES_KIB = (1, 100, 1024)
+SECONDS_PER_CASE = 0.2
+SIZES_KIB = (1, 10, 100, 1024)
 ENGLISH = "The quarterly report lists 42 items; please summarise it for the board by Friday, in two pages. "
 JAPANESE = "これは日本語の質問です。サーバーの設定（ネットワーク）について、2026年の手順を教えてください。"
 HOSTILE = {
@@ -40,9 +40,9 @@ def text_of(unit: str, size: int) -> str:
 
 
 def main() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     inspector = compile_inspector(rules_bytes())
-    print(f"compile: {(time.perf_counter() - started) * 1e3:.0f} ms")
+    print(f"compile: {(time.process_time() - started) * 1e3:.0f} ms")
     cases = [
         (f"{name}, {kib} KiB", text_of(unit, kib * 1024))
         for name, unit in (
@@ -59,11 +59,11 @@ def main() -> None:
     ]
     for name, text in cases:
         body = {"model": "m", "messages": [{"role": "user", "content": text}]}
-        best, end = float("inf"), time.perf_counter() + SECONDS_PER_CASE
-        while best == float("inf") or time.perf_counter() < end:
-            before = time.perf_counter()
+        best, end = float("inf"), time.process_time() + SECONDS_PER_CASE
+        while best == float("inf") or time.process_time() < end:
+            before = time.process_time()
             labels = inspector.inspect(body).labels
-            best = min(best, time.perf_counter() - before)
+            best = min(best, time.process_time() - before)
         print(f"{name:42} {best * 1e6 / (len(text.encode()) / 1024):8.1f} µs/KiB  {', '.join(labels)}")
 
 

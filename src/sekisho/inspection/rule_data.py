@@ -4,10 +4,11 @@ A rule finds a value in three steps. `anchor` (hyperscan) finds its place in one
 where an anchor ends, and Python's `re` where it begins, at most `reach` bytes before. (Hyperscan can say both, and
 has crashed doing so.) `shape` (`re`) gives the exact extent with look-arounds: with a `tail`, it must begin where the
 anchor does, and may go on for `tail` bytes beyond it; without, it is looked for from `lead` bytes before the anchor
-to a small margin after it. `sign`, where given, is a pattern that occurs wherever the anchor does and is cheaper to
-look for: what tells whether to look for places at all. `check` names a function. With `context`, one of these words
-must stand near, and none of `unless` nearer before. Patterns work on UTF-8 bytes of folded text (`normalise`).
-Borders are written as ASCII classes: a Unicode `\\b` sees none between a Japanese letter and a digit.
+to a small margin after it. With `before`, the value begins with what this matches in the `lead` bytes that end at
+the anchor, and the shape at the anchor. `sign`, where given, is a pattern that occurs wherever the anchor does and is
+cheaper to look for: what tells whether to look for places at all. `check` names a function. With `context`, one of
+these words must stand near, and none of `unless` nearer before. Patterns work on UTF-8 bytes of folded text
+(`normalise`). Borders are written as ASCII classes: a Unicode `\\b` sees none between a Japanese letter and a digit.
 
 A rule without a shape is an operator's own: a pattern over characters that runs in hyperscan and re2 alone, so that
 nothing of it runs in an engine that can be made to backtrack.
@@ -40,6 +41,7 @@ class RuleData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     anchor: str
     sign: str = ""
     shape: str = ""
+    before: str = ""
     reach: int = 96
     check: str = "always"
     tail: int = 0

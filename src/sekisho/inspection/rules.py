@@ -90,6 +90,7 @@ def compile_rule(data: RuleData, known: Mapping[str, Check]) -> Rule:
     try:
         shape = re.compile(data.shape.encode()) if data.shape else None
         head = re.compile(b"(?:%b)\\Z" % data.anchor.encode()) if data.shape else None
+        before = re.compile(b"(?:%b)\\Z" % data.before.encode()) if data.before else None
     except re.error as error:
         raise _wrong(data, f"has a shape that is no pattern: {error}") from None
     return Rule(
@@ -97,6 +98,7 @@ def compile_rule(data: RuleData, known: Mapping[str, Check]) -> Rule:
         anchor=data.anchor.encode(),
         sign=(data.sign or data.anchor).encode(),
         head=head,
+        before=before,
         shape=shape,
         whole=None if data.shape else _whole(data),
         check=known[data.check],

@@ -26,13 +26,15 @@ _WORD: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopq
 class Rule(NamedTuple):
     """A compiled rule; see `rule_data`. A shape's group `value`, where it has one, is what is labelled.
 
-    `head` is the anchor for `re`, held to the end; `whole` an operator's own pattern, in place of head and shape.
+    `head` is the anchor for `re`, and `before` what stands before it, both held to the end; `whole` is an operator's
+    own pattern, in place of head and shape.
     """
 
     label: str
     anchor: bytes
     sign: bytes
     head: re.Pattern[bytes] | None
+    before: re.Pattern[bytes] | None
     shape: re.Pattern[bytes] | None
     whole: Any
     check: Callable[[bytes], bool]
@@ -194,6 +196,12 @@ def _confirm(rule: Rule, text: bytes, end: int) -> Found | None:
     if head is None or rule.shape is None:
         return None
     start = head.start()
+    if rule.before is not None:
+        before = rule.before.search(text, max(0, start - rule.lead), start)
+        match = before and rule.shape.match(text, start, end + rule.tail)
+        if before is None or match is None or not _holds(rule, text, before.start(), match.end()):
+            return None
+        return Found(before.start(), match.end(), rule.label)
     if rule.lead:
         match = rule.shape.search(text, max(0, start - rule.lead), end + (rule.tail or MARGIN))
     elif rule.tail:

@@ -8,12 +8,14 @@ address. Written as bytes of UTF-8: both engines see bytes.
 from typing import Final
 
 from sekisho.inspection.profiles.jp.places import PREFECTURES
-from sekisho.inspection.rule_data import LEAD_MAX, RuleData
+from sekisho.inspection.rule_data import RuleData
 
 # One letter of a place's name: kanji with the marks 々 and 〇, hiragana, katakana.
 _KANJI: Final = "(?:[\\xe4-\\xe9][\\x80-\\xbf]{2}|\\xe3[\\x90-\\xbf][\\x80-\\xbf]|\\xe3\\x80[\\x85-\\x87])"
-_KANA: Final = "\\xe3[\\x81-\\x83][\\x80-\\xbf]"
-_LETTER: Final = f"(?:{_KANJI}|{_KANA})"
+_KATAKANA: Final = "\\xe3(?:\\x82[\\xa1-\\xbf]|\\x83[\\x80-\\xbe])"
+_LETTER: Final = f"(?:{_KANJI}|\\xe3[\\x81-\\x83][\\x80-\\xbf])"
+# A town's name may hold hiragana, but a particle (は が に で と, を も や, or 約) before the number makes a sentence.
+_NO_PARTICLE: Final = "(?<!\\xe3\\x81[\\xaf\\x8c\\xab\\xa7\\xa8])(?<!\\xe3\\x82[\\x92\\x82\\x84])(?<!約)"
 _DIVISION: Final = "(?:市|区|町|村|郡)"
 _NUMERAL: Final = "(?:一|二|三|四|五|六|七|八|九|十|百)"  # a class would be one of bytes
 _NUMBER: Final = f"(?:[0-9]{{1,4}}|{_NUMERAL}{{1,4}})"
@@ -28,17 +30,18 @@ def address_rules() -> list[RuleData]:
 
 def _japanese() -> RuleData:
     prefecture = "(?:" + "|".join(PREFECTURES) + ")"
-    municipality = f"(?:{_KANJI}|{_KANA}){{1,7}}?{_DIVISION}(?:{_LETTER}{{1,6}}?(?:区|町|村))?"
-    # A town's name may hold hiragana, but a particle before the number makes it a sentence.
-    town = f"{_LETTER}{{0,12}}?(?<!は)(?<!が)(?<!を)(?<!に)(?<!で)(?<!と)(?<!も)(?<!約)(?<!や)"
+    # Without a prefecture the municipality begins with kanji or katakana: hiragana before it is the sentence's.
+    municipality = f"(?:{prefecture} ?{_LETTER}{{0,10}}|(?:{_KANJI}|{_KATAKANA}){{1,7}})"
+    town = f"{_LETTER}{{0,14}}? ?(?=[0-9]|{_NUMERAL}){_NO_PARTICLE}"
     chome = f"{_NUMBER}(?:丁目|番地|番|号|条|線)(?:(?:の| |-)?{_NUMBER}(?:丁目|番地|番|号|条)?){{0,4}}"
     hyphens = "[0-9]{1,4}(?:(?:-|の)[0-9]{1,4}){1,4}(?:号|番地)?"
     room = f"(?: ?(?:{_LETTER}|[A-Za-z]){{1,16}} ?[0-9]{{1,4}}(?:号室|号|階|F)?|(?:-| )[0-9]{{1,4}}号室)?"
     return RuleData(
         label="jp.address",
         anchor=f"{_DIVISION}{_LETTER}{{0,12}}(?:[0-9]|{_NUMERAL}(?:丁目|番))",
-        shape=f"(?:{prefecture} ?)?{municipality} ?{town} ?(?:{chome}|{hyphens}){_COUNTED}{room}",
-        lead=LEAD_MAX // 4,
+        before=municipality,
+        shape=f"{_DIVISION}{town}(?:{chome}|{hyphens}){_COUNTED}{room}",
+        lead=48,
         tail=_AFTER,
     )
 

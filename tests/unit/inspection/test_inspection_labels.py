@@ -2,12 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from inspection_cases import FOUND
 from sekisho.inspection.body import FIXED_KEYS, FIXED_WORDS
 from sekisho.inspection.errors import RulesError
+from sekisho.inspection.interfaces import PERSON_NAME
 from sekisho.inspection.normalise import fold, folding_table
 from sekisho.inspection.profiles import rules_of
 from sekisho.inspection.profiles.jp import checks
@@ -133,6 +135,12 @@ def test_labels_are_all_that_can_be_found(inspector):
 )
 def test_the_check_digit_of_an_individual_number(digits, right):
     assert checks.is_my_number(digits) is right
+
+
+@pytest.mark.parametrize("page", ["inspection.md", "inspection.ja.md"])
+def test_every_label_is_documented(inspector, page):
+    text = (Path(__file__).parents[3] / "docs" / page).read_text(encoding="utf-8")
+    assert [label for label in (*inspector.labels(), PERSON_NAME) if f"`{label}`" not in text] == []
 
 
 def test_no_pattern_over_bytes_takes_a_letter_of_several_bytes_for_one():

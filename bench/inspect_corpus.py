@@ -354,7 +354,7 @@ class Score:
 
 
 def presidio(interpreter: str, texts: list[Text]) -> list[list[tuple[int, int, str]]]:
-    program = Path(__file__).with_name("presidio_labels.py")
+    program = Path(__file__).with_name("_presidio_labels.py")
     asked = "".join(json.dumps(text.text) + "\n" for text in texts)
     done = subprocess.run([interpreter, str(program)], input=asked, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -136,7 +136,7 @@ def _words(data: RuleData) -> re.Pattern[bytes] | None:
         return None
     context, others = (b"|".join(_word(word) for word in words) for words in (data.context, data.unless))
     # A redaction mark such as `[jp.my_number]` is no context for the numbers beside it.
-    pattern = b"(?<!\\[)(?<!\\[jp\\.)(?P<context>" + context + b")"
+    pattern = b"(?<!\\[)(?<!\\[[a-z]{2}\\.)(?P<context>" + context + b")"
     if others:
         pattern += b"|(?<![A-Za-z])(?:" + others + b")"
     return re.compile(pattern, re.IGNORECASE)

@@ -6,6 +6,7 @@ from sekisho.catalog.interfaces import InspectionRule
 from sekisho.inspection.interfaces import BodyInspection
 from sekisho.inspection.own import check_own_rules
 from sekisho.inspection.rules import compile_inspector, label_names, rules_bytes
+from sekisho.inspection.scanner import OWN_PASSES_MAX
 
 
 def rule(**changes):
@@ -124,3 +125,28 @@ def test_patterns_that_blow_up_elsewhere_are_refused_or_linear(pattern):
         return
     inspector = compile_inspector(rules_bytes((), own))
     inspector.inspect({"text": "a" * 20_000})  # would not end in a backtracking engine
+
+
+def test_more_rules_at_once_than_are_tried_make_a_text_opaque_and_keep_their_labels():
+    rules = [
+        rule(
+            name=f"r{n:02}",
+            label=f"acme.r{n}",
+            pattern=f"{chr(65 + n)}-[0-9]{{4}}",
+            must_match=(f"{chr(65 + n)}-1234",),
+            must_not_match=("x",),
+        )
+        for n in range(OWN_PASSES_MAX + 2)
+    ]
+    inspector = inspector_of(*rules)
+    few = " ".join(item.must_match[0] for item in rules[:OWN_PASSES_MAX])
+    every = " ".join(item.must_match[0] for item in rules)
+    assert inspector.inspect({"text": few}).labels == tuple(sorted(item.label for item in rules[:OWN_PASSES_MAX]))
+    inspection = inspector.inspect({"text": every})
+    assert inspection.labels == tuple(sorted(["opaque", *(item.label for item in rules)]))
+    assert not inspection.redactable
+
+
+def test_a_flood_of_its_values_is_opaque():
+    inspection = inspector_of(rule()).inspect({"text": "EMP-123456 " * 5_000})
+    assert set(inspection.labels) == {"acme.employee", "opaque"}

@@ -105,8 +105,8 @@ def compile_rule(data: RuleData, known: Mapping[str, Check]) -> Rule:
         reach=data.reach,
         lead=data.lead,
         tail=data.tail,
-        words=_words(data),
         context=tuple(data.context),
+        unless=tuple(data.unless),
         ignore_case=data.ignore_case,
         redactable=data.redaction != REFUSE,
     )
@@ -128,22 +128,6 @@ def _whole(data: RuleData) -> Any:
 
 def _wrong(data: RuleData, problem: str) -> RulesError:
     return RulesError(f"a rule for {data.label} {problem}", remedy=_REMEDY)
-
-
-def _words(data: RuleData) -> re.Pattern[bytes] | None:
-    """Words of context, in the group `context`, and those that mean another number, which stand by themselves."""
-    if not data.context:
-        return None
-    context, others = (b"|".join(_word(word) for word in words) for words in (data.context, data.unless))
-    # A redaction mark such as `[jp.my_number]` is no context for the numbers beside it.
-    pattern = b"(?<!\\[)(?<!\\[[a-z]{2}\\.)(?P<context>" + context + b")"
-    if others:
-        pattern += b"|(?<![A-Za-z])(?:" + others + b")"
-    return re.compile(pattern, re.IGNORECASE)
-
-
-def _word(word: str) -> bytes:
-    return re.escape(word.encode())
 
 
 def _finder(profile: str) -> NameFinder:

@@ -7,6 +7,7 @@ and every label that has a place is taken to be present.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,8 @@ HITS_FREE: Final = 1_000  # places of anchors in one body: a table of some hundr
 BYTES_PER_HIT: Final = 192  # beyond those: long documents pass, a flood does not
 OWN_PASSES_MAX: Final = 8  # operators' rules that one text may call for: each is a pass of its own
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
+_CONTEXT: Final = 0  # the id of words of context, beside those of other numbers
+_OTHER: Final = ""  # stands between the two in a key
 _WORD: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -41,8 +44,8 @@ class Rule(NamedTuple):
     reach: int
     lead: int
     tail: int
-    words: re.Pattern[bytes] | None
     context: tuple[str, ...]
+    unless: tuple[str, ...]
     ignore_case: bool
     redactable: bool
 
@@ -105,6 +108,7 @@ class Scanner:
         self._presence = compile_patterns(patterns)
         built_in = [rule for rule in rules if rule.shape is not None]
         self._places = {label: _places_of(built_in, label) for label in sorted({rule.label for rule in built_in})}
+        self._words = {(*rule.context, _OTHER, *rule.unless): _words(rule) for rule in rules if rule.context}
         self._hits: list[tuple[int, int]] = []
         self._budget = 0
 
@@ -140,17 +144,39 @@ class Scanner:
         own = [rule for rule in possible if rule.shape is None]
         hits, flooded = self._hits_of(text, {rule.label for rule in possible if rule.shape is not None})
         values: set[Found] = set()
+        seen: dict[tuple[str, ...], _Words] = {}
+        budget = self._budget
         for rule in own[:OWN_PASSES_MAX]:
-            flooded |= self._own(text, rule, values)
+            words = self._words_of(rule, text, seen) if rule.context else None
+            self._budget = budget
+            flooded |= self._own(text, rule, words, values)
+            budget = self._budget
         flooded |= {rule.label for rule in own[OWN_PASSES_MAX:]}
         if self._budget < 0 or len(own) > OWN_PASSES_MAX:
             return ScanResult([], False, frozenset(flooded | {value.label for value in values}))
         wanted = frozenset(map(id, possible))
         for rules, end in hits:
             for rule in rules:
-                if id(rule) in wanted and (found := _confirm(rule, text, end)) is not None:
+                if id(rule) not in wanted or (found := _confirm(rule, text, end)) is None:
+                    continue
+                if not rule.context or self._words_of(rule, text, seen).near(found.start, found.end):
                     values.add(found)
         return ScanResult(sorted(values), False, None)
+
+    def _words_of(self, rule: Rule, text: bytes, seen: dict[tuple[str, ...], "_Words"]) -> "_Words":
+        """Where the rule's words of context stand in `text`; looked for once in a scan."""
+        key = (*rule.context, _OTHER, *rule.unless)
+        words = seen.get(key)
+        if words is None:
+            self._hits.clear()
+            self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
+            try:
+                self._words[key].scan(text, match_event_handler=self._on_match)
+                words = _Words(text, self._hits)
+            except hyperscan.ScanTerminated:
+                words = _Words(text, None)
+            seen[key] = words
+        return words
 
     def _hits_of(self, text: bytes, labels: set[str]) -> tuple[list[tuple[tuple[Rule, ...], int]], set[str]]:
         """The rules and the end of each anchor of `labels`, and the labels that have any. The budget goes below
@@ -169,7 +195,7 @@ class Scanner:
                 found += [(places.rules[number], end) for number, end in self._hits]
         return found, with_hits
 
-    def _own(self, text: bytes, rule: Rule, values: set[Found]) -> set[str]:
+    def _own(self, text: bytes, rule: Rule, words: "_Words | None", values: set[Found]) -> set[str]:
         """Add the values of an operator's rule; its label if there were any places."""
         places: set[str] = set()
         for match in rule.whole.finditer(text):
@@ -178,7 +204,9 @@ class Scanner:
             if self._budget < 0:
                 break
             first, last = match.span()
-            if first < last and not _within_word(text, first, last) and _holds(rule, text, first, last):
+            if first == last or _within_word(text, first, last) or not rule.check(match[0]):
+                continue
+            if words is None or words.near(first, last):
                 values.add(Found(first, last, rule.label))
         return places
 
@@ -199,7 +227,7 @@ def _confirm(rule: Rule, text: bytes, end: int) -> Found | None:
     if rule.before is not None:
         before = rule.before.search(text, max(0, start - rule.lead), start)
         match = before and rule.shape.match(text, start, end + rule.tail)
-        if before is None or match is None or not _holds(rule, text, before.start(), match.end()):
+        if before is None or match is None or not rule.check(text[before.start() : match.end()]):
             return None
         return Found(before.start(), match.end(), rule.label)
     if rule.lead:
@@ -211,7 +239,7 @@ def _confirm(rule: Rule, text: bytes, end: int) -> Found | None:
     if match is None:
         return None
     first, last = match.span("value" if "value" in rule.shape.groupindex else 0)
-    return Found(first, last, rule.label) if _holds(rule, text, first, last) else None
+    return Found(first, last, rule.label) if rule.check(text[first:last]) else None
 
 
 def _within_word(text: bytes, first: int, last: int) -> bool:
@@ -219,15 +247,38 @@ def _within_word(text: bytes, first: int, last: int) -> bool:
     return {text[first - 1], text[first]} <= _WORD or {text[last - 1], text[last]} <= _WORD
 
 
-def _holds(rule: Rule, text: bytes, first: int, last: int) -> bool:
-    return rule.check(text[first:last]) and (rule.words is None or _in_context(rule.words, text, first, last))
+class _Words:
+    """Where words of context and of other numbers end in a text. Of too many, any place is taken to be near one."""
+
+    def __init__(self, text: bytes, hits: list[tuple[int, int]] | None) -> None:
+        self._everywhere = hits is None
+        # A redaction mark such as `[jp.my_number]` is no context for the numbers beside it.
+        kept = [] if hits is None else [hit for hit in hits if text[hit[1] : hit[1] + 1] != b"]"]
+        self._ends = [end for _, end in kept]
+        self._context = [number == _CONTEXT for number, _ in kept]
+
+    def near(self, first: int, last: int) -> bool:
+        """Whether the nearest word before is one of context; with no word before, whether the next behind is."""
+        if self._everywhere:
+            return True
+        index = bisect_right(self._ends, first) - 1
+        if index >= 0 and self._ends[index] > first - CONTEXT_BYTES:
+            # Of words that end at one place the context counts: it is the longer or as good.
+            while index > 0 and self._ends[index - 1] == self._ends[index] and not self._context[index]:
+                index -= 1
+            return self._context[index]
+        behind = bisect_right(self._ends, last)
+        return behind < len(self._ends) and self._ends[behind] <= last + CONTEXT_BYTES // 2 and self._context[behind]
 
 
-def _in_context(words: re.Pattern[bytes], text: bytes, first: int, last: int) -> bool:
-    """Whether the nearest word before is one of context; with no word before, whether one follows."""
-    before = list(words.finditer(text, max(0, first - CONTEXT_BYTES), first))
-    nearest = before[-1] if before else words.search(text, last, last + CONTEXT_BYTES // 2)
-    return nearest is not None and nearest["context"] is not None
+def _words(rule: Rule) -> hyperscan.Database:
+    """Words of context, and those that mean another number, which stand by themselves."""
+    context = b"|".join(re.escape(word).encode() for word in rule.context)
+    patterns = {(context, hyperscan.HS_FLAG_CASELESS): _CONTEXT}
+    if rule.unless:
+        others = b"|".join(re.escape(word).encode() for word in rule.unless)
+        patterns[b"[^A-Za-z](?:" + others + b")", hyperscan.HS_FLAG_CASELESS] = _CONTEXT + 1
+    return compile_patterns(patterns)
 
 
 def _places_of(rules: Iterable[Rule], label: str) -> _Places:

@@ -227,9 +227,10 @@ def _confirm(rule: Rule, text: bytes, end: int) -> Found | None:
     if rule.before is not None:
         before = rule.before.search(text, max(0, start - rule.lead), start)
         match = before and rule.shape.match(text, start, end + rule.tail)
-        if before is None or match is None or not rule.check(text[before.start() : match.end()]):
+        if before is None or match is None:
             return None
-        return Found(before.start(), match.end(), rule.label)
+        first, last = match.span("value") if "value" in rule.shape.groupindex else (before.start(), match.end())
+        return Found(first, last, rule.label) if rule.check(text[first:last]) else None
     if rule.lead:
         match = rule.shape.search(text, max(0, start - rule.lead), end + (rule.tail or MARGIN))
     elif rule.tail:

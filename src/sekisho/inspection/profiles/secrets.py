@@ -131,9 +131,9 @@ def _connection_strings() -> list[RuleData]:
     return [
         RuleData(
             label=CONNECTION,
-            anchor="[A-Za-z0-9]://[^\\s:@/\\x1e\"']{0,64}:[^\\s@/\\x1e\"']",
-            shape=f"(?<![A-Za-z0-9])(?i:{_SCHEMES})://"
-            "(?P<value>[^\\s:@/\\x1e\"']{0,64}:[^\\s@/\\x1e\"']{1,64}@[A-Za-z0-9.-]{1,253})",
+            anchor="://[^\\s:@/\\x1e\"']{0,64}:[^\\s@/\\x1e\"']",
+            before=f"(?<![A-Za-z0-9])(?i:{_SCHEMES})",
+            shape="://(?P<value>[^\\s:@/\\x1e\"']{0,64}:[^\\s@/\\x1e\"']{1,64}@[A-Za-z0-9.-]{1,253})",
             check="password",
             lead=16,
             tail=320,
@@ -141,10 +141,11 @@ def _connection_strings() -> list[RuleData]:
         RuleData(
             label=CONNECTION,
             anchor=f"[;?&]{word}=[^\\s;&\"'\\x1e]",
-            shape=f"(?i:server|data source|host|jdbc:[a-z]{{2,12}}:)[=/][^\\x1e\\n\"']{{1,200}}"
-            f"[;?&]{word}=(?P<value>[^\\s;&\"'\\x1e]{{1,64}})",
+            before="(?i:server|data source|host|jdbc:[a-z]{2,12}:)[=/][^\\x1e\\n\"']{1,200}",
+            shape=f"[;?&]{word}=(?P<value>[^\\s;&\"'\\x1e]{{1,64}})",
             check="password",
             lead=LEAD_MAX,
+            tail=64,
         ),
     ]
 

@@ -245,6 +245,7 @@ class FakeKeys:
 class FakeInspector:
     """Finds the word SECRET in message contents; `opaque` content is not redactable."""
 
+    large_bytes = 256 * 1024
     rules_digest = "0" * 64
 
     def __init__(self) -> None:

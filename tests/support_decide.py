@@ -19,7 +19,10 @@ from sekisho.catalog.interfaces import (
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.policy.interfaces import DecisionInput, PrincipalInput
 
-LABELS = ("egress.tool", "egress.url", "jp.my_number", "opaque", "secret.api_key", "secret.private_key")
+LABELS = (
+    *("egress.tool", "egress.url", "jp.my_number", "opaque"),
+    *("secret.api_key", "secret.connection_string", "secret.private_key"),
+)
 CLASSES = ("public", "internal", "confidential", "restricted")
 DIGEST = "ab" * 32
 UNKNOWN_FACT = Fact(("unknown",), Grade.UNKNOWN)
@@ -84,6 +87,8 @@ def decision_input(**changes):
 
 class PlainInspector:
     """An inspector that finds nothing; its rules are whatever bytes it was made from."""
+
+    large_bytes = 256 * 1024
 
     def __init__(self, rules):
         self.rules_digest = rules.hex()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sekisho.app.inspecting import declared_inspection
 from sekisho.app.rules import rules_of
 from sekisho.catalog.exemptions import grant_parameters
 from sekisho.catalog.files import APPROVAL_ENDING, EXEMPTIONS, FILE_BYTES_MAX, read_declarations
@@ -22,7 +23,6 @@ from sekisho.identity.errors import ApprovalError, ApprovalMissing, ApprovalUsed
 from sekisho.identity.exemptions_sql import SqlExemptions, no_rule
 from sekisho.identity.persons_sql import Rules, SqlPersons, in_use
 from sekisho.identity.sql import SqlIdentity
-from sekisho.inspection.rules import compile_inspector, rules_bytes
 from sekisho.kernel.clock import Clock, SystemClock
 from sekisho.kernel.errors import UsageError
 from sekisho.policy.check import check_policies
@@ -135,7 +135,7 @@ def declared_exemption(directory: DataDirectory, file: Path) -> Exemption:
         raise UsageError(f"{file} is not TOML in UTF-8: {error}") from None
     mistakes = list(declarations.mistakes)
     if declarations.catalogue is not None:
-        labels = compile_inspector(rules_bytes()).labels()
+        labels = declared_inspection(declarations.catalogue, declarations.policies).labels
         mistakes += check_policies(declarations.catalogue, declarations.policies, labels).mistakes
     if mistakes or declarations.catalogue is None:
         first = next((one for one in mistakes if one.file == key), mistakes[0])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sekisho.app.exemptions import unapproved
+from sekisho.app.inspecting import declared_inspection
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
 from sekisho.app.observed import with_readings_in_force
@@ -16,7 +17,7 @@ from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Catalogue, Mistake
 from sekisho.catalog.templates import write_declarations
 from sekisho.identity.sql import SqlIdentity
-from sekisho.inspection.rules import compile_inspector, rules_bytes
+from sekisho.inspection.rules import compile_inspector
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
@@ -107,7 +108,9 @@ def _mistakes(
     if declarations.catalogue is None:
         mistakes += check_policy_texts(declarations.policies)
     else:
-        checked = check_policies(declarations.catalogue, declarations.policies, _labels())
+        inspection = declared_inspection(declarations.catalogue, declarations.policies)
+        mistakes += inspection.mistakes
+        checked = check_policies(declarations.catalogue, declarations.policies, inspection.labels)
         mistakes += checked.mistakes
         mistakes += caller_mistakes(directory, declarations.catalogue)
         if proved and checked.parts is not None:
@@ -160,11 +163,12 @@ def build_declared(directory: DataDirectory, *, proved: bool = True) -> tuple[Ca
     mistakes = _mistakes(directory, declarations, proved=proved)
     if mistakes or declarations.catalogue is None:
         raise DeclarationsRefused(mistakes)
+    inspection = declared_inspection(declarations.catalogue, declarations.policies)
     built = build_snapshot(
         declarations.catalogue,
         declarations.policies,
-        inspection_rules=rules_bytes(),
-        labels=_labels(),
+        inspection_rules=inspection.rules,
+        labels=inspection.labels,
         compile_policies=compile_policies,
     )
     store = snapshot_store(directory)
@@ -173,7 +177,3 @@ def build_declared(directory: DataDirectory, *, proved: bool = True) -> tuple[Ca
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:
     return SnapshotStore(directory.snapshots, make_inspector=compile_inspector, make_decider=CedarDecider)
-
-
-def _labels() -> tuple[str, ...]:
-    return compile_inspector(rules_bytes()).labels()

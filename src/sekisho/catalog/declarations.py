@@ -9,6 +9,7 @@ from sekisho.catalog.callers import ambiguities, read_certificates, read_issuers
 from sekisho.catalog.deployments import Known, read_deployment
 from sekisho.catalog.exemptions import Named, read_exemption
 from sekisho.catalog.facts import provider_facts, take_time
+from sekisho.catalog.inspection import read_rule, read_settings, rule_mistakes
 from sekisho.catalog.interfaces import (
     ANYWHERE,
     DEPLOYMENTS_PER_MODEL_MAX,
@@ -36,7 +37,9 @@ from sekisho.catalog.witnesses import read_log, read_witness, witness_mistakes
 
 APPROVALS_FILE: Final = "approvals.toml"
 BOUNDARY_FILE: Final = "boundary.toml"
-KINDS: Final = ("organisations", "sites", "providers", "models", "deployments", "witnesses", "logs", "exemptions")
+KINDS: Final = (
+    "organisations", "sites", "providers", "models", "deployments", "witnesses", "logs", "exemptions", "inspection"
+)  # fmt: skip
 CLASSES_MAX: Final = 16  # more levels than any classification scheme in use
 PACKS_MAX: Final = 32
 RESERVED_NAMES: Final = frozenset({ANYWHERE, UNKNOWN, "none"})
@@ -105,10 +108,12 @@ def catalogue_of(
     mistakes += ambiguities(organisations)
     witnesses, logs = read_all("witnesses", read_witness), read_all("logs", read_log)
     mistakes += witness_mistakes(witnesses, logs)
+    own_rules = read_all("inspection", read_rule)
+    mistakes += rule_mistakes(names["inspection"])
     if mistakes or boundary is None:
         return None, tuple(sorted(set(mistakes)))
     kinds = (organisations, sites, providers, models, deployments, witnesses, logs)
-    return Catalogue(boundary, *kinds, approvals, statements, exemptions), ()
+    return Catalogue(boundary, *kinds, approvals, statements, exemptions, own_rules), ()
 
 
 def _files_of(
@@ -189,6 +194,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
         if not NAME.fullmatch(pack) or len(packs) > PACKS_MAX:
             table.mistake("packs", f"{shown(pack)} can't be a pack", f"{NAME_REMEDY}; at most {PACKS_MAX} packs")
     extents = read_extents(table, jurisdictions)
+    inspection = read_settings(table.take_table("inspection"))
     table.finish()
     if home is None or default_class is None or residency is None:
         # The rest is still read against what we know, so that one missing line doesn't hide other mistakes.
@@ -201,6 +207,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
         default_residency=expanded(residency, jurisdictions),
         packs=packs,
         extents=extents,
+        inspection=inspection,
     )
 
 

@@ -27,7 +27,7 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
     Layout: `boundary.toml`, `approvals.toml` and `statements.toml` (may be absent), `organisations/*.toml`,
     `sites/*.toml`, `providers/*.toml`, `models/*.toml`, `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`,
     `exemptions/*.toml` (with their `*.approval` beside them, which are read where they are held against rules and
-    persons), `policies/*.cedar`.
+    persons), `inspection/*.toml`, `policies/*.cedar`.
     One file is one object, named by its file. Names beginning with a dot and notes (`.md`, `.txt`) are passed over;
     anything else is a mistake.
     """

@@ -231,6 +231,28 @@ class Extent(NamedTuple):
     east: int
 
 
+class InspectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which nations' identifiers are looked for, and whether personal names are even where no policy asks."""
+
+    profiles: tuple[str, ...] = ("jp",)
+    person_names: bool = False
+
+
+class InspectionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator's own rule of inspection, as declared in `inspection/NAME.toml`; see `inspection.own`."""
+
+    name: str
+    label: str
+    pattern: str
+    must_match: tuple[str, ...]
+    must_not_match: tuple[str, ...]
+    check: str = "always"
+    context: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    ignore_case: bool = False
+    redaction: str = "mark"
+
+
 class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The border: home jurisdictions, every jurisdiction that may be named, and the data classes, lowest first.
 
@@ -245,6 +267,7 @@ class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_residency: tuple[str, ...]
     packs: tuple[str, ...] = ("jp-residency",)
     extents: dict[str, tuple[Extent, ...]] = {}
+    inspection: InspectionSettings = InspectionSettings()
 
 
 class RequiredClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -469,6 +492,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     approvals: tuple[ApprovalRule, ...] = ()
     statements: tuple[DeclaredStatement, ...] = ()
     exemptions: tuple[Exemption, ...] = ()
+    inspection_rules: tuple[InspectionRule, ...] = ()
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -76,6 +76,7 @@ _KINDS: Final[Mapping[str, Words]] = {
     "approvals": Words("approval rule", "承認規則"),
     "statements": Words("statement", "守るべき文"),
     "exemptions": Words("exemption", "適用除外"),
+    "inspection_rules": Words("inspection rule", "検査規則"),
     POLICIES: Words("policy", "ポリシー"),
 }
 _WORDS: Final[Mapping[str, Words]] = {

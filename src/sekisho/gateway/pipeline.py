@@ -199,7 +199,7 @@ class Pipeline:
         governed.caller_request = _caller_request(request)
         inspection, redaction = (
             await self._aside.admit(inspected, snapshot.inspector_aside, asked.document)
-            if is_large
+            if is_large or len(request.body) > snapshot.inspector.large_bytes
             else inspected(snapshot.inspector, asked.document)
         )
         governed.inspection, governed.redaction = inspection, redaction

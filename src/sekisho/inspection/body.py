@@ -9,7 +9,7 @@ from typing import Any, Final
 from sekisho.inspection.interfaces import EGRESS_TOOL, EGRESS_URL, OPAQUE
 
 DEPTH_MAX: Final = 64  # real requests nest about ten deep (JSON schemas of tools); deeper is `opaque`
-NUMBER_MIN: Final = 10**10  # no identifier we look for has fewer than eleven digits once it is a number
+NUMBER_MIN: Final = 10**5  # no identifier we look for has fewer than six digits
 NUMBER_END: Final = 10**40  # the longest identifier has 19; Python refuses to write out absurdly long ones
 FIXED_WORD_MAX: Final = 24  # characters; spares hashing long texts
 

@@ -4,13 +4,9 @@ Every check takes the bytes that a rule's shape matched (folded text, separators
 """
 
 import re
-from collections.abc import Callable, Mapping
 from typing import Final
 
 _NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
-
-# From the right, without the check digit (Ordinance of the Ministry of Internal Affairs No. 85 of 2014, article 5).
-_MY_NUMBER_WEIGHTS: Final = (6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2)
 
 # Issuer ranges as (first prefix, last prefix, lengths), after ISO/IEC 7812 and the schemes' own publications.
 _CARD_RANGES: Final = (
@@ -30,6 +26,11 @@ _CARD_RANGES: Final = (
 )
 
 _SCALED_IMAGE: Final = re.compile(rb"[0-9]x\.(?:png|jpe?g|gif|webp|svg)", re.IGNORECASE)
+_FILLER: Final = ord("<")
+_IBAN_LENGTHS: Final = (15, 34)  # Norway's; the standard's maximum
+_PLACEHOLDER: Final = re.compile(
+    rb"[$%<{\[*].*|[xX.*]+|(?:your[_-]?)?(?:pass(?:word|wd)?|pwd|secret|pw)(?:[_-]?here)?", re.IGNORECASE | re.DOTALL
+)
 _LABEL_MAX: Final = 63  # RFC 1035 section 2.3.4
 _INTERNATIONAL_DIGITS: Final = range(8, 16)  # E.164: at most 15; shorter than 8 is no subscriber's number
 _SECRET_DISTINCT_MIN: Final = 8  # "xxxxxxxx…" and "your-api-key-here" style placeholders have fewer, or no digit
@@ -38,15 +39,6 @@ _SECRET_DISTINCT_MIN: Final = 8  # "xxxxxxxx…" and "your-api-key-here" style p
 def digits_of(value: bytes) -> bytes:
     """The ASCII digits of `value`, in order."""
     return value.translate(None, _NOT_DIGITS)
-
-
-def is_my_number(value: bytes) -> bool:
-    """Twelve digits whose last is the check digit of an individual number (個人番号)."""
-    digits = digits_of(value)
-    if len(digits) != 12:
-        return False
-    remainder = sum((d - 48) * w for d, w in zip(digits, _MY_NUMBER_WEIGHTS, strict=False)) % 11
-    return digits[11] - 48 == (0 if remainder <= 1 else 11 - remainder)
 
 
 def passes_luhn(digits: bytes) -> bool:
@@ -66,19 +58,9 @@ def is_payment_card(value: bytes) -> bool:
     return known and passes_luhn(digits) and len(set(text)) > 1
 
 
-def is_domestic_phone(value: bytes) -> bool:
-    """A Japanese number in national form: ten digits, or eleven with 050, 060, 070, 080, 090 or 0800."""
-    digits = digits_of(value)
-    if len(digits) == 11:
-        return (digits[2:3] == b"0" and digits[1:2] in b"56789") or digits.startswith(b"0800")
-    return len(digits) == 10 and digits[1:2] != b"0" and len(set(digits)) > 2
-
-
 def is_international_phone(value: bytes) -> bool:
     """`+`, a country's code and a subscriber's number: E.164 allows fifteen digits."""
     digits = digits_of(value)
-    if digits.startswith(b"81"):
-        return len(digits.removeprefix(b"810" if digits.startswith(b"810") else b"81")) in (9, 10)
     return len(digits) in _INTERNATIONAL_DIGITS and len(set(digits)) > 2
 
 
@@ -102,17 +84,55 @@ def looks_secret(value: bytes) -> bool:
     )
 
 
+def looks_like_token(value: bytes) -> bool:
+    """What follows an issuer's prefix: enough different characters, and a digit or letters of both cases."""
+    mixed = any(48 <= byte <= 57 for byte in value) or value not in (value.lower(), value.upper())
+    return mixed and len(set(value)) >= _SECRET_DISTINCT_MIN
+
+
+def is_varied(value: bytes) -> bool:
+    """Enough different characters, for forms that hold nothing but capitals and digits."""
+    return len(set(value)) >= _SECRET_DISTINCT_MIN
+
+
 def always(_value: bytes) -> bool:
     """The format alone is strong enough."""
     return True
 
 
-CHECKS: Final[Mapping[str, Callable[[bytes], bool]]] = {
-    "always": always,
-    "domestic_phone": is_domestic_phone,
-    "email": is_email,
-    "international_phone": is_international_phone,
-    "my_number": is_my_number,
-    "payment_card": is_payment_card,
-    "secret": looks_secret,
-}
+def passes_luhn_digits(value: bytes) -> bool:
+    """The Luhn check over the digits of `value`, which are not all the same."""
+    digits = digits_of(value)
+    return len(set(digits)) > 1 and passes_luhn(digits)
+
+
+def is_iban(value: bytes) -> bool:
+    """The check digits of ISO 13616: the number with its first four characters at the end is 1 modulo 97."""
+    packed = value.replace(b" ", b"")
+    if not _IBAN_LENGTHS[0] <= len(packed) <= _IBAN_LENGTHS[1]:
+        return False
+    return int("".join(str(int(chr(byte), 36)) for byte in packed[4:] + packed[:4])) % 97 == 1
+
+
+def is_passport_mrz(value: bytes) -> bool:
+    """Every check digit of a TD3 document's second line (ICAO Doc 9303 part 4, section 4.2.2)."""
+    line = value[-44:]
+    composite = line[0:10] + line[13:20] + line[21:43]
+    fields = ((line[0:9], line[9:10]), (line[13:19], line[19:20]), (line[21:27], line[27:28]), (composite, line[43:44]))
+    return all(mrz_check_digit(field) == digit for field, digit in fields)
+
+
+def mrz_check_digit(field: bytes) -> bytes:
+    """Weights 7, 3, 1; letters count from 10, `<` as 0 (ICAO Doc 9303 part 3, section 4.9)."""
+    total = sum(
+        (0 if byte == _FILLER else int(chr(byte), 36)) * (7, 3, 1)[place % 3] for place, byte in enumerate(field)
+    )
+    return b"%d" % (total % 10)
+
+
+def looks_like_password(value: bytes) -> bool:
+    """What stands in the place of a password, alone or in `user:password@host`, and is no placeholder."""
+    userinfo, at, _ = value.rpartition(b"@")
+    if at:
+        value = userinfo.partition(b":")[2]
+    return not _PLACEHOLDER.fullmatch(value) and len(set(value)) > 1

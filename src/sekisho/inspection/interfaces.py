@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple, Protocol
 OPAQUE: Final = "opaque"
 EGRESS_TOOL: Final = "egress.tool"
 EGRESS_URL: Final = "egress.url"
+PERSON_NAME: Final = "person.name"  # found only where a policy or the boundary asks for it: it costs the most
 
 
 class Span(NamedTuple):
@@ -50,6 +51,7 @@ class Location(NamedTuple):
 class Inspector(Protocol):
     """Reads JSON bodies (plain Python values as a JSON parser gives them). Linear in the input, bounded per rule."""
 
+    large_bytes: int  # bodies of more are to be inspected beside whatever must not wait for it
     rules_digest: str  # hex SHA-256 of the canonical rule set, a part of the snapshot
 
     def labels(self) -> tuple[str, ...]:

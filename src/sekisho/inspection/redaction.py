@@ -2,12 +2,21 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
 from sekisho.inspection.body import DEPTH_MAX, BodyText
-from sekisho.inspection.interfaces import EGRESS_TOOL, EGRESS_URL, OPAQUE, BodyInspection, BodyRedaction, Location, Span
+from sekisho.inspection.interfaces import (
+    EGRESS_TOOL,
+    EGRESS_URL,
+    OPAQUE,
+    PERSON_NAME,
+    BodyInspection,
+    BodyRedaction,
+    Location,
+    Span,
+)
 from sekisho.inspection.locate import (
     PARTS,
     STRUCTURE,
@@ -19,8 +28,11 @@ from sekisho.inspection.locate import (
     sorted_locations,
 )
 from sekisho.inspection.normalise import SEPARATOR, fold, fold_with_offsets, folding_table
+from sekisho.inspection.profiles.profile import NameFinder
 from sekisho.inspection.scanner import Found, Scanner, ScanResult
 
+LARGE_BYTES: Final = 256 * 1024  # inspecting more would hold up every other request for milliseconds
+LARGE_WITH_NAMES_BYTES: Final = 8 * 1024  # names take a hundred times as long
 EXCERPT_BEFORE: Final = 24  # characters shown before a mark: enough to find the place again
 EXCERPT_MAX: Final = 120  # characters of an excerpt
 EXCERPT_MARKS_MAX: Final = 8
@@ -32,12 +44,16 @@ _SEPARATOR_BYTE: Final = SEPARATOR.encode()
 class JsonInspector:
     """An `Inspector` over a compiled rule set. Belongs to one thread."""
 
-    def __init__(self, scanner: Scanner, rules: bytes) -> None:
+    def __init__(self, scanner: Scanner, rules: bytes, name_finders: tuple[NameFinder, ...] = ()) -> None:
         self.rules_digest = hashlib.sha256(rules).hexdigest()
         self._scanner = scanner
-        self._labels = tuple(sorted({rule.label for rule in scanner.rules} | {OPAQUE, EGRESS_TOOL, EGRESS_URL}))
+        self._name_finders = name_finders
+        self.large_bytes = LARGE_WITH_NAMES_BYTES if name_finders else LARGE_BYTES
+        self._refused = frozenset(rule.label for rule in scanner.rules if not rule.redactable)
+        labels = {rule.label for rule in scanner.rules} | ({PERSON_NAME} if name_finders else set())
+        self._labels = tuple(sorted(labels | {OPAQUE, EGRESS_TOOL, EGRESS_URL}))
         self._table = folding_table()
-        self._table_of_one = {**self._table, ord(SEPARATOR): None}
+        self._table_of_one = folding_table(alone=True)
 
     def labels(self) -> tuple[str, ...]:
         return self._labels
@@ -48,7 +64,7 @@ class JsonInspector:
         if not scanned.values and scanned.flooded is None:
             return BodyInspection(tuple(sorted(text.labels)), False) if text.labels else _CLEAN
         labels = text.labels | {value.label for value in scanned.values}
-        redactable = not text.labels
+        redactable = not text.labels and labels.isdisjoint(self._refused)
         if scanned.flooded is not None:
             labels |= scanned.flooded | {OPAQUE}
             redactable = False
@@ -136,6 +152,19 @@ class _ScannedTexts:
             result = inspector._scanner.scan(self._data, folded=True)
         self.values = result.values
         self.flooded = result.flooded
+        if inspector._name_finders and self.flooded is None:
+            self.values = sorted({*self.values, *self._names()})
+
+    def _names(self) -> Iterator[Found]:
+        """Personal names, in the texts as they were scanned; no name runs over SEPARATOR."""
+        joined = self._data.decode()
+        for finder in self._inspector._name_finders:
+            characters = position = 0
+            for first, last in finder.find(joined):
+                position += len(joined[characters:first].encode())
+                length = len(joined[first:last].encode())
+                yield Found(position, position + length, PERSON_NAME)
+                characters, position = last, position + length
 
     def index_of(self, value: Found) -> int:
         """The index of the text that holds `value`."""

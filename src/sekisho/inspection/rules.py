@@ -1,303 +1,149 @@
-"""The rule set as data, and the inspector compiled from it.
+"""The rule set as bytes of a snapshot, and the inspector compiled from them.
 
 The snapshot stores `rules_bytes()`; a gateway compiles what the snapshot holds, so that what was looked for can be
 read, and re-performed, long after the code has moved on.
-
-A rule finds a value in three steps. `anchor` (hyperscan) finds its place in one pass over all text. `shape`
-(Python's `re`) gives its exact extent with look-arounds: with a `tail`, it must begin where the anchor does, and may
-go on for `tail` bytes beyond it; without, it is looked for within the anchor and a small margin. `check` names a
-function in `checks`. With `context`, one of these words must stand near. Both patterns work on UTF-8 bytes of folded
-text (`normalise`).
-Borders are written as ASCII classes: a Unicode `\\b` sees none between a Japanese letter and a digit.
 """
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+import re2
 
-from sekisho.inspection.checks import CHECKS
 from sekisho.inspection.errors import RulesError
-from sekisho.inspection.interfaces import Inspector
+from sekisho.inspection.interfaces import PERSON_NAME, Inspector
+from sekisho.inspection.profiles import PROFILES, checks, profile_names, rules_of
+from sekisho.inspection.profiles.profile import NameFinder
 from sekisho.inspection.redaction import JsonInspector
+from sekisho.inspection.rule_data import (
+    FORMAT,
+    LEAD_MAX,
+    REACH_MAX,
+    REDACTIONS,
+    REFUSE,
+    TAIL_MAX,
+    Check,
+    RuleData,
+    RuleSetData,
+)
 from sekisho.inspection.scanner import Rule, Scanner
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
 
-FORMAT: Final = 1
-TAIL_MAX: Final = 20_000  # a PEM file of an RSA key of 16,384 bits has 12.8 kB
-SECRET_TAIL: Final = 4_096  # tokens are header-sized; nobody issues longer ones
+RE2_BYTES_MAX: Final = 1 << 20  # of a pattern's automaton; what needs more is refused
+_REMEDY: Final = "Build the snapshot again with this version of Sekisho"
 
 
-class RuleData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One rule as it stands in the snapshot."""
+def rules_bytes(profiles: Sequence[str] = ("jp",), own: Iterable[RuleData] = (), *, names: bool = False) -> bytes:
+    """The rule set as canonical JSON: a part of the snapshot.
 
-    label: str
-    anchor: str
-    shape: str
-    check: str
-    tail: int
-    context: list[str]
-
-
-class RuleSetData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    format: int
-    rules: list[RuleData]
-
-
-_MY_NUMBER_WORDS: Final = [
-    *("個人番号", "マイナンバー", "マイ・ナンバー", "マイ ナンバー", "ﾏｲﾅﾝﾊﾞｰ", "番号法", "通知カード", "特定個人情報"),
-    *("my number", "my_number", "my-number", "mynumber", "individual number", "individual_number", "kojin bango"),
-    *("kojin_bango", "social security and tax number"),
-]
-_PHONE_WORDS: Final = [
-    "電話",
-    "でんわ",
-    "携帯",
-    "連絡先",
-    "ファックス",
-    "ファクス",
-    "tel",
-    "phone",
-    "fax",
-    "mobile",
-    "call",
-]
-_GAP: Final = "[ \\t\\r\\n._/-]{1,2}"
-# A group of four in a longer row of such groups is a table (or a card), so spaces must not lead on to another one.
-_ROW_BEFORE: Final = "(?:[^0-9 \\t]|[^0-9][ \\t]|[^0-9][0-9]{1,3}[ \\t])"
-_ROW_AFTER: Final = "(?:[^0-9 \\t]|[ \\t][^0-9]|[ \\t][0-9]{1,3}[^0-9])"
-_NOT_IN_WORD: Final = "(?<![A-Za-z0-9])"
+    What is looked for everywhere, the identifiers of `profiles`, and an operator's `own` rules. With `names`, personal
+    names too, by every profile that can find them. Raises RulesError for a profile that does not ship.
+    """
+    for name in profiles:
+        if name not in PROFILES:
+            remedy = f"Profiles that ship are: {', '.join(profile_names())}"
+            raise RulesError(f"{name!r} is not an inspection profile", remedy=remedy)
+    finders = [name for name in sorted(set(profiles)) if names and PROFILES[name].make_names is not None]
+    if names and not finders:
+        remedy = "Name a profile that can: " + ", ".join(n for n, found in PROFILES.items() if found.make_names)
+        raise RulesError(f"{PERSON_NAME} is asked for, and no inspection profile in force finds it", remedy=remedy)
+    rules = RuleSetData(FORMAT, [*rules_of(tuple(profiles)), *own], finders)
+    return canonical.encode(msgspec.to_builtins(rules))
 
 
-def _my_number() -> list[RuleData]:
-    label, check = "jp.my_number", "my_number"
-    return [
-        RuleData(label, "[^0-9][0-9]{12}[^0-9]", "(?<![0-9])[0-9]{12}(?![0-9])", check, 0, _MY_NUMBER_WORDS),
-        RuleData(  # 1234-5678-9018: the printed form, strong enough by itself
-            label,
-            f"{_ROW_BEFORE}[0-9]{{4}}[ -][0-9]{{4}}[ -][0-9]{{4}}{_ROW_AFTER}",
-            "(?<![0-9])(?<![0-9]{4}[ -])[0-9]{4}([ -])[0-9]{4}\\1[0-9]{4}(?![0-9]|[ -][0-9]{4})",
-            check,
-            0,
-            [],
-        ),
-        RuleData(
-            label,
-            f"[^0-9][0-9]{{4}}{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}[^0-9]",
-            f"(?<![0-9])[0-9]{{4}}{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}(?![0-9])",
-            check,
-            0,
-            _MY_NUMBER_WORDS,
-        ),
-        RuleData(  # digit by digit
-            label,
-            "[^0-9](?:[0-9][ -]){11}[0-9][^0-9]",
-            "(?<![0-9])(?<![0-9][ -])(?:[0-9][ -]){11}[0-9](?![0-9]|[ -][0-9])",
-            check,
-            0,
-            _MY_NUMBER_WORDS,
-        ),
-    ]
-
-
-def _phone() -> list[RuleData]:
-    label, before = "phone", "(?:(?<![A-Za-z0-9])(?<![0-9][.,])(?<![0-9]-)|(?<=[Tt][Ee][Ll])|(?<=[Ff][Aa][Xx]))"
-    separator = "[ ().-]{1,2}"
-    return [
-        RuleData(  # 09012345678 and 090-1234-5678
-            label,
-            "0[5-9]0[ ().-]{0,2}[0-9]{4}[ ().-]{0,2}[0-9]{4}[^0-9]",
-            f"{before}0[5-9]0[ ().-]{{0,2}}[0-9]{{4}}[ ().-]{{0,2}}[0-9]{{4}}(?![0-9A-Za-z]|[.,][0-9])",
-            "domestic_phone",
-            0,
-            [],
-        ),
-        RuleData(  # 03-1234-5678, (0463)12-3456, 0120-123-456
-            label,
-            "\\(?0[0-9]{1,4}[ ()-]{1,2}[0-9]{1,4}[ ()-]{1,2}[0-9]{3,4}[^0-9]",
-            f"{before}\\(?0[0-9]{{1,4}}[ ()-]{{1,2}}[0-9]{{1,4}}[ ()-]{{1,2}}[0-9]{{3,4}}(?![0-9A-Za-z]|[.,-][0-9])",
-            "domestic_phone",
-            0,
-            [],
-        ),
-        RuleData(  # 0312345678: ten digits are too common to go by alone
-            label,
-            "[^0-9]0[1-9][0-9]{8}[^0-9]",
-            f"{before}0[1-9][0-9]{{8}}(?![0-9A-Za-z]|[.,][0-9])",
-            "domestic_phone",
-            0,
-            _PHONE_WORDS,
-        ),
-        RuleData(  # +81 90-1234-5678, +1 (415) 555-0132
-            label,
-            "\\+[1-9](?:[ ().-]{0,2}[0-9]){7}",
-            f"(?<![A-Za-z0-9+])\\+[1-9][0-9]{{0,3}}(?:{separator}[0-9]{{1,5}}){{1,5}}(?![0-9A-Za-z])"
-            "|(?<![A-Za-z0-9+])\\+[1-9][0-9]{8,14}(?![0-9A-Za-z]|[.,][0-9])",
-            "international_phone",
-            0,
-            [],
-        ),
-    ]
-
-
-def _email() -> list[RuleData]:
-    local = "[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
-    return [
-        RuleData(
-            "email",
-            f"{local}@[A-Za-z0-9]",
-            f"{local}@[A-Za-z0-9-]{{1,63}}(?:\\.[A-Za-z0-9-]{{1,63}}){{1,8}}",
-            "email",
-            255,  # RFC 5321 section 4.5.3.1.2
-            [],
-        )
-    ]
-
-
-def _payment_card() -> list[RuleData]:
-    label = check = "payment_card"
-    return [
-        RuleData(
-            label,
-            "[^0-9][2-6][0-9]{12,18}[^0-9]",
-            "(?<![0-9A-Za-z])(?<![0-9][.])[2-6][0-9]{12,18}(?![0-9A-Za-z]|[.][0-9])",
-            check,
-            0,
-            [],
-        ),
-        RuleData(
-            label,
-            f"{_ROW_BEFORE}[2-6][0-9]{{3}}(?:[ -][0-9]{{4}}){{3}}(?:{_ROW_AFTER}|[ -][0-9]{{3}}[^0-9])",
-            "(?<![0-9])(?<![0-9]{4}[ -])[2-6][0-9]{3}([ -])[0-9]{4}\\1[0-9]{4}\\1[0-9]{4}(?:\\1[0-9]{3})?"
-            "(?![0-9]|[ -][0-9]{4})",
-            check,
-            0,
-            [],
-        ),
-        RuleData(
-            label,
-            "[^0-9]3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5}[^0-9]",
-            "(?<![0-9])3[0-9]{3}([ -])[0-9]{6}\\1[0-9]{4,5}(?![0-9])",
-            check,
-            0,
-            [],
-        ),
-    ]
-
-
-# (prefix, characters that follow at least, whether more may follow): formats as their issuers publish them.
-_TOKENS: Final = (
-    ("sk-", "[A-Za-z0-9_-]", 20, True),
-    ("(?:AKIA|ASIA)", "[A-Z2-7]", 16, False),
-    ("gh[pousr]_", "[A-Za-z0-9]", 36, True),
-    ("github_pat_", "[A-Za-z0-9_]", 22, True),
-    ("gl(?:pat|ptt|dt|rt|cbt|soat)-", "[A-Za-z0-9_-]", 20, True),
-    ("xox[abeoprs]-", "[A-Za-z0-9-]", 10, True),
-    ("xapp-", "[A-Za-z0-9-]", 20, True),
-    ("AIza", "[A-Za-z0-9_-]", 35, False),
-    ("ya29\\.", "[A-Za-z0-9_-]", 20, True),
-    ("[rs]k_(?:live|test)_", "[A-Za-z0-9]", 16, True),
-    ("hf_", "[A-Za-z0-9]", 30, True),
-    ("gsk_", "[A-Za-z0-9]", 40, True),
-    ("xai-", "[A-Za-z0-9]", 40, True),
-    ("npm_", "[A-Za-z0-9]", 36, False),
-    ("pypi-", "[A-Za-z0-9_-]", 50, True),
-    ("SG\\.", "[A-Za-z0-9_.-]", 60, True),
-    ("d(?:op|oo)_v1_", "[a-f0-9]", 64, False),
-    ("dapi", "[a-f0-9]", 32, True),
-)
-
-
-def _api_key() -> list[RuleData]:
-    label, rules = "secret.api_key", []
-    for prefix, characters, count, more in _TOKENS:
-        end = f"{{{count},{SECRET_TAIL}}}" if more else f"{{{count}}}(?![A-Za-z0-9])"
-        shape = f"{_NOT_IN_WORD}{prefix}{characters}{end}"
-        rules.append(RuleData(label, f"{prefix}{characters}{{{count}}}", shape, "secret", SECRET_TAIL, []))
-    part = "[A-Za-z0-9_-]"
-    rules.append(
-        RuleData(  # a JSON Web Token, RFC 7519: header and claims start with `{"`
-            label,
-            f"eyJ{part}{{10}}",
-            f"{_NOT_IN_WORD}eyJ{part}{{10,400}}\\.eyJ{part}{{6,{SECRET_TAIL}}}(?:\\.{part}{{0,1024}})?",
-            "secret",
-            SECRET_TAIL + 1_024,
-            [],
-        )
-    )
-    named = (
-        "(?:api[_ -]?key|access[_ -]?key|subscription[_ -]?key|account[_ -]?key|secret[_ -]?key|bearer|auth[_ -]?token)"
-    )
-    between = "[\"'\\\\]{0,3}[ \\t]{0,3}[:=]?[ \\t\"'\\\\]{0,5}"
-    rules.append(
-        RuleData(  # keys without a format of their own (Azure, AWS secrets, bearer tokens), by the name before them
-            label,
-            f"(?i:{named}){between}[A-Za-z0-9+/_~.:-]{{32}}",
-            f"(?i:{named}){between}(?P<value>[A-Za-z0-9+/_~.:-]{{32,{SECRET_TAIL}}}={{0,2}})",
-            "secret",
-            SECRET_TAIL,
-            [],
-        )
-    )
-    return rules
-
-
-def _private_key() -> list[RuleData]:
-    head = "-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-    end = "-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-    # Cut off before its END line it is still a key: then everything that looks like its base64 goes.
-    cut = "(?:(?:\\\\[nr]|[ \\t\\r\\n])*[A-Za-z0-9+/=]{16,})*"
-    return [
-        RuleData(
-            "secret.private_key",
-            head,
-            f"{head}(?:(?:(?!-----)[\\s\\S]){{0,16384}}{end}|{cut})",
-            "always",
-            TAIL_MAX,
-            [],
-        )
-    ]
-
-
-def rules_bytes() -> bytes:
-    """The built-in rule set as canonical JSON: a part of the snapshot."""
-    rules = [*_my_number(), *_phone(), *_email(), *_payment_card(), *_api_key(), *_private_key()]
-    return canonical.encode(msgspec.to_builtins(RuleSetData(FORMAT, rules)))
+def label_names(rules: bytes) -> tuple[str, ...]:
+    """The labels that policies may name: what `rules` can find, and `person.name`, which naming it asks for."""
+    return tuple(sorted({*(rule.label for rule in _read(rules).rules), PERSON_NAME}))
 
 
 def compile_inspector(rules: bytes) -> Inspector:
-    """The inspector for a rule set; raises RulesError for bytes that are no rule set we can run.
+    """The inspector for a rule set; raises RulesError for bytes that are no rule set we can run, and where personal
+    names are to be found and what that takes is not installed.
 
     One inspector belongs to one thread: hyperscan's scratch space is not shared.
     """
-    return JsonInspector(Scanner(_read(rules)), rules)
+    data = _read(rules)
+    known = checks()
+    scanner = Scanner(tuple(compile_rule(rule, known) for rule in data.rules))
+    return JsonInspector(scanner, rules, _finders(data))
 
 
-def _read(rules: bytes) -> tuple[Rule, ...]:
-    remedy = "Build the snapshot again with this version of Sekisho"
+def make_name_finders(rules: bytes) -> tuple[NameFinder, ...]:
+    """Those that `rules` ask for. Raises RulesError where what they take is not installed."""
+    return _finders(_read(rules))
+
+
+def _finders(data: RuleSetData) -> tuple[NameFinder, ...]:
+    return tuple(_finder(name) for name in data.names)
+
+
+def compile_rule(data: RuleData, known: Mapping[str, Check]) -> Rule:
+    """Raises RulesError for a rule that can't run; hyperscan's part is compiled by the scanner."""
+    if data.check not in known:
+        raise _wrong(data, f"asks for the check {data.check!r}, which is not known")
+    if not (0 <= data.tail <= TAIL_MAX and 0 <= data.lead <= LEAD_MAX and 0 < data.reach <= REACH_MAX):
+        raise _wrong(data, f"looks too far: at most {LEAD_MAX} bytes back, {REACH_MAX} within and {TAIL_MAX} on")
+    if data.redaction not in REDACTIONS:
+        raise _wrong(data, f"has the redaction {data.redaction!r}, which is not known")
+    try:
+        shape = re.compile(data.shape.encode()) if data.shape else None
+        head = re.compile(b"(?:%b)\\Z" % data.anchor.encode()) if data.shape else None
+        before = re.compile(b"(?:%b)\\Z" % data.before.encode()) if data.before else None
+    except re.error as error:
+        raise _wrong(data, f"has a shape that is no pattern: {error}") from None
+    return Rule(
+        label=data.label,
+        anchor=data.anchor.encode(),
+        sign=(data.sign or data.anchor).encode(),
+        head=head,
+        before=before,
+        shape=shape,
+        whole=None if data.shape else _whole(data),
+        check=known[data.check],
+        reach=data.reach,
+        lead=data.lead,
+        tail=data.tail,
+        context=tuple(data.context),
+        unless=tuple(data.unless),
+        ignore_case=data.ignore_case,
+        redactable=data.redaction != REFUSE,
+    )
+
+
+def _whole(data: RuleData) -> Any:
+    """An operator's pattern in re2: the longest of what begins first."""
+    options = re2.Options()
+    options.longest_match = True
+    options.log_errors = False
+    options.max_mem = RE2_BYTES_MAX
+    options.case_sensitive = not data.ignore_case
+    try:
+        return re2.compile(data.anchor.encode(), options)
+    except re2.error as error:
+        reason = error.args[0].decode(errors="replace") if error.args else "unknown"
+        raise _wrong(data, f"has a pattern that re2 can't run: {reason}") from None
+
+
+def _wrong(data: RuleData, problem: str) -> RulesError:
+    return RulesError(f"a rule for {data.label} {problem}", remedy=_REMEDY)
+
+
+def _finder(profile: str) -> NameFinder:
+    found = PROFILES.get(profile)
+    if found is None or found.make_names is None:
+        raise RulesError(f"the profile {profile!r} finds no personal names here", remedy=_REMEDY)
+    return found.make_names()
+
+
+def _read(rules: bytes) -> RuleSetData:
     try:
         data: Any = canonical.decode(rules)
         rule_set = msgspec.convert(data, RuleSetData)
     except (CanonicalError, msgspec.ValidationError) as error:
-        raise RulesError(f"the inspection rules can't be read: {error}", remedy=remedy) from None
+        raise RulesError(f"the inspection rules can't be read: {error}", remedy=_REMEDY) from None
     if rule_set.format != FORMAT:
-        raise RulesError(f"inspection rules of format {rule_set.format}, this software reads {FORMAT}", remedy=remedy)
-    return tuple(_rule(rule, remedy) for rule in rule_set.rules)
-
-
-def _rule(data: RuleData, remedy: str) -> Rule:
-    if data.check not in CHECKS:
-        raise RulesError(
-            f"a rule for {data.label} asks for the check {data.check!r}, which is not known", remedy=remedy
-        )
-    if not 0 <= data.tail <= TAIL_MAX:
-        raise RulesError(f"a rule for {data.label} has a tail of {data.tail} bytes, at most {TAIL_MAX}", remedy=remedy)
-    try:
-        shape = re.compile(data.shape.encode())
-    except re.error as error:
-        raise RulesError(f"a rule for {data.label} has a shape that is no pattern: {error}", remedy=remedy) from None
-    words = b"|".join(re.escape(word.encode()) for word in data.context)
-    # A redaction mark such as `[jp.my_number]` is no context for the numbers beside it.
-    context = re.compile(b"(?<!\\[jp\\.)(?:" + words + b")", re.IGNORECASE) if words else None
-    return Rule(data.label, data.anchor.encode(), shape, CHECKS[data.check], data.tail, context)
+        problem = f"inspection rules of format {rule_set.format}, this software reads {FORMAT}"
+        raise RulesError(problem, remedy=_REMEDY)
+    return rule_set

@@ -1,12 +1,15 @@
-"""One pass of hyperscan over folded text, and the confirmation of what it points at.
+"""Finding values in folded text: which rules can apply at all, where their anchors are, and what confirms them.
 
-Cost is bounded: anchors of one rule count up to a share of the text's length; beyond it the text is a flood, it is
-`opaque`, and every label whose anchor occurs anywhere in it is taken to be present.
+Three steps, each bounded. One pass of hyperscan says which signs of rules and which words of context occur at all.
+Where a rule's do, one more pass per label gives the places of its anchors. Each place is then confirmed by shape,
+check and context. Places count up to a share of the text's length; beyond that the text is a flood, it is `opaque`,
+and every label that has a place is taken to be present.
 """
 
 import re
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
 
 import hyperscan
 
@@ -14,21 +17,43 @@ from sekisho.inspection.errors import RulesError
 from sekisho.inspection.normalise import needs_folding
 
 CONTEXT_BYTES: Final = 150  # before a value, and half as many after: about 50 Japanese letters
-HITS_FREE: Final = 500  # per rule: a table of some hundred rows is honest
-BYTES_PER_HIT: Final = 64  # beyond those, per rule: long documents pass, a flood does not
+HITS_FREE: Final = 1_000  # places of anchors in one body: a table of some hundred rows is honest
+BYTES_PER_HIT: Final = 192  # beyond those: long documents pass, a flood does not
+OWN_PASSES_MAX: Final = 8  # operators' rules that one text may call for: each is a pass of its own
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
-_FOLD: Final = 0  # the id of the pattern that asks for folding
+_CONTEXT: Final = 0  # the id of words of context, beside those of other numbers
+_OTHER: Final = ""  # stands between the two in a key
+_WORD: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
 class Rule(NamedTuple):
-    """A compiled rule; see `rules`. A shape's group `value`, where it has one, is what is labelled."""
+    """A compiled rule; see `rule_data`. A shape's group `value`, where it has one, is what is labelled.
+
+    `head` is the anchor for `re`, and `before` what stands before it, both held to the end; `whole` is an operator's
+    own pattern, in place of head and shape.
+    """
 
     label: str
     anchor: bytes
-    shape: re.Pattern[bytes]
+    sign: bytes
+    head: re.Pattern[bytes] | None
+    before: re.Pattern[bytes] | None
+    shape: re.Pattern[bytes] | None
+    whole: Any
     check: Callable[[bytes], bool]
+    reach: int
+    lead: int
     tail: int
-    context: re.Pattern[bytes] | None
+    context: tuple[str, ...]
+    unless: tuple[str, ...]
+    ignore_case: bool
+    redactable: bool
+
+    @property
+    def flags(self) -> int:
+        """Of the anchor. One without a shape is written over characters, others over bytes."""
+        flags: int = hyperscan.HS_FLAG_CASELESS if self.ignore_case else 0
+        return flags | (hyperscan.HS_FLAG_DOTALL if self.shape is not None else hyperscan.HS_FLAG_UTF8)
 
 
 class Found(NamedTuple):
@@ -49,6 +74,13 @@ class ScanResult(NamedTuple):
     flooded: frozenset[str] | None
 
 
+class _Places(NamedTuple):
+    """The anchors of one label: a database that gives their places, and the rules of each."""
+
+    database: hyperscan.Database
+    rules: tuple[tuple[Rule, ...], ...]
+
+
 _NOTHING: Final = ScanResult([], False, None)
 _FOLD_FIRST: Final = ScanResult([], True, None)
 
@@ -59,61 +91,45 @@ class Scanner:
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         """Raises RulesError if hyperscan can't compile an anchor."""
         self.rules = rules
-        expressions = [needs_folding().encode(), *(rule.anchor for rule in rules)]
-        fold_flags = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SINGLEMATCH
-        self._database = _compile(
-            expressions, [fold_flags] + [hyperscan.HS_FLAG_SOM_LEFTMOST | hyperscan.HS_FLAG_DOTALL] * len(rules)
-        )
-        self._presence = _compile(
-            expressions, [fold_flags] + [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL] * len(rules)
-        )
-        self._hits: list[tuple[int, int, int]] = []
-        self._budget: list[int] = []
+        single = hyperscan.HS_FLAG_SINGLEMATCH
+        patterns = {
+            (pattern.encode(), hyperscan.HS_FLAG_UTF8 | single): number
+            for number, pattern in enumerate(needs_folding())
+        }
+        self._folding = frozenset(patterns.values())
+        self._needs: list[tuple[int, int | None]] = []  # of each rule: its sign's id, its context's
+        for rule in rules:
+            sign = patterns.setdefault((rule.sign, rule.flags | single), len(patterns))
+            context = None
+            if rule.context:
+                words = b"|".join(re.escape(word).encode() for word in rule.context)
+                context = patterns.setdefault((words, hyperscan.HS_FLAG_CASELESS | single), len(patterns))
+            self._needs.append((sign, context))
+        self._presence = compile_patterns(patterns)
+        built_in = [rule for rule in rules if rule.shape is not None]
+        self._places = {label: _places_of(built_in, label) for label in sorted({rule.label for rule in built_in})}
+        self._words = {(*rule.context, _OTHER, *rule.unless): _words(rule) for rule in rules if rule.context}
+        self._hits: list[tuple[int, int]] = []
+        self._budget = 0
 
     def scan(self, text: bytes, *, folded: bool = False) -> ScanResult:
         """What is in `text`, which must begin and end with SEPARATOR and be valid UTF-8.
 
         `folded` says that it is folded already: then `fold` is never asked for.
         """
-        hits = self._hits
-        hits.clear()
-        self._budget = [HITS_FREE + len(text) // BYTES_PER_HIT] * (len(self.rules) + 1)
-        flood = self._run(text)
-        if not hits:
+        present = self._present(text)
+        if not present:
             return _NOTHING
-        if not folded and (flood or any(hit[0] == _FOLD for hit in hits)) and self._wants_folding(text, hits):
+        if not folded and not present.isdisjoint(self._folding):
             return _FOLD_FIRST
-        if flood:
-            return ScanResult([], False, self._present(text))
-        values: set[Found] = set()
-        for number, start, end in hits:
-            if number != _FOLD and (found := self._confirm(text, number, start, end)) is not None:
-                values.add(found)
-        return ScanResult(sorted(values), False, None)
+        possible = [
+            rule
+            for rule, (sign, context) in zip(self.rules, self._needs, strict=True)
+            if sign in present and (context is None or context in present)
+        ]
+        return self._values(text, possible) if possible else _NOTHING
 
-    def _run(self, text: bytes) -> bool:
-        """Collect anchors; True if there were too many and the scan stopped."""
-        try:
-            self._database.scan(text, match_event_handler=self._on_match)
-        except hyperscan.ScanTerminated:
-            return True
-        return False
-
-    def _on_match(self, number: int, start: int, end: int, _flags: int, _context: object) -> bool | None:
-        budget = self._budget
-        budget[number] -= 1
-        if budget[number] < 0:
-            return True
-        self._hits.append((number, start, end))
-        return None
-
-    def _wants_folding(self, text: bytes, hits: list[tuple[int, int, int]]) -> bool:
-        return any(hit[0] == _FOLD for hit in hits) or _FOLD in self._numbers_present(text)
-
-    def _present(self, text: bytes) -> frozenset[str]:
-        return frozenset(self.rules[number - 1].label for number in self._numbers_present(text) if number != _FOLD)
-
-    def _numbers_present(self, text: bytes) -> set[int]:
+    def _present(self, text: bytes) -> set[int]:
         """Every pattern that occurs at all, each reported once: linear whatever the text."""
         numbers: set[int] = set()
 
@@ -123,33 +139,170 @@ class Scanner:
         self._presence.scan(text, match_event_handler=on_match)
         return numbers
 
-    def _confirm(self, text: bytes, number: int, start: int, end: int) -> Found | None:
-        rule = self.rules[number - 1]
-        if rule.tail:
-            match = rule.shape.match(text, start, end + rule.tail)
-        else:
-            match = rule.shape.search(text, start, end + MARGIN)
-        if match is None:
-            return None
-        group = "value" if "value" in rule.shape.groupindex else 0
-        first, last = match.span(group)
-        if not rule.check(match[group]):
-            return None
-        if rule.context is not None and not (
-            rule.context.search(text, max(0, first - CONTEXT_BYTES), first)
-            or rule.context.search(text, last, last + CONTEXT_BYTES // 2)
-        ):
-            return None
-        return Found(first, last, rule.label)
+    def _values(self, text: bytes, possible: list[Rule]) -> ScanResult:
+        self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
+        own = [rule for rule in possible if rule.shape is None]
+        hits, flooded = self._hits_of(text, {rule.label for rule in possible if rule.shape is not None})
+        values: set[Found] = set()
+        seen: dict[tuple[str, ...], _Words] = {}
+        budget = self._budget
+        for rule in own[:OWN_PASSES_MAX]:
+            words = self._words_of(rule, text, seen) if rule.context else None
+            self._budget = budget
+            flooded |= self._own(text, rule, words, values)
+            budget = self._budget
+        flooded |= {rule.label for rule in own[OWN_PASSES_MAX:]}
+        if self._budget < 0 or len(own) > OWN_PASSES_MAX:
+            return ScanResult([], False, frozenset(flooded | {value.label for value in values}))
+        wanted = frozenset(map(id, possible))
+        for rules, end in hits:
+            for rule in rules:
+                if id(rule) not in wanted or (found := _confirm(rule, text, end)) is None:
+                    continue
+                if not rule.context or self._words_of(rule, text, seen).near(found.start, found.end):
+                    values.add(found)
+        return ScanResult(sorted(values), False, None)
+
+    def _words_of(self, rule: Rule, text: bytes, seen: dict[tuple[str, ...], "_Words"]) -> "_Words":
+        """Where the rule's words of context stand in `text`; looked for once in a scan."""
+        key = (*rule.context, _OTHER, *rule.unless)
+        words = seen.get(key)
+        if words is None:
+            self._hits.clear()
+            self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
+            try:
+                self._words[key].scan(text, match_event_handler=self._on_match)
+                words = _Words(text, self._hits)
+            except hyperscan.ScanTerminated:
+                words = _Words(text, None)
+            seen[key] = words
+        return words
+
+    def _hits_of(self, text: bytes, labels: set[str]) -> tuple[list[tuple[tuple[Rule, ...], int]], set[str]]:
+        """The rules and the end of each anchor of `labels`, and the labels that have any. The budget goes below
+        zero in a flood; from there on one hit of a label is enough."""
+        found: list[tuple[tuple[Rule, ...], int]] = []
+        with_hits: set[str] = set()
+        for label in sorted(labels):
+            places = self._places[label]
+            self._hits.clear()
+            try:
+                places.database.scan(text, match_event_handler=self._on_match)
+            except hyperscan.ScanTerminated:
+                with_hits.add(label)
+            if self._hits:
+                with_hits.add(label)
+                found += [(places.rules[number], end) for number, end in self._hits]
+        return found, with_hits
+
+    def _own(self, text: bytes, rule: Rule, words: "_Words | None", values: set[Found]) -> set[str]:
+        """Add the values of an operator's rule; its label if there were any places."""
+        places: set[str] = set()
+        for match in rule.whole.finditer(text):
+            self._budget -= 1
+            places.add(rule.label)
+            if self._budget < 0:
+                break
+            first, last = match.span()
+            if first == last or _within_word(text, first, last) or not rule.check(match[0]):
+                continue
+            if words is None or words.near(first, last):
+                values.add(Found(first, last, rule.label))
+        return places
+
+    def _on_match(self, number: int, _start: int, end: int, _flags: int, _context: object) -> bool | None:
+        self._budget -= 1
+        if self._budget < 0:
+            return True
+        self._hits.append((number, end))
+        return None
 
 
-def _compile(expressions: list[bytes], flags: list[int]) -> hyperscan.Database:
+def _confirm(rule: Rule, text: bytes, end: int) -> Found | None:
+    """The value at the anchor that ends at `end`."""
+    head = rule.head and rule.head.search(text, max(0, end - rule.reach), end)
+    if head is None or rule.shape is None:
+        return None
+    start = head.start()
+    if rule.before is not None:
+        before = rule.before.search(text, max(0, start - rule.lead), start)
+        match = before and rule.shape.match(text, start, end + rule.tail)
+        if before is None or match is None:
+            return None
+        first, last = match.span("value") if "value" in rule.shape.groupindex else (before.start(), match.end())
+        return Found(first, last, rule.label) if rule.check(text[first:last]) else None
+    if rule.lead:
+        match = rule.shape.search(text, max(0, start - rule.lead), end + (rule.tail or MARGIN))
+    elif rule.tail:
+        match = rule.shape.match(text, start, end + rule.tail)
+    else:
+        match = rule.shape.search(text, start, end + MARGIN)
+    if match is None:
+        return None
+    first, last = match.span("value" if "value" in rule.shape.groupindex else 0)
+    return Found(first, last, rule.label) if rule.check(text[first:last]) else None
+
+
+def _within_word(text: bytes, first: int, last: int) -> bool:
+    """Whether a longer word of ASCII letters and digits goes on before or after."""
+    return {text[first - 1], text[first]} <= _WORD or {text[last - 1], text[last]} <= _WORD
+
+
+class _Words:
+    """Where words of context and of other numbers end in a text. Of too many, any place is taken to be near one."""
+
+    def __init__(self, text: bytes, hits: list[tuple[int, int]] | None) -> None:
+        self._everywhere = hits is None
+        # A redaction mark such as `[jp.my_number]` is no context for the numbers beside it.
+        kept = [] if hits is None else [hit for hit in hits if text[hit[1] : hit[1] + 1] != b"]"]
+        self._ends = [end for _, end in kept]
+        self._context = [number == _CONTEXT for number, _ in kept]
+
+    def near(self, first: int, last: int) -> bool:
+        """Whether the nearest word before is one of context; with no word before, whether the next behind is."""
+        if self._everywhere:
+            return True
+        index = bisect_right(self._ends, first) - 1
+        if index >= 0 and self._ends[index] > first - CONTEXT_BYTES:
+            # Of words that end at one place the context counts: it is the longer or as good.
+            while index > 0 and self._ends[index - 1] == self._ends[index] and not self._context[index]:
+                index -= 1
+            return self._context[index]
+        behind = bisect_right(self._ends, last)
+        return behind < len(self._ends) and self._ends[behind] <= last + CONTEXT_BYTES // 2 and self._context[behind]
+
+
+def _words(rule: Rule) -> hyperscan.Database:
+    """Words of context, and those that mean another number, which stand by themselves."""
+    context = b"|".join(re.escape(word).encode() for word in rule.context)
+    patterns = {(context, hyperscan.HS_FLAG_CASELESS): _CONTEXT}
+    if rule.unless:
+        others = b"|".join(re.escape(word).encode() for word in rule.unless)
+        patterns[b"[^A-Za-z](?:" + others + b")", hyperscan.HS_FLAG_CASELESS] = _CONTEXT + 1
+    return compile_patterns(patterns)
+
+
+def _places_of(rules: Iterable[Rule], label: str) -> _Places:
+    patterns: dict[tuple[bytes, int], int] = {}
+    by_anchor: list[tuple[Rule, ...]] = []
+    for rule in rules:
+        if rule.label == label:
+            number = patterns.setdefault((rule.anchor, rule.flags), len(patterns))
+            if number == len(by_anchor):
+                by_anchor.append(())
+            by_anchor[number] += (rule,)
+    return _Places(compile_patterns(patterns), tuple(by_anchor))
+
+
+def compile_patterns(patterns: dict[tuple[bytes, int], int]) -> hyperscan.Database:
+    """A database of `patterns` ((expression, flags) → id); raises RulesError that names one at fault."""
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    expressions, flags = [list(column) for column in zip(*patterns, strict=True)]
     try:
-        database.compile(expressions=expressions, ids=list(range(len(expressions))), flags=flags)
+        database.compile(expressions=expressions, ids=list(patterns.values()), flags=flags)
     except hyperscan.error as error:
-        if len(expressions) > 1:
-            for expression, flag in zip(expressions, flags, strict=True):
-                _compile([expression], [flag])  # names the one at fault
+        if len(patterns) > 1:
+            for pattern in patterns:
+                compile_patterns({pattern: 0})
         raise RulesError(f"hyperscan can't compile {expressions[0].decode()!r}: {error}") from None
     return database

@@ -100,6 +100,16 @@ def compile_policies(catalogue: Catalogue, policies: tuple[PolicyText, ...], lab
     return checked.parts
 
 
+def labels_named(packs: Iterable[str], declared: tuple[PolicyText, ...]) -> frozenset[str]:
+    """The labels that policies in force speak of, mistakes or none: what they ask inspection to look for."""
+    named: set[str] = set()
+    for source in (*_pack_sources(packs, []), *declared):
+        for policy in _parsed(source, []):
+            (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
+            named |= {uid.id for uid in pst.entity_uids(node) if str(uid.type) == "Label"}
+    return frozenset(named)
+
+
 def _pack_sources(packs: Iterable[str], mistakes: list[Mistake]) -> list[PolicyText]:
     sources: list[PolicyText] = []
     known = pack_names()

@@ -182,7 +182,8 @@ def jp_residency(asked: Asked) -> list[str]:
     forbidden = [
         not within(asked.residency, "processing"),
         asked.rank >= PROTECTED_RANK and not within(asked.residency, "storage"),
-        bool(asked.labels & {"egress.tool", "egress.url", "secret.api_key", "secret.private_key"}),
+        bool(asked.labels & {"egress.tool", "egress.url"}),
+        bool(asked.labels & {"secret.api_key", "secret.connection_string", "secret.private_key"}),
         bool(asked.labels & {"opaque", "jp.my_number"}) and not within(asked.home, "processing"),
     ]
     rules += [("forbid", applies) for applies in forbidden]

@@ -63,6 +63,8 @@ def test_every_string_is_read_and_can_be_redacted(inspector, body):
     [
         (chat("x", vendor={PHONE: 1}), "phone"),
         (chat("x", 個人番号=123456789018), "jp.my_number"),
+        (chat("x", 口座番号=7654321), "jp.bank_account"),
+        (chat("x", 保険者番号=138016), "jp.insurer_number"),
         (chat("x", card=4111111111111111), "payment_card"),
         (chat("x", card=[4111111111111111.0]), "payment_card"),
         (chat([part("my number 12345"), part("6789018")]), "jp.my_number"),

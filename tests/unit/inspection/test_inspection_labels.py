@@ -1,12 +1,18 @@
 """What each label finds, and what looks alike and is none."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from sekisho.inspection import checks
+from inspection_cases import FOUND
 from sekisho.inspection.body import FIXED_KEYS, FIXED_WORDS
 from sekisho.inspection.errors import RulesError
+from sekisho.inspection.interfaces import PERSON_NAME
+from sekisho.inspection.normalise import fold, folding_table
+from sekisho.inspection.profiles import rules_of
+from sekisho.inspection.profiles.jp import checks
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 from sekisho.kernel import canonical
 
@@ -81,7 +87,6 @@ NEGATIVES = [
     "¥1,234,567 と 12,800円",
     "0.09012345678",
     "ISBN 978-4-7981-5000-0",
-    "〒100-0001 東京都千代田区1-1",
     "192.168.100.200:8080",
     "4111111111111112",  # Luhn fails
     "9999999999999995",  # no issuer's prefix
@@ -119,7 +124,8 @@ def test_fixed_words_and_keys_that_are_not_read_have_nothing_to_find(inspector):
 
 
 def test_labels_are_all_that_can_be_found(inspector):
-    assert set(inspector.labels()) == {label for label, _, _ in POSITIVES} | {"opaque", "egress.tool", "egress.url"}
+    found = {label for label, _, _ in POSITIVES + FOUND}
+    assert set(inspector.labels()) == found | {"opaque", "egress.tool", "egress.url"}
     assert list(inspector.labels()) == sorted(inspector.labels())
 
 
@@ -129,6 +135,33 @@ def test_labels_are_all_that_can_be_found(inspector):
 )
 def test_the_check_digit_of_an_individual_number(digits, right):
     assert checks.is_my_number(digits) is right
+
+
+@pytest.mark.parametrize("page", ["inspection.md", "inspection.ja.md"])
+def test_every_label_is_documented(inspector, page):
+    text = (Path(__file__).parents[3] / "docs" / page).read_text(encoding="utf-8")
+    assert [label for label in (*inspector.labels(), PERSON_NAME) if f"`{label}`" not in text] == []
+
+
+def test_no_pattern_over_bytes_takes_a_letter_of_several_bytes_for_one():
+    for rule in json.loads(rules_bytes())["rules"]:
+        for pattern in (rule["anchor"], rule["shape"], rule.get("sign", "")):
+            assert not re.search(r"[^\x00-\x7f][?*+{]", pattern), pattern
+            assert not re.search(r"\[[^\]]*[^\x00-\x7f]", pattern.replace("\\[", "")), pattern
+
+
+def test_no_anchor_is_wider_than_its_rule_reaches():
+    for rule in rules_of(("jp",)):
+        assert re._parser.parse(rule.anchor.encode()).getwidth()[1] <= rule.reach, rule.anchor
+
+
+def test_a_sign_occurs_wherever_its_anchor_does(inspector):
+    """Seen by the values themselves: without one of these signs none of their rules would have been tried."""
+    signs = {(rule.label, rule.sign or rule.anchor) for rule in rules_of(("jp",))}
+    table = folding_table(alone=True)
+    for label, text, _ in POSITIVES + FOUND:
+        folded = f"\x1e{fold(text, table)}\x1e".encode()
+        assert any(re.search(sign.encode(), folded) for owner, sign in signs if owner == label), text
 
 
 def test_rules_are_canonical_and_stable():
@@ -147,7 +180,7 @@ def test_a_rule_that_cannot_run_is_refused_by_name(key, value):
         compile_inspector(canonical.encode(rules))
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format":2,"rules":[]}', b'{"rules":[],"format":1}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format":3,"rules":[]}', b'{"rules":[],"format":1}', b"\xff"])
 def test_bytes_that_are_no_rule_set_are_refused(data):
     with pytest.raises(RulesError):
         compile_inspector(data)

@@ -5,8 +5,9 @@ import functools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.inspection.checks import is_my_number, is_payment_card
+from sekisho.inspection.checks import is_payment_card
 from sekisho.inspection.normalise import SEPARATOR, fold, fold_with_offsets, folding_table
+from sekisho.inspection.profiles.jp.checks import is_my_number
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 
 SPAN_LABELS = {"jp.my_number", "phone", "email", "payment_card", "secret.api_key", "secret.private_key"}

@@ -263,7 +263,8 @@ def oracle(value, item, labels):
         and bool(residency)
         and facts["processing"] <= residency
         and (CLASSES.index(value.data_class) < CLASSES.index("confidential") or facts["storage"] <= residency)
-        and not {"egress.tool", "egress.url", "secret.api_key", "secret.private_key"} & set(labels)
+        and not {"egress.tool", "egress.url", "secret.api_key", "secret.connection_string", "secret.private_key"}
+        & set(labels)
         and (not {"jp.my_number", "opaque"} & set(labels) or facts["processing"] <= {"JP"})
     )
 

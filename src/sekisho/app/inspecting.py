@@ -1,0 +1,41 @@
+"""What is declared to be looked for in texts, as the rule set of a snapshot."""
+
+from dataclasses import dataclass
+
+from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
+from sekisho.inspection.errors import RulesError
+from sekisho.inspection.interfaces import PERSON_NAME
+from sekisho.inspection.own import check_own_rules
+from sekisho.inspection.rules import label_names, make_name_finders, rules_bytes
+from sekisho.policy.check import labels_named
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredInspection:
+    """`rules`: canonical bytes; `labels`: those that policies may name. With mistakes they are what is left of it."""
+
+    rules: bytes
+    labels: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+def declared_inspection(catalogue: Catalogue, policies: tuple[PolicyText, ...]) -> DeclaredInspection:
+    """Personal names are looked for where the boundary says so, or a policy in force names their label."""
+    settings = catalogue.boundary.inspection
+    own, own_mistakes = check_own_rules(catalogue.inspection_rules)
+    mistakes = list(own_mistakes)
+    named = labels_named(catalogue.boundary.packs, policies)
+    names = settings.person_names or PERSON_NAME in named
+    try:
+        rules = rules_bytes(settings.profiles, own, names=names)
+    except RulesError as error:
+        mistakes.append(Mistake("boundary.toml", "inspection.profiles", error.message, error.remedy or ""))
+        rules = rules_bytes((), own)
+    else:
+        if names:
+            try:
+                make_name_finders(rules)
+            except RulesError as error:
+                key = "inspection.person_names" if settings.person_names else "policies"
+                mistakes.append(Mistake("boundary.toml", key, error.message, error.remedy or ""))
+    return DeclaredInspection(rules, label_names(rules), tuple(mistakes))

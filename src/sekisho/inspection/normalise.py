@@ -40,12 +40,21 @@ _STYLED_DIGITS: Final = (
 )
 
 _FOLDABLE: Final = re.compile(f"[{_STYLED}{_DIGITS}{_INVISIBLE}{_CONTROLS}]+")
-_ESCAPE: Final = re.compile(r"\\+u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})|\\+u([0-9a-fA-F]{4})")
+# From the first of its backslashes on, so that a long run of them is looked at once.
+_ESCAPE: Final = re.compile(
+    r"(?<!\\)\\+u(?:([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})|([0-9a-fA-F]{4}))"
+)
+# What may still become something else when more follows: an escape, and the first half of a pair.
+_ESCAPE_BEGUN: Final = re.compile(
+    r"(?<!\\)\\+(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\+(?:u[0-9a-fA-F]{0,3})?)?))?\Z"
+)
 _MARKS: Final = _DASHES + _SPACES + _BRACKETS
+_MARK_SET: Final = frozenset(_MARKS)
 # What makes folding necessary, as a pattern for a UTF-8 aware engine: most Japanese text holds ー, full-width spaces
 # and brackets, so those count only beside a digit.
 _NEAR: Final = _MARKS + _LONG_VOWEL
-_BESIDE_DIGITS: Final = re.compile(f"(?<=[0-9])[{_NEAR}]{{1,3}}|[{_MARKS}]{{1,3}}(?=[0-9])")
+_MARKS_MAX: Final = 3  # in a row, beside a digit
+_BESIDE_DIGITS: Final = re.compile(f"(?<=[0-9])[{_NEAR}]{{1,{_MARKS_MAX}}}|[{_MARKS}]{{1,{_MARKS_MAX}}}(?=[0-9])")
 _MARK_TABLE: Final = str.maketrans(
     {**dict.fromkeys(_DASHES + _LONG_VOWEL, "-"), **dict.fromkeys(_SPACES, " "), "\uff08": "(", "\uff09": ")"}
 )
@@ -80,6 +89,20 @@ def fold(text: str, table: Mapping[int, str | None]) -> str:
         text = _ESCAPE.sub(_meaning, text)
     # Runs of what may fold, then the table: over all of a Japanese text the table is seven times slower.
     return _fold_marks(_FOLDABLE.sub(lambda run: run[0].translate(table), text))
+
+
+def escape_begun(text: str) -> int:
+    """Where an escape begins at the end of `text` that may go on, or be the first half of a pair; else its length."""
+    begun = _ESCAPE_BEGUN.search(text) if "\\" in text else None
+    return len(text) if begun is None else begun.start()
+
+
+def without_open_marks(folded: str) -> str:
+    """Folded text without the marks at its end that a digit may still come after, and so make others of."""
+    length = len(folded)
+    while length > len(folded) - _MARKS_MAX and folded[length - 1 : length] in _MARK_SET:
+        length -= 1
+    return folded[:length]
 
 
 def _fold_marks(text: str) -> str:

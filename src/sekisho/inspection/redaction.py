@@ -18,12 +18,14 @@ from sekisho.inspection.locate import (
     path_text,
     sorted_locations,
 )
+from sekisho.inspection.masking import Masking
 from sekisho.inspection.normalise import SEPARATOR, fold, fold_with_offsets, folding_table
-from sekisho.inspection.scanner import Found, Scanner, ScanResult
+from sekisho.inspection.scanner import Found, Scanner, ScanResult, merged
 
 EXCERPT_BEFORE: Final = 24  # characters shown before a mark: enough to find the place again
 EXCERPT_MAX: Final = 120  # characters of an excerpt
 EXCERPT_MARKS_MAX: Final = 8
+MASKINGS_MAX: Final = 16  # different sets of labels that policies have masked; one is a few MB and takes 50 ms to make
 ROUNDS_MAX: Final = 4  # taking a value out can bring others into reach; what is left after these is reported
 _CLEAN: Final = BodyInspection((), True)
 _SEPARATOR_BYTE: Final = SEPARATOR.encode()
@@ -38,6 +40,7 @@ class JsonInspector:
         self._labels = tuple(sorted({rule.label for rule in scanner.rules} | {OPAQUE, EGRESS_TOOL, EGRESS_URL}))
         self._table = folding_table()
         self._table_of_one = {**self._table, ord(SEPARATOR): None}
+        self._maskings: dict[frozenset[str], Masking] = {}
 
     def labels(self) -> tuple[str, ...]:
         return self._labels
@@ -61,6 +64,15 @@ class JsonInspector:
                 break
             copy, more = self._without_values(copy)
         return BodyRedaction(copy, self.inspect(copy).labels)
+
+    def masking(self, labels: frozenset[str]) -> Masking:
+        found = self._maskings.get(labels)
+        if found is None:
+            found = Masking(self._scanner, labels, self._table)
+            if len(self._maskings) >= MASKINGS_MAX:
+                del self._maskings[next(iter(self._maskings))]
+            self._maskings[labels] = found
+        return found
 
     def spans(self, text: str) -> tuple[Span, ...]:
         """The labelled stretches of one text, merged where they overlap, in order."""
@@ -158,7 +170,7 @@ class _ScannedTexts:
         if self._folded:
             offsets = fold_with_offsets(text, self._inspector._table_of_one)[1]
         spans: list[Span] = []
-        for value in _merged(values):
+        for value in merged(values):
             start = len(self._data[first : value.start].decode())
             end = start + len(self._data[value.start : value.end].decode())
             spans.append(Span(offsets[start], offsets[end], value.label))
@@ -183,23 +195,6 @@ def _is_redactable(text: BodyText, scanned: _ScannedTexts) -> bool:
     return all(
         any(label == value.label and part in scanned.bytes_of(value) for label, part in in_texts) for value in in_joined
     )
-
-
-def _merged(values: list[Found]) -> list[Found]:
-    """Overlapping values as one, under the label of the longest, or of the first of equals."""
-    merged: list[Found] = []
-    longest = 0
-    for value in sorted(values, key=lambda found: (found.start, -found.end, found.label)):
-        length = value.end - value.start
-        if merged and value.start < merged[-1].end:
-            last = merged[-1]
-            label = value.label if length > longest else last.label
-            merged[-1] = Found(last.start, max(last.end, value.end), label)
-            longest = max(longest, length)
-        else:
-            merged.append(value)
-            longest = length
-    return merged
 
 
 def _marks(spans: tuple[Span, ...]) -> str:

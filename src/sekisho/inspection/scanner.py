@@ -14,6 +14,7 @@ from sekisho.inspection.errors import RulesError
 from sekisho.inspection.normalise import needs_folding
 
 CONTEXT_BYTES: Final = 150  # before a value, and half as many after: about 50 Japanese letters
+CONTEXT_AFTER_BYTES: Final = CONTEXT_BYTES // 2
 HITS_FREE: Final = 500  # per rule: a table of some hundred rows is honest
 BYTES_PER_HIT: Final = 64  # beyond those, per rule: long documents pass, a flood does not
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
@@ -91,6 +92,14 @@ class Scanner:
                 values.add(found)
         return ScanResult(sorted(values), False, None)
 
+    def places(self, text: bytes) -> list[tuple[Rule, int, int]] | None:
+        """Where an anchor of which rule stands in folded text; None where there are too many."""
+        self._hits.clear()
+        self._budget = [HITS_FREE + len(text) // BYTES_PER_HIT] * (len(self.rules) + 1)
+        if self._run(text):
+            return None
+        return [(self.rules[number - 1], start, end) for number, start, end in self._hits if number != _FOLD]
+
     def _run(self, text: bytes) -> bool:
         """Collect anchors; True if there were too many and the scan stopped."""
         try:
@@ -125,22 +134,47 @@ class Scanner:
 
     def _confirm(self, text: bytes, number: int, start: int, end: int) -> Found | None:
         rule = self.rules[number - 1]
-        if rule.tail:
-            match = rule.shape.match(text, start, end + rule.tail)
+        found = extent(rule, text, start, end)
+        if found is None or not in_context(rule, text, *found):
+            return None
+        return Found(*found, rule.label)
+
+
+def extent(rule: Rule, text: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Where the value is whose anchor stands at `start` to `end`, whatever stands around it; None: there is none."""
+    if rule.tail:
+        match = rule.shape.match(text, start, end + rule.tail)
+    else:
+        match = rule.shape.search(text, start, end + MARGIN)
+    if match is None:
+        return None
+    group = "value" if "value" in rule.shape.groupindex else 0
+    return match.span(group) if rule.check(match[group]) else None
+
+
+def in_context(rule: Rule, text: bytes, first: int, last: int) -> bool:
+    """Whether the rule's words, where it has any, stand near enough."""
+    return rule.context is None or bool(
+        rule.context.search(text, max(0, first - CONTEXT_BYTES), first)
+        or rule.context.search(text, last, last + CONTEXT_AFTER_BYTES)
+    )
+
+
+def merged(values: list[Found]) -> list[Found]:
+    """Overlapping values as one, under the label of the longest, or of the first of equals."""
+    found: list[Found] = []
+    longest = 0
+    for value in sorted(values, key=lambda one: (one.start, -one.end, one.label)):
+        length = value.end - value.start
+        if found and value.start < found[-1].end:
+            last = found[-1]
+            label = value.label if length > longest else last.label
+            found[-1] = Found(last.start, max(last.end, value.end), label)
+            longest = max(longest, length)
         else:
-            match = rule.shape.search(text, start, end + MARGIN)
-        if match is None:
-            return None
-        group = "value" if "value" in rule.shape.groupindex else 0
-        first, last = match.span(group)
-        if not rule.check(match[group]):
-            return None
-        if rule.context is not None and not (
-            rule.context.search(text, max(0, first - CONTEXT_BYTES), first)
-            or rule.context.search(text, last, last + CONTEXT_BYTES // 2)
-        ):
-            return None
-        return Found(first, last, rule.label)
+            found.append(value)
+            longest = length
+    return found
 
 
 def _compile(expressions: list[bytes], flags: list[int]) -> hyperscan.Database:

@@ -7,10 +7,18 @@ out is the same; a whole text is one piece. What has been let go stays in sight 
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from sekisho.inspection.errors import HeldTooMuch
-from sekisho.inspection.normalise import SEPARATOR, escape_begun, fold, fold_with_offsets, without_open_marks
+from sekisho.inspection.normalise import (
+    SEPARATOR,
+    escape_begun,
+    fold_characters,
+    fold_marks,
+    fold_with_offsets,
+    marks_begun,
+    open_marks,
+)
 from sekisho.inspection.open_ends import LOOK_BEHIND_MAX, OpenEnds
 from sekisho.inspection.scanner import CONTEXT_AFTER_BYTES, CONTEXT_BYTES, Found, Scanner, extent, in_context, merged
 
@@ -20,6 +28,13 @@ PIECE_MAX: Final = 16_384  # characters looked at in one go: what a scan collect
 LEFT_BYTES: Final = CONTEXT_BYTES + LOOK_BEHIND_MAX  # in sight before what is held: words, and what look-behinds see
 _OFTEN: Final = 8  # while more than this many times a piece is held, it waits for others: work stays linear
 _SEPARATOR_BYTE: Final = SEPARATOR.encode()
+
+
+class Value(NamedTuple):
+    """`settled`: whatever follows, it is one; else it still wants a word beside it."""
+
+    found: Found
+    settled: bool
 
 
 class Masking:
@@ -47,37 +62,33 @@ class Masking:
     def open_from(self, text: bytes, start: int) -> int:
         return self._ends.leftmost(text, start)
 
-    def values(self, text: bytes, start: int, *, is_whole: bool) -> list[tuple[int, int, str, bool]]:
-        """(start, end, label, settled) of each value from `start` on; one that is not settled may be none.
-
-        Raises HeldTooMuch for more places to look at than are bounded.
-        """
+    def values(self, text: bytes, start: int, *, is_whole: bool) -> list[Value]:
+        """Those from `start` on. Raises HeldTooMuch for more places to look at than are bounded."""
         places = self._scanner.places(text)
         if places is None:
             raise HeldTooMuch("a part of the answer looks like more values than can be looked at")
-        found: set[tuple[int, int, str, bool]] = set()
+        values: set[Value] = set()
         for rule, first, last in places:
             if rule.label not in self.labels or (span := extent(rule, text, first, last)) is None or span[0] < start:
                 continue
             if in_context(rule, text, *span):
-                found.add((*span, rule.label, True))
+                values.add(Value(Found(*span, rule.label), True))
             elif not is_whole and span[1] + CONTEXT_AFTER_BYTES > len(text):
-                found.add((*span, rule.label, False))
-        return sorted(found)
+                values.add(Value(Found(*span, rule.label), False))
+        return sorted(values)
 
 
 class MaskedText:
     """One text. `held`: characters that came and were not let go."""
 
-    __slots__ = ("_borrowed", "_found", "_left", "_masking", "_rest", "_separated", "_table", "_waiting")
+    __slots__ = ("_borrowed", "_found", "_left", "_masking", "_rest", "_separated", "_waiting")
 
     def __init__(self, masking: Masking, found: Counter[str], *, separated: bool) -> None:
         self._masking = masking
         self._found = found
-        self._table = masking.table
         self._separated = separated
         self._left = _SEPARATOR_BYTE  # folded, let go
-        self._borrowed = ""  # the last of it where it is a digit: marks beside digits fold
+        self._borrowed = ""  # a digit and marks at its end: those after it fold as well
         self._rest = ""  # as it came, held
         self._waiting = 0  # of it, not yet looked at
 
@@ -104,54 +115,56 @@ class MaskedText:
 
     def _advance(self, *, is_whole: bool) -> str:
         self._waiting = 0
-        rest = self._seen()
+        seen = self._seen()
         if not is_whole:
-            rest = rest[: escape_begun(rest)]
-        folded = fold(self._borrowed + rest, self._table)
-        changed = folded != self._borrowed + rest
-        folded = folded[len(self._borrowed) :]
+            seen = seen[: escape_begun(seen)]
+        characters = self._borrowed + fold_characters(seen, self._masking.table)
+        folded = fold_marks(characters)[len(self._borrowed) :]
+        changed = folded != seen
         if not is_whole:
-            folded = without_open_marks(folded)
+            folded = folded[: max(0, len(folded) - open_marks(characters))]
         start = len(self._left)
         data = self._left + folded.encode()
-        end = len(data)
+        upto = len(data)
         if is_whole:
             data += _SEPARATOR_BYTE
         values = self._masking.values(data, start, is_whole=is_whole)
-        upto = end if is_whole else self._settled_upto(data, start, values)
-        if upto == start and not is_whole:
-            return ""
-        return self._let_go(data, upto, [value for value in values if value[1] <= upto and value[3]], changed, is_whole)
+        if not is_whole:
+            upto = self._settled_upto(data, start, values)
+            if upto == start:
+                return ""
+        gone = len(data[start:upto].decode())
+        given = self._let_go(data, upto, values, changed, is_whole)
+        self._borrowed = marks_begun(characters[: len(self._borrowed) + gone])
+        return given
 
     def _seen(self) -> str:
         """What is held, as it is read: where it stands alone our separator is a control character like others."""
         return self._rest if self._separated else self._rest.replace(SEPARATOR, "\x1f")
 
-    def _settled_upto(self, data: bytes, start: int, values: list[tuple[int, int, str, bool]]) -> int:
+    def _settled_upto(self, data: bytes, start: int, values: list[Value]) -> int:
         upto = self._masking.open_from(data, start)
         while upto < len(data) and upto > start and data[upto] & 0xC0 == 0x80:
             upto -= 1  # to the beginning of a character
-        for first, last, _, settled in reversed(values):
+        for (first, last, _), settled in reversed(values):
             if first < upto and (not settled or upto < last):
                 upto = first
         return upto
 
-    def _let_go(
-        self, data: bytes, upto: int, values: list[tuple[int, int, str, bool]], changed: bool, is_whole: bool
-    ) -> str:
+    def _let_go(self, data: bytes, upto: int, values: list[Value], changed: bool, is_whole: bool) -> str:
         start, rest = len(self._left), self._rest
-        index = _Index(data, start, fold_with_offsets(self._seen(), self._table)[1] if changed else None, len(rest))
+        offsets = fold_with_offsets(self._seen(), self._masking.table)[1] if changed else None
+        index = _Index(data, start, offsets, len(rest))
         length = len(rest) if is_whole else index.of(upto)
         pieces: list[str] = []
         position = 0
-        for value in merged([Found(first, last, label) for first, last, label, _ in values]):
+        for value in merged([value.found for value in values if value.settled and value.found.end <= upto]):
             first, last = index.of(value.start), index.of(value.end)
             pieces += (rest[position:first], self._mark(rest[first:last], value.label))
             position = last
         pieces.append(rest[position:length])
         self._rest = rest[length:]
         self._left = _last(data[:upto], LEFT_BYTES)
-        self._borrowed = chr(self._left[-1]) if 48 <= self._left[-1] <= 57 else ""
         return "".join(pieces)
 
     def _mark(self, value: str, label: str) -> str:

@@ -55,6 +55,7 @@ _MARK_SET: Final = frozenset(_MARKS)
 _NEAR: Final = _MARKS + _LONG_VOWEL
 _MARKS_MAX: Final = 3  # in a row, beside a digit
 _BESIDE_DIGITS: Final = re.compile(f"(?<=[0-9])[{_NEAR}]{{1,{_MARKS_MAX}}}|[{_MARKS}]{{1,{_MARKS_MAX}}}(?=[0-9])")
+_MARKS_BEGUN: Final = re.compile(f"[0-9][{_NEAR}]*\\Z")
 _MARK_TABLE: Final = str.maketrans(
     {**dict.fromkeys(_DASHES + _LONG_VOWEL, "-"), **dict.fromkeys(_SPACES, " "), "\uff08": "(", "\uff09": ")"}
 )
@@ -85,10 +86,15 @@ def folding_table() -> Mapping[int, str | None]:
 
 def fold(text: str, table: Mapping[int, str | None]) -> str:
     """`text` folded. Folding joined strings equals joining folded ones: nothing here looks across SEPARATOR."""
+    return fold_marks(fold_characters(text, table))
+
+
+def fold_characters(text: str, table: Mapping[int, str | None]) -> str:
+    """The part of folding that looks at one character, or one escape, at a time."""
     if "\\" in text:
         text = _ESCAPE.sub(_meaning, text)
     # Runs of what may fold, then the table: over all of a Japanese text the table is seven times slower.
-    return _fold_marks(_FOLDABLE.sub(lambda run: run[0].translate(table), text))
+    return _FOLDABLE.sub(lambda run: run[0].translate(table), text)
 
 
 def escape_begun(text: str) -> int:
@@ -97,15 +103,21 @@ def escape_begun(text: str) -> int:
     return len(text) if begun is None else begun.start()
 
 
-def without_open_marks(folded: str) -> str:
-    """Folded text without the marks at its end that a digit may still come after, and so make others of."""
-    length = len(folded)
-    while length > len(folded) - _MARKS_MAX and folded[length - 1 : length] in _MARK_SET:
-        length -= 1
-    return folded[:length]
+def open_marks(characters: str) -> int:
+    """How many marks at the end a digit may still come after, and so make others of. Of `fold_characters`' result."""
+    count = 0
+    while count < _MARKS_MAX and characters[len(characters) - count - 1 : len(characters) - count] in _MARK_SET:
+        count += 1
+    return count
 
 
-def _fold_marks(text: str) -> str:
+def marks_begun(characters: str) -> str:
+    """The end that has to stand before what follows, for its marks to fold. Of `fold_characters`' result."""
+    begun = _MARKS_BEGUN.search(characters[-_MARKS_MAX:])
+    return begun[0] if begun else ""
+
+
+def fold_marks(text: str) -> str:
     """Dashes, spaces and brackets beside digits, one for one."""
     return _BESIDE_DIGITS.sub(lambda run: run[0].translate(_MARK_TABLE), text)
 
@@ -124,7 +136,7 @@ def fold_with_offsets(text: str, table: Mapping[int, str | None]) -> tuple[str, 
             pieces.append(folded)
             offsets.extend([origins[index]] * len(folded))
     offsets.append(len(text))
-    return _fold_marks("".join(pieces)), offsets
+    return fold_marks("".join(pieces)), offsets
 
 
 def _unescape(text: str) -> tuple[str, list[int]]:

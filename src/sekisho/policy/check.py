@@ -12,7 +12,7 @@ from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.entities import entities_part
 from sekisho.policy.errors import PolicyMistakes
-from sekisho.policy.interfaces import RETAIN, PolicyParts, PolicyTitle
+from sekisho.policy.interfaces import RELAY_RAW, RETAIN, PolicyParts, PolicyTitle
 from sekisho.policy.packs import load_pack, pack_names
 from sekisho.policy.schema import schema_text
 from sekisho.policy.source import split_policies
@@ -71,6 +71,7 @@ def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], label
         _check_meaning(policy, handle, deployments, mistakes)
     _check_together(policies, mistakes)
     _require_permit(policies, mistakes)
+    _check_answers(policies, mistakes)
     if mistakes:
         return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
     titles = tuple(policy.title() for policy in policies)
@@ -176,6 +177,26 @@ def _check_retaining(policy: _Policy, uids: Iterable[Any], mistakes: list[Mistak
         problem = "permits retain without an end" if named else "has @retain_days, but does not name the action retain"
         remedy = f'Write @retain_days("30") and action == Action::"{RETAIN}"; they belong together'
         mistakes.append(policy.mistake(problem, remedy))
+
+
+def _check_answers(policies: list[_Policy], mistakes: list[Mistake]) -> None:
+    """A forbid of relayRaw where nothing permits it would have every value in every answer masked, unsaid."""
+    if mistakes:
+        return  # what doesn't parse can't be looked into
+    actions = [(policy, *_actions(policy)) for policy in policies]
+    if any(policy.effect == "permit" and (RELAY_RAW in named or not any_named) for policy, named, any_named in actions):
+        return
+    for policy, named, _ in actions:
+        if RELAY_RAW in named:
+            remedy = f'Add Action::"{RELAY_RAW}" to the actions of a permit, or write a permit of its own'
+            mistakes.append(policy.mistake(f"forbids {RELAY_RAW}, which no policy permits", remedy))
+
+
+def _actions(policy: _Policy) -> tuple[set[str], bool]:
+    """The actions that a policy names, and whether it names any."""
+    (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
+    named = {uid.id for uid in pst.entity_uids(node) if str(uid.type) == "Action"}
+    return named, bool(named)
 
 
 def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:

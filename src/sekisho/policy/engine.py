@@ -20,6 +20,7 @@ import cedarpy
 
 from sekisho.kernel import canonical as canonical_json
 from sekisho.kernel.errors import CanonicalError
+from sekisho.policy.answering import answer_rules, answering
 from sekisho.policy.decision_input import canonical
 from sekisho.policy.entities import entities_at, reference
 from sekisho.policy.errors import PolicyPartsError
@@ -29,6 +30,7 @@ from sekisho.policy.interfaces import (
     SEND_RAW,
     SEND_REDACTED,
     STALENESS_ROLES,
+    Answering,
     Decision,
     DecisionInput,
     PolicyParts,
@@ -40,11 +42,13 @@ from sekisho.policy.interfaces import (
 )
 from sekisho.policy.memo import DecisionMemo
 from sekisho.policy.reads import policy_reads
+from sekisho.policy.schema import labels_of
 
 ERRORS_MAX: Final = 4  # of one verdict; one is enough to deny, the entry has to stay small
 ERROR_LENGTH_MAX: Final = 160
 PRINCIPALS_MAX: Final = 128  # entity sets with a principal in them that are kept; building one costs 20 to 90 µs
 RETENTIONS_MAX: Final = 4_096  # of requests that are alike in all that policies see
+ANSWERINGS_MAX: Final = 4_096  # likewise
 _POLICY_ID: Final = "policy"  # the engine numbers policies by position: policy0, policy1, …
 
 
@@ -60,6 +64,7 @@ class CedarDecider:
     engine: Mapping[str, str]
     schema_digest: str
     retains: bool
+    answers: bool
 
     def __init__(self, parts: PolicyParts, *, snapshot: str, epoch_from: int) -> None:
         """Raises PolicyPartsError if the parts don't parse, or don't hold against one another."""
@@ -90,6 +95,7 @@ class CedarDecider:
             self._protected_from = int(entities["protected_from"])
             self._home = _references("Jurisdiction", entities["home"])
             self._models = self._candidates(entities)
+            self._answer_rules = answer_rules(self._texts, self.policies, labels_of(parts.schema.decode()))
         except (CanonicalError, ValueError, KeyError, TypeError) as error:
             raise PolicyPartsError(
                 f"the snapshot's policy parts can't be used: {error}", remedy="Build the snapshot again"
@@ -100,7 +106,9 @@ class CedarDecider:
                 "the snapshot's policies don't hold against its schema", remedy="Build the snapshot again"
             )
         self.retains = any(title.retain_days is not None for title in self.policies)
+        self.answers = bool(self._answer_rules.relay or self._answer_rules.restore)
         self._memo = DecisionMemo()
+        self._answerings: dict[tuple[DecisionInput, str, str], Answering | None] = {}
         self._retentions: dict[tuple[DecisionInput, str, tuple[str, ...]], Retention | None] = {}
         self._with_principal: dict[tuple[PrincipalInput, str], cedarpy.Entities] = {}
 
@@ -158,12 +166,38 @@ class CedarDecider:
                     return Retention(min(limit for _, limit in said), tuple(index for index, _ in said))
         return None
 
+    def answering(self, decision_input: DecisionInput, deployment: str, action: str) -> Answering | None:
+        """See `Decider.answering`."""
+        if not self.answers:
+            return None
+        key = (decision_input, deployment, action)
+        if key not in self._answerings:
+            if len(self._answerings) >= ANSWERINGS_MAX:
+                del self._answerings[next(iter(self._answerings))]
+            self._answerings[key] = self._answering_afresh(*key)
+        return self._answerings[key]
+
+    def _answering_afresh(self, value: DecisionInput, deployment: str, sent: str) -> Answering | None:
+        labels = value.labels_raw if sent == SEND_RAW else value.labels_redacted
+        masked = set(value.labels_raw).difference(value.labels_redacted) if sent == SEND_REDACTED else ()
+
+        def ask(action: str, label: str) -> Verdict | None:
+            verdicts = self._verdicts(value, action, labels, only=deployment, label=label)
+            return verdicts[0] if verdicts else None
+
+        return answering(self._answer_rules, masked, ask)
+
     def reads(self, index: int) -> PolicyReads:
         return policy_reads(self._texts[index])
 
-    def _verdicts(self, value: DecisionInput, action: str, labels: tuple[str, ...]) -> tuple[Verdict, ...]:
+    def _verdicts(
+        self, value: DecisionInput, action: str, labels: tuple[str, ...], only: str | None = None, label: str | None = None
+    ) -> tuple[Verdict, ...]:
         candidates = self._models.get(value.model)
-        if candidates is None or not candidates.deployments:
+        if candidates is None:
+            return ()
+        names = tuple(name for name in candidates.deployments if only in (None, name))
+        if not names:
             return ()
         problem = self._problem(value)
         entities = None
@@ -174,8 +208,8 @@ class CedarDecider:
                 problem = f"principal: {error}"
         if problem is not None or entities is None:
             errors = _bounded([problem or "no entities"])
-            return tuple(Verdict(name, action, False, (), errors) for name in candidates.deployments)
-        context = self._context(value, labels)
+            return tuple(Verdict(name, action, False, (), errors) for name in names)
+        context = self._context(value, labels, label)
         requests = [
             {
                 "principal": reference("Principal", value.principal.id),
@@ -183,12 +217,10 @@ class CedarDecider:
                 "resource": reference("Deployment", name),
                 "context": context,
             }
-            for name in candidates.deployments
+            for name in names
         ]
         answers = cedarpy.is_authorized_batch(requests, self._policy_set, entities, self._schema)
-        return tuple(
-            _verdict(name, action, answer) for name, answer in zip(candidates.deployments, answers, strict=True)
-        )
+        return tuple(_verdict(name, action, answer) for name, answer in zip(names, answers, strict=True))
 
     def _problem(self, value: DecisionInput) -> str | None:
         """Why nothing may be sent, before any policy is asked."""
@@ -214,7 +246,7 @@ class CedarDecider:
             self._with_principal[key] = entities
         return entities
 
-    def _context(self, value: DecisionInput, labels: tuple[str, ...]) -> str:
+    def _context(self, value: DecisionInput, labels: tuple[str, ...], label: str | None) -> str:
         rank = self._class_ranks[value.data_class]
         days = dict(value.staleness)  # empty: an installation that follows nobody; nothing in it is stale
         context = {
@@ -226,7 +258,7 @@ class CedarDecider:
             "labels": _references("Label", labels),
             "staleness": {f"{role}_days": days.get(role, 0) for role in STALENESS_ROLES},
         }
-        return json.dumps(context)
+        return json.dumps(context if label is None else context | {"label": reference("Label", label)})
 
 
 def candidates_bytes(verdicts: Iterable[Verdict]) -> bytes:

@@ -1,6 +1,7 @@
 """The Cedar schema, generated from the catalogue. Closed sets are enumerated types, so that a typo doesn't validate."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -14,7 +15,7 @@ from sekisho.catalog.interfaces import (
     WORD_FACTS,
     Catalogue,
 )
-from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, STALENESS_ROLES
+from sekisho.policy.interfaces import RELAY_RAW, RESTORE, RETAIN, SEND_RAW, SEND_REDACTED, STALENESS_ROLES
 
 # Labels that inspection gives to what it can't read or what could send data on; always enumerated.
 STANDING_LABELS: Final = ("egress.tool", "egress.url", "opaque")
@@ -22,6 +23,8 @@ STANDING_LABELS: Final = ("egress.tool", "egress.url", "opaque")
 # Facts of one word have an enumerated type each; a provider's facts stand on its deployments under a prefix.
 WORD_TYPES: Final = {"key_holder": "KeyHolder", "tenancy": "Tenancy"}
 PROVIDER_PREFIX: Final = "provider_"
+
+_LABELS: Final = re.compile(r"^entity Label enum (\[.*\]);$", re.MULTILINE)
 
 _HEAD: Final = """\
 // Generated with the snapshot from the catalogue; policies are validated against it.
@@ -44,18 +47,28 @@ type Staleness = {{ {staleness} }};
 // class_rank: 0 is the lowest class. protected: the class asks for more than the default one (see jp-residency).
 // labels: of the body as it would leave (redacted for {redacted}). home: the home jurisdictions.
 type Request = {{
+{context}
+}};
+// {retain}: may what was sent to the deployment, and what it answered, be kept? labels: of the body that was sent.
+// A permit of it names the action and how long: @retain_days("30").
+action {raw}, {redacted}, {retain} appliesTo {{ principal: [Principal], resource: [Deployment], context: Request }};
+// Of each label by itself, once a deployment is chosen. labels: of the body that is sent. label:
+// {relay}: of a value in the answer, that may reach the caller; where it may not, it is masked.
+// {restore}: of a value masked in the request, that may be put back where the answer names it. A permit of it names it.
+type Value = {{
+{context}
+  label: Label,
+}};
+action {relay}, {restore} appliesTo {{ principal: [Principal], resource: [Deployment], context: Value }};
+"""
+_CONTEXT: Final = """\
   class: DataClass,
   class_rank: Long,
   protected: Bool,
   residency: Set<Jurisdiction>,
   home: Set<Jurisdiction>,
   labels: Set<Label>,
-  staleness: Staleness,
-}};
-// {retain}: may what was sent to the deployment, and what it answered, be kept? labels: of the body that was sent.
-// A permit of it names the action and how long: @retain_days("30").
-action {raw}, {redacted}, {retain} appliesTo {{ principal: [Principal], resource: [Deployment], context: Request }};
-"""
+  staleness: Staleness,"""
 
 
 def schema_text(catalogue: Catalogue, labels: tuple[str, ...]) -> str:
@@ -74,8 +87,17 @@ def schema_text(catalogue: Catalogue, labels: tuple[str, ...]) -> str:
     lines = [f"entity {name} enum {_quoted(values)};\n" for name, values in enumerations.items()]
     facts = ",\n".join(f"  {name}: {kind}" for name, kind in sorted(_fact_types().items()))
     staleness = ", ".join(f"{role}_days: Long" for role in STALENESS_ROLES)
-    body = _BODY.format(facts=facts, staleness=staleness, raw=SEND_RAW, redacted=SEND_REDACTED, retain=RETAIN)
+    actions = {"raw": SEND_RAW, "redacted": SEND_REDACTED, "retain": RETAIN, "relay": RELAY_RAW, "restore": RESTORE}
+    body = _BODY.format(facts=facts, staleness=staleness, context=_CONTEXT, **actions)
     return _HEAD + "".join(lines) + body
+
+
+def labels_of(schema: str) -> tuple[str, ...]:
+    """Every label that a schema text enumerates. Raises ValueError for one that is not ours."""
+    found = _LABELS.search(schema)
+    if found is None:
+        raise ValueError("the schema enumerates no labels")
+    return tuple(json.loads(found[1]))
 
 
 def _fact_types() -> dict[str, str]:

@@ -1,10 +1,11 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
-decision body: {attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
+decision body: {[answer: {mask, reasons, restore}: labels, where policy has something done to the answer,] attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
   chosen: {action, deployment} | null, completion_tokens_max, engine, input,
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
   received: commitment, retain: {days, reasons} where content may be kept, schema, sent: commitment | null}
-outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
+outcome body: {answer: commitment | null (to what the caller got), [answer_labels: {masked: {label: count}, restored:
+  {label: count}} where the decision has `answer`,] attempt, decision: entry id, ended, error: code | null,
   peer: {address, certificate_sha256, port, via: "egress_proxy" (only if the peer is one)} | null,
   status: HTTP status | null, timings_us: {first_byte, total},
   usage: {completion, prompt, source} | null, written: whether a byte left}
@@ -13,6 +14,7 @@ Labels and ids only (G6): no content, no name, no caller's address.
 """
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -22,12 +24,13 @@ from sekisho.gateway.dialects.answers import Usage
 from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
-from sekisho.policy.interfaces import Decider, Decision, Retention
+from sekisho.policy.interfaces import Answering, Decider, Decision, Retention
 
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
 OUTCOME_BYTES_MAX: Final = 2_048  # every field is bounded: with the envelope an outcome stays below this
 ENVELOPE_BYTES_MAX: Final = 640
+_COUNT_BYTES: Final = 20  # a count of at most 2**53, and what stands around it
 
 Commitment = dict[str, int | str]
 
@@ -41,6 +44,7 @@ class Ended(StrEnum):
     UPSTREAM_REFUSED = "upstream_refused"  # a whole answer, with a status that is not the caller's to see
     REVOKED = "revoked"
     STOPPED = "stopped"  # by the operator
+    WITHHELD = "withheld"  # policy has something in the answer masked, and it could not be
     SUPERSEDED = "superseded"  # it outlived the rules that it was decided under
     NOT_SENT = "not_sent"  # permitted, but something of ours ended it first
     INTERRUPTED = "interrupted"  # the process died; appended by recovery
@@ -58,6 +62,7 @@ class DecisionRecord(NamedTuple):
     monitored: bool = False
     caller_request: str | None = None  # so that another Sekisho's ledger, which called us, can be held against ours
     retain: Retention | None = None
+    answering: Answering | None = None
 
 
 class OutcomeRecord(NamedTuple):
@@ -72,6 +77,7 @@ class OutcomeRecord(NamedTuple):
     total_us: int
     usage: Usage | None
     answer: Commitment | None
+    answer_labels: dict[str, dict[str, int]] | None = None
 
 
 class DecisionEncoder:
@@ -86,9 +92,11 @@ class DecisionEncoder:
     def encode(self, decision: Decision, record: DecisionRecord) -> bytes:
         route = record.route
         of_caller = {} if record.caller_request is None else {"caller_request": record.caller_request}
-        retain = record.retain
+        retain, answering = record.retain, record.answering
+        of_answer = {} if answering is None else {"answer": _sorted(answering._asdict())}
         return orjson.dumps(
             {
+                **of_answer,
                 "attempt": record.attempt,
                 **of_caller,
                 "candidates": orjson.Fragment(decision.candidates_bytes),
@@ -98,7 +106,7 @@ class DecisionEncoder:
                 "input": orjson.Fragment(decision.input_bytes),
                 "monitored": record.monitored,
                 "operation": record.operation,
-                "policies": self._named(decision, retain),
+                "policies": self._named(decision, retain, answering),
                 "received": record.received,
                 **({} if retain is None else {"retain": {"days": retain.days, "reasons": retain.reasons}}),
                 "schema": self._schema,
@@ -106,10 +114,14 @@ class DecisionEncoder:
             }
         )
 
-    def _named(self, decision: Decision, retain: Retention | None) -> orjson.Fragment:
+    def _named(self, decision: Decision, retain: Retention | None, answering: Answering | None) -> orjson.Fragment:
         """The ids of the policies that reasons point to, so that a receipt reads without its snapshot."""
         found = {index for verdict in decision.verdicts for index in verdict.reasons}
-        indexes = tuple(sorted(found if retain is None else found.union(retain.reasons)))
+        if retain is not None:
+            found.update(retain.reasons)
+        if answering is not None:
+            found.update(answering.reasons)
+        indexes = tuple(sorted(found))
         fragment = self._policies.get(indexes)
         if fragment is None:
             fragment = orjson.Fragment(encode({str(index): self._ids[index] for index in indexes}))
@@ -121,9 +133,12 @@ def outcome_body(record: OutcomeRecord) -> bytes:
     """Keys stand in canonical order."""
     peer = record.peer
     usage = record.usage
+    labels = record.answer_labels
+    of_labels = {} if labels is None else {"answer_labels": {name: _sorted(found) for name, found in labels.items()}}
     return orjson.dumps(
         {
             "answer": record.answer,
+            **of_labels,
             "attempt": record.attempt,
             "decision": record.decision,
             "ended": record.ended.value,
@@ -137,6 +152,17 @@ def outcome_body(record: OutcomeRecord) -> bytes:
             "written": record.written,
         }
     )
+
+
+def answer_labels_bytes(answering: Answering | None) -> int:
+    """What an outcome's counts may take beyond OUTCOME_BYTES_MAX."""
+    if answering is None:
+        return 0
+    return 64 + sum(len(label) + _COUNT_BYTES for label in (*answering.mask, *answering.restore))
+
+
+def _sorted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in sorted(fields)}
 
 
 def _peer(peer: Peer) -> dict[str, int | str | None]:

@@ -2,12 +2,21 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
 from sekisho.inspection.body import DEPTH_MAX, BodyText
-from sekisho.inspection.interfaces import EGRESS_TOOL, EGRESS_URL, OPAQUE, BodyInspection, BodyRedaction, Location, Span
+from sekisho.inspection.interfaces import (
+    EGRESS_TOOL,
+    EGRESS_URL,
+    OPAQUE,
+    BodyInspection,
+    BodyRedaction,
+    Location,
+    ReversibleRedaction,
+    Span,
+)
 from sekisho.inspection.locate import (
     PARTS,
     STRUCTURE,
@@ -20,6 +29,7 @@ from sekisho.inspection.locate import (
 )
 from sekisho.inspection.masking import Masking
 from sekisho.inspection.normalise import SEPARATOR, fold, fold_with_offsets, folding_table
+from sekisho.inspection.placeholders import Placeholders
 from sekisho.inspection.scanner import Found, Scanner, ScanResult, merged
 
 EXCERPT_BEFORE: Final = 24  # characters shown before a mark: enough to find the place again
@@ -27,6 +37,7 @@ EXCERPT_MAX: Final = 120  # characters of an excerpt
 EXCERPT_MARKS_MAX: Final = 8
 MASKINGS_MAX: Final = 16  # different sets of labels that policies have masked; one is a few MB and takes 50 ms to make
 ROUNDS_MAX: Final = 4  # taking a value out can bring others into reach; what is left after these is reported
+Mark = Callable[[str, str], str]  # (value, label) → what stands in its place
 _CLEAN: Final = BodyInspection((), True)
 _SEPARATOR_BYTE: Final = SEPARATOR.encode()
 
@@ -58,12 +69,22 @@ class JsonInspector:
         return BodyInspection(tuple(sorted(labels)), redactable and _is_redactable(text, scanned))
 
     def redact(self, body: Any) -> BodyRedaction:
-        copy, more = self._without_values(_copy(body, 0))
+        copy = self._redacted(body, _mark)
+        return BodyRedaction(copy, self.inspect(copy).labels)
+
+    def redact_reversibly(self, body: Any, labels: frozenset[str]) -> ReversibleRedaction:
+        folded = (fold(text, self._table) for text in BodyText(body).texts)
+        placeholders = Placeholders(labels, folded)
+        copy = self._redacted(body, placeholders.mark)
+        return ReversibleRedaction(copy, self.inspect(copy).labels, placeholders.values)
+
+    def _redacted(self, body: Any, mark: Mark) -> Any:
+        copy, more = self._without_values(_copy(body, 0), mark)
         for _ in range(ROUNDS_MAX - 1):
             if not more:
                 break
-            copy, more = self._without_values(copy)
-        return BodyRedaction(copy, self.inspect(copy).labels)
+            copy, more = self._without_values(copy, mark)
+        return copy
 
     def masking(self, labels: frozenset[str]) -> Masking:
         found = self._maskings.get(labels)
@@ -73,6 +94,9 @@ class JsonInspector:
                 del self._maskings[next(iter(self._maskings))]
             self._maskings[labels] = found
         return found
+
+    def has_masking(self, labels: frozenset[str]) -> bool:
+        return labels in self._maskings
 
     def spans(self, text: str) -> tuple[Span, ...]:
         """The labelled stretches of one text, merged where they overlap, in order."""
@@ -111,7 +135,7 @@ class JsonInspector:
         cut = marked[start : start + EXCERPT_MAX]
         return f"{'…' if start else ''}{cut}{'…' if start + EXCERPT_MAX < len(marked) else ''}"
 
-    def _without_values(self, body: Any) -> tuple[Any, bool]:
+    def _without_values(self, body: Any, mark: Mark) -> tuple[Any, bool]:
         """Replace, in place, what is found; the body, and whether there was anything to replace."""
         text = BodyText(body)
         scanned = _ScannedTexts(self, text.texts)
@@ -120,7 +144,7 @@ class JsonInspector:
             place = text.places[index]
             if place is not None:
                 container, key = place
-                container[key] = _marked(text.texts[index], scanned.spans_of(index))
+                container[key] = _marked(text.texts[index], scanned.spans_of(index), mark)
                 replaced = True
         return text.root[0], replaced
 
@@ -201,11 +225,15 @@ def _marks(spans: tuple[Span, ...]) -> str:
     return " … ".join(f"[{span.label}]" for span in spans[:EXCERPT_MARKS_MAX]) or "[…]"
 
 
-def _marked(text: str, spans: tuple[Span, ...]) -> str:
+def _mark(_value: str, label: str) -> str:
+    return f"[{label}]"
+
+
+def _marked(text: str, spans: tuple[Span, ...], mark: Mark = _mark) -> str:
     pieces: list[str] = []
     position = 0
     for span in spans:
-        pieces += (text[position : span.start], f"[{span.label}]")
+        pieces += (text[position : span.start], mark(text[span.start : span.end], span.label))
         position = span.end
     pieces.append(text[position:])
     return "".join(pieces)

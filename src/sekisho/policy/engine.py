@@ -191,7 +191,12 @@ class CedarDecider:
         return policy_reads(self._texts[index])
 
     def _verdicts(
-        self, value: DecisionInput, action: str, labels: tuple[str, ...], only: str | None = None, label: str | None = None
+        self,
+        value: DecisionInput,
+        action: str,
+        labels: tuple[str, ...],
+        only: str | None = None,
+        label: str | None = None,
     ) -> tuple[Verdict, ...]:
         candidates = self._models.get(value.model)
         if candidates is None:

@@ -11,7 +11,9 @@ from support_decide import ANYWHERE, DIGEST, LABELS, catalogue, decision_input, 
 TOKYO = deployment("tokyo", processing=declared("JP"), storage=declared("JP"))
 WORLD = deployment("world", processing=declared(*ANYWHERE), storage=declared("JP"))
 IN_ANSWERS = tuple(label for label in LABELS if not label.startswith("egress."))
-NO_NUMBERS = 'forbid (principal, action == Action::"relayRaw", resource) when { context.label == Label::"jp.my_number" };'
+NO_NUMBERS = (
+    'forbid (principal, action == Action::"relayRaw", resource) when { context.label == Label::"jp.my_number" };'
+)
 BACK = 'permit (principal, action == Action::"restore", resource) when { context.label == Label::"jp.my_number" };'
 MASKED = {"labels_raw": ("jp.my_number", "secret.api_key")}
 
@@ -61,7 +63,9 @@ def test_a_forbid_that_reads_no_label_masks_all():
 def test_what_is_not_permitted_is_masked():
     """A permit of its own for one role: everybody else's answers are masked, by no forbid."""
     send = rule("send", 'permit (principal, action in [Action::"sendRaw"], resource);')
-    found = decider(send, rule("relay", 'permit (principal in Role::"auditor", action == Action::"relayRaw", resource);'), packs=())
+    found = decider(
+        send, rule("relay", 'permit (principal in Role::"auditor", action == Action::"relayRaw", resource);'), packs=()
+    )
     assert answering(found) == Answering(IN_ANSWERS, (), ())
     assert answering(found, principal=PrincipalInput("key-1", "default", ("auditor",))) is None
 

@@ -102,7 +102,7 @@ class MaskedText:
             return "".join([self.feed(piece[at : at + PIECE_MAX]) for at in range(0, len(piece), PIECE_MAX)])
         self._rest += piece
         self._waiting += len(piece)
-        if self._waiting * _OFTEN < len(self._rest):
+        if self._waiting * _OFTEN < len(self._rest) <= HOLD_MAX:
             return ""
         given = self._advance(is_whole=False)
         if len(self._rest) > HOLD_MAX:

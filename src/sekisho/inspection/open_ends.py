@@ -20,6 +20,7 @@ REPEAT_MAX: Final = 64  # copies of what is repeated; beyond, any number: no sha
 LOOK_BEHIND_MAX: Final = 106  # bytes that a pattern may look back: what has been let go is forgotten beyond
 POSITIONS_MAX: Final = 200_000  # of all patterns together: 40 for each of 5,000 rules
 STATES_MAX: Final = 4_096  # remembered; hostile text makes new ones, and then all are forgotten
+ARROWS_MAX: Final = 65_536  # between them, likewise: some MB
 _EVERY: Final = (1 << 256) - 1  # a set of bytes is a number with their bits
 _CATEGORIES: Final = {
     "CATEGORY_DIGIT": rb"\d",
@@ -141,15 +142,17 @@ class OpenEnds:
         """
         positions = _Positions()
         self._begins = 0  # positions that begin the shape of a value
-        self._found_by = 0  # positions that begin what a value is found by: its first byte need not be the value's
-        starts = 0  # the bytes that values begin with
+        self._found_by = 0  # positions that begin what a value is found by, which may be before it
+        self._starts: dict[int, int] = {}  # of each of those, the bytes that the value may begin with
         for shape, anchor in rules:
             first = positions.add(shape)
             self._begins |= first
+            starts = 0
             for position in _bits(first):
                 starts |= positions.reads[position]
-            self._found_by |= positions.add(anchor)
-        self._starts = frozenset(byte for byte in range(256) if starts >> byte & 1)
+            found_by = positions.add(anchor)
+            self._found_by |= found_by
+            self._starts.update(dict.fromkeys(_bits(found_by), starts))
         alike: dict[int, list[int]] = {}
         for number, reads in enumerate(positions.reads):
             alike.setdefault(reads, []).append(number)
@@ -182,40 +185,47 @@ class OpenEnds:
         self._sets: list[int] = []
         self._numbers: dict[int, int] = {}
         self._next: dict[int, int] = {}  # state << 8 | byte → state
-        self._kinds: list[int] = []  # of each state: 1 a shape may begin here, 2 what a value is found by
+        self._shapes: list[bool] = []  # of each state: whether a shape may begin here
+        self._values: list[int] = []  # and where what a value is found by may: the bytes that it may begin with
 
     def leftmost(self, text: bytes, start: int) -> int:
         """The leftmost open place of `text` from `start` on; its length if there is none."""
-        opened = found = len(text)
+        opened = len(text)
+        found: list[tuple[int, int]] = []
         state = -1
         for place in range(len(text) - 1, start - 1, -1):
             key = state << 8 | text[place]
             following = self._next.get(key)
             state = self._step(state, text[place], key) if following is None else following
-            kind = self._kinds[state]
-            if kind & 1:
+            if self._shapes[state]:
                 opened = place
-            if kind & 2:
-                found = place
+            if self._values[state]:
+                found.append((place, self._values[state]))
             if not self._sets[state]:
                 break
-        while found < opened and text[found] not in self._starts:  # what a value is found by may begin before it
-            found += 1
-        return min(found, opened)
+        for place, begins in reversed(found):
+            while place < opened and not begins >> text[place] & 1:
+                place += 1
+            opened = min(opened, place)
+        return opened
 
     def _step(self, state: int, byte: int, key: int) -> int:
         """The state before `byte`, for the one after it; -1 stands for the end of the text, where all may stand."""
         positions = self._reading[byte]
         if state >= 0:
             positions &= self._sources(self._sets[state])
-        if len(self._sets) >= STATES_MAX:
+        if len(self._sets) >= STATES_MAX or len(self._next) >= ARROWS_MAX:
             self._forget()
             key = -1
         number = self._numbers.get(positions)
         if number is None:
             number = self._numbers[positions] = len(self._sets)
             self._sets.append(positions)
-            self._kinds.append(bool(positions & self._begins) | bool(positions & self._found_by) << 1)
+            self._shapes.append(bool(positions & self._begins))
+            begins = 0
+            for position in _bits(positions & self._found_by):
+                begins |= self._starts[position]
+            self._values.append(begins)
         if key >= 0 or state < 0:
             self._next[state << 8 | byte if state < 0 else key] = number
         return number

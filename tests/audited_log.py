@@ -161,6 +161,10 @@ class AuditedLog:
         received = commit(self.salts.of(identifier, "received"), b"question")
         sent = None if route is None else commit(self.salts.of(identifier, "sent"), b"question out")
         record = DecisionRecord("chat", attempt, route, 64, received, sent, monitored, caller_request)
+        if route is not None:
+            decider, labels = self.snapshot.decider, decision.input.labels_raw
+            retain = decider.retention(decision.input, route.deployment, labels)
+            record = record._replace(retain=retain, answering=decider.answering(decision.input, *route))
         body = json.loads(self.encoder.encode(decision, record))
         return self.envelope(DECISION, body, decision.input.principal.id, request, at, identifier)
 

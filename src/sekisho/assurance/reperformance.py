@@ -21,6 +21,7 @@ from sekisho.assurance.kinds import (
     POLICIES_MISNAMED,
     PRINCIPAL_UNDECLARED,
     REASONS_DIFFER,
+    REWRITE_WRONG,
     SCHEMA_DIFFERS,
     SITE_UNKNOWN,
     SNAPSHOT_MISSING,
@@ -102,6 +103,7 @@ class Reperformance:
 
     def _checked(self, body: Mapping[str, Any]) -> Checked:
         parts = [body.get(name) for name in ("input", "candidates", "policies", "engine", "schema")]
+        parts += [body.get(name) for name in ("chosen", "operation", "retain", "rewrite")]
         key = hashlib.sha256(orjson.dumps(parts)).digest()
         checked = self._young.get(key)
         if checked is None:
@@ -130,6 +132,8 @@ class Reperformance:
         self.distinct += 1
         decision = decider.decide(asked)
         problems = _differences(body, decision, decider)
+        if not _is_rewritten_as_decided(body, decision, decider):
+            problems.append((REWRITE_WRONG, f"recorded: {body.get('rewrite')!r:.300}"))
         organisation = asked.principal.organisation
         if asked.principal.id.startswith(_PSEUDONYMS) and organisation not in rules.signing_in:
             problems.append((PRINCIPAL_UNDECLARED, f"{asked.principal.id:.80} of {organisation:.80}"))
@@ -192,7 +196,8 @@ def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) 
             problems.append((DECISION_WRONG, "; ".join(one[:200] for one in told[:_SHOWN_MAX]) + more))
         else:
             problems.append((REASONS_DIFFER, f"decided: {decision.candidates_bytes.decode():.300}"))
-    indexes = sorted({reason for verdict in decision.verdicts for reason in verdict.reasons})
+    reasons = {reason for verdict in decision.verdicts for reason in verdict.reasons}
+    indexes = sorted(reasons | _reasons_beside(body, len(decider.policies)))
     named = {str(number): decider.policies[number].id for number in indexes}
     if body.get("policies") != named:
         problems.append((POLICIES_MISNAMED, f"they are {named!r:.300}"))
@@ -201,6 +206,35 @@ def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) 
     if body.get("engine") != dict(decider.engine):
         problems.append((ENGINE_DIFFERS, f"{body.get('engine')!r:.100}, here {dict(decider.engine)!r:.100}"))
     return problems
+
+
+def _reasons_beside(body: Mapping[str, Any], policies: int) -> set[int]:
+    """The policies that stand for what was decided beside the verdicts: keeping, and what is done to the answer."""
+    found: set[int] = set()
+    for name in ("retain", "rewrite"):
+        part = body.get(name)
+        reasons = part.get("reasons") if isinstance(part, dict) else None
+        found.update(one for one in reasons or () if type(one) is int and 0 <= one < policies)
+    return found
+
+
+def _is_rewritten_as_decided(body: Mapping[str, Any], decision: Decision, decider: Decider) -> bool:
+    """Values may be left masked where policy lets them be put back: where placeholders would leave otherwise than as
+    was decided none are used. All that is to be masked must be."""
+    recorded, chosen = body.get("rewrite"), body.get("chosen")
+    decided = None
+    if isinstance(chosen, dict) and body.get("operation") != "embeddings":
+        route = (str(chosen.get("deployment")), str(chosen.get("action")))
+        if all(route != (verdict.deployment, verdict.action) for verdict in decision.verdicts):
+            return True  # no candidate: what was chosen is wrong, which is told of itself
+        decided = decider.answering(decision.input, *route)
+    if recorded is None:
+        return decided is None or not decided.mask
+    if decided is None:
+        return False
+    fields = [list(decided.mask), list(decided.reasons), list(decided.restore)]
+    told = [recorded.get(name) for name in ("mask", "reasons", "restore")] if isinstance(recorded, dict) else []
+    return told in (fields, [*fields[:2], []])
 
 
 def _permissions(candidates: Any) -> dict[Route, bool]:

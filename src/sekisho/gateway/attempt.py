@@ -133,7 +133,7 @@ class Attempt:
                 total_us=max(self._since(now_us), self.first_byte_us or 0),
                 usage=usage,
                 answer=answer,
-                answer_labels=None if self.rewriter is None else self.rewriter.counts(),
+                rewritten=None if self.rewriter is None else self.rewriter.counts(),
             )
         )
         draft = EntryDraft(OUTCOME, self.outcome_id, now_us, self.actor, body, self.request_id)

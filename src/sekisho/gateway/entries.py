@@ -1,12 +1,15 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
-decision body: {[answer: {mask, reasons, restore}: labels, where policy has something done to the answer,] attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
+decision body: {attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
   chosen: {action, deployment} | null, completion_tokens_max, engine, input,
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
-  received: commitment, retain: {days, reasons} where content may be kept, schema, sent: commitment | null}
-outcome body: {answer: commitment | null (to what the caller got), [answer_labels: {masked: {label: count}, restored:
-  {label: count}} where the decision has `answer`,] attempt, decision: entry id, ended, error: code | null,
+  received: commitment, retain: {days, reasons} where content may be kept,
+  rewrite: {mask: labels, reasons, restore: labels} where policy has something done to the answer, schema,
+  sent: commitment | null}
+outcome body: {answer: commitment | null (to what the caller got), attempt, decision: entry id, ended,
+  error: code | null,
   peer: {address, certificate_sha256, port, via: "egress_proxy" (only if the peer is one)} | null,
+  rewritten: {masked: {label: count}, restored: {label: count}} of an answer that went through a rewriting,
   status: HTTP status | null, timings_us: {first_byte, total},
   usage: {completion, prompt, source} | null, written: whether a byte left}
 
@@ -77,7 +80,7 @@ class OutcomeRecord(NamedTuple):
     total_us: int
     usage: Usage | None
     answer: Commitment | None
-    answer_labels: dict[str, dict[str, int]] | None = None
+    rewritten: dict[str, dict[str, int]] | None = None
 
 
 class DecisionEncoder:
@@ -93,10 +96,8 @@ class DecisionEncoder:
         route = record.route
         of_caller = {} if record.caller_request is None else {"caller_request": record.caller_request}
         retain, answering = record.retain, record.answering
-        of_answer = {} if answering is None else {"answer": _sorted(answering._asdict())}
         return orjson.dumps(
             {
-                **of_answer,
                 "attempt": record.attempt,
                 **of_caller,
                 "candidates": orjson.Fragment(decision.candidates_bytes),
@@ -109,6 +110,7 @@ class DecisionEncoder:
                 "policies": self._named(decision, retain, answering),
                 "received": record.received,
                 **({} if retain is None else {"retain": {"days": retain.days, "reasons": retain.reasons}}),
+                **({} if answering is None else {"rewrite": _sorted(answering._asdict())}),
                 "schema": self._schema,
                 "sent": record.sent,
             }
@@ -133,17 +135,17 @@ def outcome_body(record: OutcomeRecord) -> bytes:
     """Keys stand in canonical order."""
     peer = record.peer
     usage = record.usage
-    labels = record.answer_labels
-    of_labels = {} if labels is None else {"answer_labels": {name: _sorted(found) for name, found in labels.items()}}
+    rewritten = record.rewritten
+    counts = {} if rewritten is None else {"rewritten": {name: _sorted(found) for name, found in rewritten.items()}}
     return orjson.dumps(
         {
             "answer": record.answer,
-            **of_labels,
             "attempt": record.attempt,
             "decision": record.decision,
             "ended": record.ended.value,
             "error": record.error,
             "peer": None if peer is None else _peer(peer),
+            **counts,
             "status": record.status,
             "timings_us": {"first_byte": record.first_byte_us, "total": record.total_us},
             "usage": None
@@ -154,7 +156,7 @@ def outcome_body(record: OutcomeRecord) -> bytes:
     )
 
 
-def answer_labels_bytes(answering: Answering | None) -> int:
+def rewritten_bytes(answering: Answering | None) -> int:
     """What an outcome's counts may take beyond OUTCOME_BYTES_MAX."""
     if answering is None:
         return 0

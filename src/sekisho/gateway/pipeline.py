@@ -25,7 +25,7 @@ from sekisho.gateway.entries import (
     OUTCOME_BYTES_MAX,
     DecisionRecord,
     Ended,
-    answer_labels_bytes,
+    rewritten_bytes,
 )
 from sekisho.gateway.errors import (
     AnswerWithheld,
@@ -395,7 +395,7 @@ class Pipeline:
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
         try:
-            outcome_bytes = OUTCOME_BYTES_MAX + answer_labels_bytes(answering)
+            outcome_bytes = OUTCOME_BYTES_MAX + rewritten_bytes(answering)
             reservation = self._writer.reserve(len(body) + ENVELOPE_BYTES_MAX + outcome_bytes)
         except LedgerFull as full:
             raise ledger_full(full.message) from None

@@ -170,7 +170,7 @@ class StreamRelay:
             self._give(b"".join(ready))
 
     def _read(self, data: bytes) -> dict[str, Any]:
-        """One event's JSON, looked at for usage and text unless it reports an error. Raises UpstreamFailed for garbage."""
+        """One event's JSON, looked at for usage and text unless it reports an error. Raises UpstreamFailed."""
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:

@@ -74,7 +74,7 @@ def _asked(action: str, labels: Iterable[str], rules: AnswerRules, ask: Ask) -> 
 
 
 def _relayed(verdict: Verdict, named: frozenset[int]) -> bool:
-    """A forbid of all actions was asked when the request was sent: it was permitted there, or monitor mode lifted it."""
+    """A forbid of all actions was asked when the request was sent: it permitted that, or monitor mode lifted it."""
     return verdict.permitted or (
         bool(verdict.reasons) and not verdict.errors and not named.intersection(verdict.reasons)
     )

@@ -7,7 +7,7 @@ from audited_log import FARAWAY, START_US, TOKYO, AuditedLog, ready
 from sekisho.app.audit import AuditAsked, Auditor
 from sekisho.assurance.reperformance import Reperformance
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.catalog.interfaces import MODE_MONITOR, Fact, Grade, Organisation
+from sekisho.catalog.interfaces import MODE_MONITOR, Fact, Grade, Organisation, PolicyText
 from sekisho.gateway.routing import Route
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import UsageError
@@ -261,3 +261,45 @@ def test_depth_three_is_left_out_only_where_nobody_asked_for_it(log, tmp_path):
         Auditor(SystemClock()).audit(AuditAsked(str(log.ledger), trust=trust, depth=3))
     snapshots = log.root / "snapshots"
     assert Auditor(SystemClock()).audit(AuditAsked(str(log.ledger), trust=trust, snapshots=snapshots)).depth == 3
+
+
+# What is done to answers is decided beside the verdicts, and is made again with them.
+NO_NUMBERS = """
+@id("answers.numbers") @title("t") @title_ja("題")
+forbid (principal, action == Action::"relayRaw", resource) when { context.label == Label::"jp.my_number" };
+@id("keep") @title("t") @title_ja("題") @retain_days("30")
+permit (principal, action == Action::"retain", resource);
+"""
+
+
+@pytest.fixture
+def masking_log(tmp_path):
+    log = AuditedLog(tmp_path / "masking", policies=(PolicyText("policies/answers.cedar", NO_NUMBERS),))
+    log.create_key()
+    return log
+
+
+def test_what_is_done_to_answers_and_what_is_kept_is_found_in_order(masking_log):
+    masking_log.request()
+    masking_log.request(labels_raw=("jp.my_number",))
+    assert codes(audit(masking_log)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body.pop("rewrite"),
+        lambda body: body["rewrite"].update(mask=[]),
+        lambda body: body["rewrite"].update(restore=["jp.my_number"]),
+        lambda body: body["rewrite"].update(reasons=[0]),
+        lambda body: body.update(rewrite="none"),
+    ],
+)
+def test_an_answer_that_was_not_rewritten_as_decided_is_found(masking_log, change):
+    forged(masking_log, change)
+    assert ("rewrite_wrong", 1) in codes(audit(masking_log))
+
+
+def test_a_rewriting_that_nothing_demands_is_found(log):
+    forged(log, lambda body: body.update(rewrite={"mask": ["email"], "reasons": [], "restore": []}))
+    assert codes(audit(log)) == [("rewrite_wrong", 1)]

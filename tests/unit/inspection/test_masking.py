@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_inspection_properties import NOISE, VALUES, WIDTHS
 
 from sekisho.inspection.rules import compile_inspector, rules_bytes
-from test_inspection_properties import NOISE, VALUES, WIDTHS
 
 EVERY = frozenset({"jp.my_number", "phone", "email", "payment_card", "secret.api_key", "secret.private_key"})
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----"

@@ -144,10 +144,10 @@ class AnswerRewriter:
         if self._masking is not None and choice.get(_LOGPROBS) is not None:
             choice[_LOGPROBS] = None
         delta = choice.get("delta")
-        if type(delta) is dict and len(delta) == 1 and type(delta.get("content")) is str:
-            if choice.get("finish_reason") is None and choice.keys() <= _USUAL:
-                self._text((index, "delta", "content"), delta, "content")  # nearly every event of a long answer
-                return index
+        is_text = type(delta) is dict and len(delta) == 1 and type(delta.get("content")) is str
+        if is_text and choice.get("finish_reason") is None and choice.keys() <= _USUAL:
+            self._text((index, "delta", "content"), delta, "content")  # nearly every event of a long answer
+            return index
         for key, value in choice.items():
             if key != "index":
                 self._value((index, key), choice, key, value, 0)
@@ -202,7 +202,7 @@ class AnswerRewriter:
         return _Both(masked, RestoredText(self._values, self.restored, separated=separated))
 
     def _name(self, path: Path, value: str) -> str:
-        """What comes whole. If it grows all the same, all of it is looked at, and what has gone can't be called back."""
+        """What comes whole. If it grows all the same, all of it is looked at; what has gone can't be called back."""
         last, so_far = self._names.get(path, ("", ""))
         if value == last:
             return self._masked(value)

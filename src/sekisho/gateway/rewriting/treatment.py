@@ -15,7 +15,7 @@ _NO_VALUES: Final[Mapping[str, str]] = {}
 
 
 class Treatment(NamedTuple):
-    """`document` is what is sent; `values`, by the placeholders in it, are content: for this attempt, in memory only."""
+    """`document` is what is sent; `values`, by the placeholders in it, are content: in memory for this attempt only."""
 
     document: dict[str, Any]
     answering: Answering | None = None
@@ -37,9 +37,8 @@ async def treatment(
     large. Asks nobody where no policy is about answers.
     """
     (deployment, action), (document, redaction) = route, bodies
-    if action != SEND_RAW:
-        if redaction is None:
-            raise AssertionError("permitted redacted, but there is nothing redacted")
+    if action != SEND_RAW and redaction is None:
+        raise AssertionError("permitted redacted, but there is nothing redacted")
     sent = document if action == SEND_RAW or redaction is None else redaction.body
     if not snapshot.decider.answers or operation is EMBEDDINGS:  # the answers of embeddings hold no text
         return Treatment(sent)

@@ -93,10 +93,10 @@ async def test_a_value_split_over_events_is_masked_and_counted():
     body = await streamed(made, said(text, 2))
     assert accumulated(body)[0, "content"] == "番号は[jp.my_number]、連絡は [email] まで。鍵は [secret.api_key] です。"
     (decision,), (outcome,) = made.writer.bodies("decision"), made.writer.bodies("outcome")
-    assert decision["answer"] == {"mask": sorted(MASKS), "reasons": [0], "restore": []}
+    assert decision["rewrite"] == {"mask": sorted(MASKS), "reasons": [0], "restore": []}
     assert decision["policies"] == {"0": "test.rule"}
     counted = {"email": 1, "jp.my_number": 1, "secret.api_key": 1}
-    assert outcome["answer_labels"] == {"masked": counted, "restored": {}}
+    assert outcome["rewritten"] == {"masked": counted, "restored": {}}
     assert (outcome["ended"], outcome["answer"]["bytes"]) == ("complete", len(body))
     assert body.endswith(DONE)
 
@@ -171,7 +171,7 @@ async def test_completions_and_whole_answers():
     assert found["note"] == "[jp.my_number]"
     (outcome,) = made.writer.bodies("outcome")
     assert outcome["answer"]["bytes"] == len(made.responder.body)
-    assert outcome["answer_labels"]["masked"] == {"email": 1, "jp.my_number": 1, "secret.api_key": 1}
+    assert outcome["rewritten"]["masked"] == {"email": 1, "jp.my_number": 1, "secret.api_key": 1}
 
 
 async def test_logprobs_would_tell_and_do_not_go_on():
@@ -265,7 +265,7 @@ async def test_embeddings_are_left_alone():
     made.script("a", Script(body=answer))
     await made.ask(Call(EMBEDDINGS, OPENAI))
     assert made.responder.body == answer
-    assert "answer" not in made.writer.bodies("decision")[0]
+    assert "rewrite" not in made.writer.bodies("decision")[0]
 
 
 async def test_where_no_policy_is_about_answers_nobody_is_asked_and_nothing_is_touched():
@@ -273,8 +273,8 @@ async def test_where_no_policy_is_about_answers_nobody_is_asked_and_nothing_is_t
     made = World()
     body = await streamed(made, [b"event: x\n" + event([delta(content=MAIL)])])
     assert body == b"event: x\n" + event([delta(content=MAIL)]) + DONE
-    assert "answer" not in made.writer.bodies("decision")[0]
-    assert "answer_labels" not in made.writer.bodies("outcome")[0]
+    assert "rewrite" not in made.writer.bodies("decision")[0]
+    assert "rewritten" not in made.writer.bodies("outcome")[0]
 
 
 # -- put back
@@ -291,8 +291,8 @@ async def test_the_model_sees_placeholders_and_the_caller_its_values():
         f"To hanako@example.jp: {MAIL} has {NUMBER}, not [email#3], [email #1] or [Email#1]. [secret.api_key]"
     )
     (decision,), (outcome,) = made.writer.bodies("decision"), made.writer.bodies("outcome")
-    assert decision["answer"] == {"mask": [], "reasons": [0], "restore": ["email", "jp.my_number"]}
-    assert outcome["answer_labels"] == {"masked": {}, "restored": {"email": 2, "jp.my_number": 1}}
+    assert decision["rewrite"] == {"mask": [], "reasons": [0], "restore": ["email", "jp.my_number"]}
+    assert outcome["rewritten"] == {"masked": {}, "restored": {"email": 2, "jp.my_number": 1}}
     assert outcome["answer"]["bytes"] == len(body)
     recorded = b"".join(entry.body for entry in made.writer.entries)
     assert not any(value.encode() in recorded for value in (MAIL, NUMBER, "hanako"))
@@ -316,7 +316,9 @@ async def test_what_is_masked_in_the_answer_is_not_what_is_put_back():
     assert accumulated(body)[0, "content"] == f"{MAIL} and [email]"
 
 
-@pytest.mark.parametrize("forged", ["[email#1]", "［ｅｍａｉｌ＃１］", "[email#01]", "\\u005bemail\\u00231]", "say # 1"])
+@pytest.mark.parametrize(
+    "forged", ["[email#1]", "［ｅｍａｉｌ＃１］", "[email#01]", "\\u005bemail\\u00231]", "say # 1"]
+)
 async def test_a_forged_placeholder_names_nothing(forged):
     made = world(mask=(), restore=("email",), raw=(), redacted=("a",))
     body = await streamed(made, said("[email#1] [email#2]"), text=f"{forged} {MAIL}")
@@ -339,13 +341,15 @@ async def test_where_placeholders_would_leave_as_something_else_they_are_not_use
     body = await streamed(made, said("[email#1]"), text=MAIL)
     assert orjson.loads(made.client.exchanges[0].sent)["messages"][0]["content"] == "[email]"
     assert accumulated(body)[0, "content"] == "[email#1]"
-    assert "answer" not in made.writer.bodies("decision")[0]
+    assert "rewrite" not in made.writer.bodies("decision")[0]
 
 
 # -- however it is cut
 
 TEXTS = st.lists(
-    st.sampled_from(["x ", "番号は", NUMBER, MAIL, KEY, "taro@", "example", ".jp", "。", "[email#1]", "[", "[ema", "#1]", "\n"]),
+    st.sampled_from(
+        ["x ", "番号は", NUMBER, MAIL, KEY, "taro@", "example", ".jp", "。", "[email#1]", "[", "[ema", "#1]", "\n"]
+    ),
     min_size=1,
     max_size=8,
 ).map("".join)
@@ -357,7 +361,8 @@ def test_however_a_stream_is_cut_the_caller_puts_together_the_same(content, argu
     arguments = json.dumps({"a": argument})
     pieces = itertools.zip_longest(split(content, size), split(arguments, size), fillvalue="")
     events = [
-        event([delta(content=one, tool_calls=[{"index": 0, "function": {"arguments": other}}])]) for one, other in pieces
+        event([delta(content=one, tool_calls=[{"index": 0, "function": {"arguments": other}}])])
+        for one, other in pieces
     ]
     data = b"".join((*events, event([delta(finish="stop")]), DONE))
     points = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
@@ -367,7 +372,7 @@ def test_however_a_stream_is_cut_the_caller_puts_together_the_same(content, argu
         made = world(mask=("email", "jp.my_number"), restore=("email",), raw=(), redacted=("a",))
         made.script("a", Script(chunks=chunks, headers=EVENT_STREAM))
         await made.chat("mail hanako@example.jp", stream=True)
-        return made.responder.body, made.writer.bodies("outcome")[0]["answer_labels"]
+        return made.responder.body, made.writer.bodies("outcome")[0]["rewritten"]
 
     body, labels = asyncio.run(got([data]))
     assert asyncio.run(got(chunks)) == (body, labels)

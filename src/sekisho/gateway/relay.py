@@ -72,6 +72,7 @@ class StreamRelay:
         self._metrics = attempt.metrics
         self._answered = answered
         self._rewriter = rewriter
+        self._document: dict[str, Any] = {}  # of the event that was read last
         self._splitter = EventSplitter()
         self._usage: Usage | None = None
         self._text_bytes = 0
@@ -138,21 +139,17 @@ class StreamRelay:
 
     def _take(self, events: list[bytes]) -> None:
         ready: list[bytes] = []
-        rewriter = self._rewriter
         for event in events:
             data = event_data(event)
             try:
                 if data == _DONE:
-                    if rewriter is not None:
-                        ready.append(rewriter.rest())
-                    self._finish(b"".join((*ready, event)))
+                    self._finish(b"".join((*ready, self._rest(), event)))
                     return
-                document = None if data is None else self._read(data)
-                reports_error = document is not None and bool(document.get("error"))
+                reports_error = data is not None and self._reads_as_error(data)
                 if reports_error and not (self._given or ready):
                     raise UpstreamFailed("the deployment reported an error instead of an answer", code=_ERROR_EVENT)
-                if rewriter is not None:
-                    event = _PING if document is None else rewriter.event(document)
+                if self._rewriter is not None:
+                    event = _PING if data is None else self._rewriter.event(self._document)
             except (UpstreamFailed, AnswerWithheld):
                 if ready:
                     self._give(b"".join(ready))  # what came before it is good
@@ -169,21 +166,26 @@ class StreamRelay:
         if ready:
             self._give(b"".join(ready))
 
-    def _read(self, data: bytes) -> dict[str, Any]:
-        """One event's JSON, looked at for usage and text unless it reports an error. Raises UpstreamFailed."""
+    def _reads_as_error(self, data: bytes) -> bool:
+        """Read one event's JSON for usage and text; True if it reports an error. Raises UpstreamFailed for garbage."""
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
             raise upstream_invalid("streamed an event that is not JSON") from None
         if type(event) is not dict:
             raise upstream_invalid("streamed an event that is not a JSON object")
+        self._document = event
         if event.get("error"):
-            return event
+            return True
         usage = event.get("usage")
         if usage is not None:
             self._usage = read_usage(usage) or self._usage
         self._text_bytes += self._count_text(event)
-        return event
+        return False
+
+    def _rest(self) -> bytes:
+        """What was held back of an answer that is rewritten, now that it is over."""
+        return b"" if self._rewriter is None else self._rewriter.rest()
 
     def _give(self, piece: bytes) -> None:
         self._begin()

@@ -1,33 +1,39 @@
 """Masking the values of some labels in a text, whole or as it comes in pieces.
 
 A piece is let go as soon as nothing that may follow can change what is masked in it: no value may still be growing
-(`open_ends`), be in want of a word beside it, or overlap one that is. However a text is cut into pieces, what comes
-out is the same; a whole text is one piece. What has been let go stays in sight as left context, for words and borders.
+(`open_ends`), be in want of a word beside it, overlap one that is, or stand in a sentence that is not over where
+sentences are what is looked at. However a text is cut into pieces, what comes out is the same; a whole text is one
+piece. What has been let go stays in sight as left context, for words and borders.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-from sekisho.inspection.errors import HeldTooMuch
-from sekisho.inspection.normalise import (
-    SEPARATOR,
-    escape_begun,
-    fold_characters,
-    fold_marks,
-    fold_with_offsets,
-    marks_begun,
-    open_marks,
-)
+from sekisho.inspection.errors import HeldTooMuch, RulesError
+from sekisho.inspection.fold_pieces import PieceFolding
+from sekisho.inspection.interfaces import OPAQUE
+from sekisho.inspection.normalise import SEPARATOR
 from sekisho.inspection.open_ends import LOOK_BEHIND_MAX, OpenEnds
-from sekisho.inspection.scanner import CONTEXT_AFTER_BYTES, CONTEXT_BYTES, Found, Scanner, extent, in_context, merged
+from sekisho.inspection.scanner import CONTEXT_BYTES, Found, Scanner, extent, in_context, latest_start, merged
 
 # Held back of one text: the longest private key that a rule knows (`rules.TAIL_MAX`), and what may stand around it.
 HOLD_MAX: Final = 24_576  # characters
-PIECE_MAX: Final = 16_384  # characters looked at in one go: what a scan collects is bounded by its length
+PIECE_MAX: Final = 2_048  # characters looked at in one go: a page of nothing but values is no flood
 LEFT_BYTES: Final = CONTEXT_BYTES + LOOK_BEHIND_MAX  # in sight before what is held: words, and what look-behinds see
-_OFTEN: Final = 8  # while more than this many times a piece is held, it waits for others: work stays linear
+SENTENCE_MAX: Final = 1_000  # characters; a longer one is looked at in pieces of this size
+_SENTENCE_ENDS: Final = frozenset("\n。！？" + SEPARATOR)
+_AT_ONCE: Final = 512  # characters; while more are held …
+_OFTEN: Final = 8  # … a piece waits for others until they are an eighth of it: so work stays linear
 _SEPARATOR_BYTE: Final = SEPARATOR.encode()
+
+
+class SentenceFinder(Protocol):
+    """Finds values by reading sentences, as morphological analysis does. Belongs to one thread."""
+
+    def find(self, text: str) -> Iterable[tuple[int, int]]:
+        """Of one sentence of folded text, offsets of characters, end exclusive."""
+        ...
 
 
 class Value(NamedTuple):
@@ -40,13 +46,26 @@ class Value(NamedTuple):
 class Masking:
     """What is masked: the values of some labels. Belongs to one thread, as its scanner does."""
 
-    def __init__(self, scanner: Scanner, labels: Iterable[str], table: Mapping[int, str | None]) -> None:
-        """`table`: what folds texts. Raises RulesError for rules that can't be followed through pieces."""
+    def __init__(
+        self,
+        scanner: Scanner,
+        labels: Iterable[str],
+        table: Mapping[int, str | None],
+        finders: Mapping[str, SentenceFinder] | None = None,
+    ) -> None:
+        """`table`: what folds texts. `finders` by the label that they find.
+
+        Raises RulesError for labels that nothing finds, and for rules that can't be followed through pieces.
+        """
         self.labels = frozenset(labels)
-        self._scanner = scanner
         self.table = table
-        self._rules = [rule for rule in scanner.rules if rule.label in self.labels]
-        self._ends = OpenEnds((rule.shape.pattern, rule.anchor) for rule in self._rules)
+        self.finders = {label: finder for label, finder in (finders or {}).items() if label in self.labels}
+        self._scanner = scanner
+        rules = [rule for rule in scanner.rules if rule.label in self.labels]
+        unknown = self.labels - {rule.label for rule in rules} - self.finders.keys() - {OPAQUE}
+        if unknown:
+            raise RulesError(f"nothing finds {', '.join(sorted(unknown))} in answers, so it can't be masked there")
+        self._ends = OpenEnds((rule.shape.pattern, rule.anchor, 0) for rule in rules)
 
     def text(self, found: Counter[str], *, separated: bool = False) -> "MaskedText":
         """A text that comes in pieces; values masked in it are counted in `found`, by label. `separated`: SEPARATOR
@@ -60,35 +79,49 @@ class Masking:
         return masked.feed(text) + masked.end()
 
     def open_from(self, text: bytes, start: int) -> int:
+        """Where from `start` on a value may have begun that is not over."""
         return self._ends.leftmost(text, start)
 
     def values(self, text: bytes, start: int, *, is_whole: bool) -> list[Value]:
-        """Those from `start` on. Raises HeldTooMuch for more places to look at than are bounded."""
+        """Those that rules find from `start` on. Raises HeldTooMuch for more places to look at than are bounded."""
         places = self._scanner.places(text)
         if places is None:
             raise HeldTooMuch("a part of the answer looks like more values than can be looked at")
         values: set[Value] = set()
         for rule, first, last in places:
-            if rule.label not in self.labels or (span := extent(rule, text, first, last)) is None or span[0] < start:
+            if rule.label not in self.labels or latest_start(rule, first, last) < start:
                 continue
-            if in_context(rule, text, *span):
-                values.add(Value(Found(*span, rule.label), True))
-            elif not is_whole and span[1] + CONTEXT_AFTER_BYTES > len(text):
-                values.add(Value(Found(*span, rule.label), False))
-        return sorted(values)
+            span = extent(rule, text, first, last)
+            if span is None or span[0] < start:
+                continue
+            near = in_context(rule, text, *span, is_whole=is_whole)
+            if near is not False:
+                values.add(Value(Found(*span, rule.label), near is True))
+        return sorted(value for value in values if value.settled or not _is_covered(value.found, values))
+
+    def in_sentences(self, text: bytes, start: int) -> list[Value]:
+        """Those that finders find in the sentences of `text` from `start` on."""
+        values: list[Value] = []
+        for sentence in _sentences(text[start:].decode()):
+            for label, finder in self.finders.items():
+                for first, last in finder.find(sentence):
+                    place = start + len(sentence[:first].encode())
+                    values.append(Value(Found(place, place + len(sentence[first:last].encode()), label), True))
+            start += len(sentence.encode())
+        return values
 
 
 class MaskedText:
-    """One text. `held`: characters that came and were not let go."""
+    """One text. See `interfaces.MaskedText`."""
 
-    __slots__ = ("_borrowed", "_found", "_left", "_masking", "_rest", "_separated", "_waiting")
+    __slots__ = ("_folding", "_found", "_left", "_masking", "_rest", "_separated", "_waiting")
 
     def __init__(self, masking: Masking, found: Counter[str], *, separated: bool) -> None:
         self._masking = masking
         self._found = found
         self._separated = separated
+        self._folding = PieceFolding(masking.table)
         self._left = _SEPARATOR_BYTE  # folded, let go
-        self._borrowed = ""  # a digit and marks at its end: those after it fold as well
         self._rest = ""  # as it came, held
         self._waiting = 0  # of it, not yet looked at
 
@@ -102,7 +135,7 @@ class MaskedText:
             return "".join([self.feed(piece[at : at + PIECE_MAX]) for at in range(0, len(piece), PIECE_MAX)])
         self._rest += piece
         self._waiting += len(piece)
-        if self._waiting * _OFTEN < len(self._rest) <= HOLD_MAX:
+        if _AT_ONCE < len(self._rest) <= HOLD_MAX and self._waiting * _OFTEN < len(self._rest):
             return ""
         given = self._advance(is_whole=False)
         if len(self._rest) > HOLD_MAX:
@@ -115,56 +148,41 @@ class MaskedText:
 
     def _advance(self, *, is_whole: bool) -> str:
         self._waiting = 0
-        seen = self._seen()
-        if not is_whole:
-            seen = seen[: escape_begun(seen)]
-        characters = self._borrowed + fold_characters(seen, self._masking.table)
-        folded = fold_marks(characters)[len(self._borrowed) :]
-        changed = folded != seen
-        if not is_whole:
-            folded = folded[: max(0, len(folded) - open_marks(characters))]
+        # Where a text stands alone, our separator in it is a control character like others.
+        seen = self._rest if self._separated else self._rest.replace(SEPARATOR, "\x1f")
+        folded = self._folding.of(seen, is_whole=is_whole)
         start = len(self._left)
         data = self._left + folded.encode()
         upto = len(data)
         if is_whole:
             data += _SEPARATOR_BYTE
-        values = self._masking.values(data, start, is_whole=is_whole)
+        masking = self._masking
+        values = masking.values(data, start, is_whole=is_whole)
         if not is_whole:
-            upto = self._settled_upto(data, start, values)
-            if upto == start:
-                return ""
-        gone = len(data[start:upto].decode())
-        given = self._let_go(data, upto, values, changed, is_whole)
-        self._borrowed = marks_begun(characters[: len(self._borrowed) + gone])
+            upto = _settled_upto(data, start, values, masking.open_from(data, start))
+        if masking.finders:
+            if not is_whole:
+                upto = _sentences_upto(data, start, values, upto)
+            values = sorted(values + masking.in_sentences(data[:upto], start))
+        if upto == start and not is_whole:
+            return ""
+        done = merged([value.found for value in values if value.settled and value.found.end <= upto])
+        index = _Index(data, start, self._folding.offsets(seen))
+        length = len(seen) if is_whole else index.of(upto)
+        given = self._masked(done, index, length)
+        self._folding.let_go(len(data[start:upto].decode()))
+        self._rest = self._rest[length:]
+        self._left = _last(data[:upto], LEFT_BYTES)
         return given
 
-    def _seen(self) -> str:
-        """What is held, as it is read: where it stands alone our separator is a control character like others."""
-        return self._rest if self._separated else self._rest.replace(SEPARATOR, "\x1f")
-
-    def _settled_upto(self, data: bytes, start: int, values: list[Value]) -> int:
-        upto = self._masking.open_from(data, start)
-        while upto < len(data) and upto > start and data[upto] & 0xC0 == 0x80:
-            upto -= 1  # to the beginning of a character
-        for (first, last, _), settled in reversed(values):
-            if first < upto and (not settled or upto < last):
-                upto = first
-        return upto
-
-    def _let_go(self, data: bytes, upto: int, values: list[Value], changed: bool, is_whole: bool) -> str:
-        start, rest = len(self._left), self._rest
-        offsets = fold_with_offsets(self._seen(), self._masking.table)[1] if changed else None
-        index = _Index(data, start, offsets, len(rest))
-        length = len(rest) if is_whole else index.of(upto)
+    def _masked(self, values: list[Found], index: "_Index", length: int) -> str:
         pieces: list[str] = []
         position = 0
-        for value in merged([value.found for value in values if value.settled and value.found.end <= upto]):
-            first, last = index.of(value.start), index.of(value.end)
-            pieces += (rest[position:first], self._mark(rest[first:last], value.label))
+        for value in values:
+            first, last = index.of(value.start), min(index.of(value.end), length)
+            pieces += (self._rest[position:first], self._mark(self._rest[first:last], value.label))
             position = last
-        pieces.append(rest[position:length])
-        self._rest = rest[length:]
-        self._left = _last(data[:upto], LEFT_BYTES)
+        pieces.append(self._rest[position:length])
         return "".join(pieces)
 
     def _mark(self, value: str, label: str) -> str:
@@ -179,17 +197,63 @@ class MaskedText:
 class _Index:
     """Offsets into folded bytes to offsets into the text as it came."""
 
-    __slots__ = ("_data", "_length", "_offsets", "_start")
+    __slots__ = ("_data", "_offsets", "_start")
 
-    def __init__(self, data: bytes, start: int, offsets: list[int] | None, length: int) -> None:
+    def __init__(self, data: bytes, start: int, offsets: list[int] | None) -> None:
         self._data = data
         self._start = start
         self._offsets = offsets
-        self._length = length
 
     def of(self, place: int) -> int:
         characters = len(self._data[self._start : place].decode())
-        return min(characters if self._offsets is None else self._offsets[characters], self._length)
+        return characters if self._offsets is None else self._offsets[characters]
+
+
+def _is_covered(found: Found, values: Iterable[Value]) -> bool:
+    """Whether a settled value makes it all the same whether this is one."""
+    return any(
+        settled
+        and start <= found.start
+        and found.end <= end
+        and (label == found.label or end - start > found.end - found.start)
+        for (start, end, label), settled in values
+    )
+
+
+def _settled_upto(data: bytes, start: int, values: list[Value], opened: int) -> int:
+    """How far nothing is open, unsettled, or cut in two."""
+    while start < opened < len(data) and data[opened] & 0xC0 == 0x80:
+        opened -= 1  # to the beginning of a character
+    # What is invisible after a value goes with it: one that ends here waits for what follows.
+    return _without_cutting(values, opened, len(data))
+
+
+def _without_cutting(values: list[Value], upto: int, end: int) -> int:
+    for (first, last, _), settled in reversed(values):
+        if first < upto and (not settled or upto < last or last == end):
+            upto = first
+    return upto
+
+
+def _sentences_upto(data: bytes, start: int, values: list[Value], upto: int) -> int:
+    """The end of the last sentence that is over by then, and in no value: none is looked at in two halves."""
+    ends = [start]
+    for sentence in _sentences(data[start:upto].decode()):
+        if len(sentence) == SENTENCE_MAX or sentence[-1] in _SENTENCE_ENDS:
+            ends.append(ends[-1] + len(sentence.encode()))
+    while _without_cutting(values, ends[-1], len(data)) != ends[-1]:
+        ends.pop()
+    return ends[-1]
+
+
+def _sentences(text: str) -> Iterable[str]:
+    start = 0
+    for place, character in enumerate(text):
+        if character in _SENTENCE_ENDS or place - start + 1 == SENTENCE_MAX:
+            yield text[start : place + 1]
+            start = place + 1
+    if start < len(text):
+        yield text[start:]
 
 
 def _last(data: bytes, size: int) -> bytes:

@@ -44,18 +44,12 @@ _FOLDABLE: Final = re.compile(f"[{_STYLED}{_DIGITS}{_INVISIBLE}{_CONTROLS}]+")
 _ESCAPE: Final = re.compile(
     r"(?<!\\)\\+u(?:([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})|([0-9a-fA-F]{4}))"
 )
-# What may still become something else when more follows: an escape, and the first half of a pair.
-_ESCAPE_BEGUN: Final = re.compile(
-    r"(?<!\\)\\+(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\+(?:u[0-9a-fA-F]{0,3})?)?))?\Z"
-)
-_MARKS: Final = _DASHES + _SPACES + _BRACKETS
-_MARK_SET: Final = frozenset(_MARKS)
+MARKS: Final = _DASHES + _SPACES + _BRACKETS
 # What makes folding necessary, as a pattern for a UTF-8 aware engine: most Japanese text holds ー, full-width spaces
 # and brackets, so those count only beside a digit.
-_NEAR: Final = _MARKS + _LONG_VOWEL
-_MARKS_MAX: Final = 3  # in a row, beside a digit
-_BESIDE_DIGITS: Final = re.compile(f"(?<=[0-9])[{_NEAR}]{{1,{_MARKS_MAX}}}|[{_MARKS}]{{1,{_MARKS_MAX}}}(?=[0-9])")
-_MARKS_BEGUN: Final = re.compile(f"[0-9][{_NEAR}]*\\Z")
+NEAR: Final = MARKS + _LONG_VOWEL
+MARKS_MAX: Final = 3  # in a row, beside a digit
+_BESIDE_DIGITS: Final = re.compile(f"(?<=[0-9])[{NEAR}]{{1,{MARKS_MAX}}}|[{MARKS}]{{1,{MARKS_MAX}}}(?=[0-9])")
 _MARK_TABLE: Final = str.maketrans(
     {**dict.fromkeys(_DASHES + _LONG_VOWEL, "-"), **dict.fromkeys(_SPACES, " "), "\uff08": "(", "\uff09": ")"}
 )
@@ -66,7 +60,7 @@ _LETTERS: Final = "\uff21-\uff3a\uff41-\uff5a\uff20\uff0b\uff3f\u2474-\u24e9\U00
 def needs_folding() -> str:
     """A pattern, for a UTF-8 aware engine, that text matches wherever folding would matter to a rule."""
     always = _character_class(_CONTROLS + _INVISIBLE + _DIGITS + _STYLED_DIGITS + _LETTERS + _RARE)
-    near = _character_class(_NEAR)
+    near = _character_class(NEAR)
     return f"{always}|[0-9]{near}|{near}[0-9]|\\\\u[0-9a-fA-F]{{4}}"
 
 
@@ -75,7 +69,7 @@ def folding_table() -> Mapping[int, str | None]:
     table: dict[int, str | None] = {}
     for code in _code_points(_STYLED):
         folded = unicodedata.normalize("NFKC", chr(code))
-        if chr(code) not in _MARKS and folded != chr(code) and folded.isascii():
+        if chr(code) not in MARKS and folded != chr(code) and folded.isascii():
             table[code] = folded
     for zero in _DIGIT_ZEROS:
         table.update({zero + digit: str(digit) for digit in range(10)})
@@ -95,26 +89,6 @@ def fold_characters(text: str, table: Mapping[int, str | None]) -> str:
         text = _ESCAPE.sub(_meaning, text)
     # Runs of what may fold, then the table: over all of a Japanese text the table is seven times slower.
     return _FOLDABLE.sub(lambda run: run[0].translate(table), text)
-
-
-def escape_begun(text: str) -> int:
-    """Where an escape begins at the end of `text` that may go on, or be the first half of a pair; else its length."""
-    begun = _ESCAPE_BEGUN.search(text) if "\\" in text else None
-    return len(text) if begun is None else begun.start()
-
-
-def open_marks(characters: str) -> int:
-    """How many marks at the end a digit may still come after, and so make others of. Of `fold_characters`' result."""
-    count = 0
-    while count < _MARKS_MAX and characters[len(characters) - count - 1 : len(characters) - count] in _MARK_SET:
-        count += 1
-    return count
-
-
-def marks_begun(characters: str) -> str:
-    """The end that has to stand before what follows, for its marks to fold. Of `fold_characters`' result."""
-    begun = _MARKS_BEGUN.search(characters[-_MARKS_MAX:])
-    return begun[0] if begun else ""
 
 
 def fold_marks(text: str) -> str:

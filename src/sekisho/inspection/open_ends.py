@@ -22,6 +22,9 @@ POSITIONS_MAX: Final = 200_000  # of all patterns together: 40 for each of 5,000
 STATES_MAX: Final = 4_096  # remembered; hostile text makes new ones, and then all are forgotten
 ARROWS_MAX: Final = 65_536  # between them, likewise: some MB
 _EVERY: Final = (1 << 256) - 1  # a set of bytes is a number with their bits
+_ONE_BYTE: Final = (1 << 0x80) - 1
+_GOES_ON: Final = (1 << 0xC0) - (1 << 0x80)
+_LEADS: Final = (1 << 0xF5) - (1 << 0xC2)
 _CATEGORIES: Final = {
     "CATEGORY_DIGIT": rb"\d",
     "CATEGORY_NOT_DIGIT": rb"\D",
@@ -30,7 +33,7 @@ _CATEGORIES: Final = {
     "CATEGORY_WORD": rb"\w",
     "CATEGORY_NOT_WORD": rb"\W",
 }
-_ZERO_WIDTH: Final = frozenset({"AT", "FAILURE"})
+_LOOKS_BACK: Final = frozenset({"AT_BEGINNING", "AT_BEGINNING_LINE", "AT_BEGINNING_STRING"})
 
 
 class _Part(NamedTuple):
@@ -52,13 +55,16 @@ class _Positions:
         self.before: list[int] = []
         self._groups: dict[int, Sequence[Any]] = {}
 
-    def add(self, pattern: bytes) -> int:
-        """The first positions of another pattern. Raises RulesError if it can't be taken apart."""
+    def add(self, pattern: str | bytes) -> int:
+        """The first positions of another pattern, over bytes or over characters. Raises RulesError if it can't be taken
+        apart.
+        """
         self._groups = {}
+        self._characters = isinstance(pattern, str)
         try:
             parsed: Any = re._parser.parse(pattern)  # type: ignore[attr-defined]
         except re.error as error:
-            raise RulesError(f"the pattern {pattern.decode(errors='replace')!r} can't be read: {error}") from None
+            raise RulesError(f"the pattern {pattern!r} can't be read: {error}") from None
         return self._sequence(parsed, bool(parsed.state.flags & re.IGNORECASE)).first
 
     def _sequence(self, nodes: Iterable[Any], fold: bool) -> _Part:
@@ -81,10 +87,15 @@ class _Positions:
 
     def _node(self, node: Any, fold: bool) -> _Part:
         operator, value = str(node[0]), node[1]
-        if operator in _ZERO_WIDTH:
+        if operator == "FAILURE" or (operator == "AT" and str(value) in _LOOKS_BACK):
             return _NOTHING
+        if operator == "AT":  # borders and ends look at what follows; `$` at a line end, and whether it is the last
+            following = self._position(_EVERY)
+            self._link(following.last, self._position(_EVERY).first)
+            return _Part(following.first, 0, True)
         if operator in ("LITERAL", "NOT_LITERAL", "ANY", "IN"):
-            return self._position(_bytes_of(operator, value, fold))
+            reads, beyond = _read_by(operator, value, fold)
+            return self._character(reads, beyond) if self._characters else self._position(reads)
         if operator == "SUBPATTERN":
             number, on, off, inside = value
             self._groups[number] = inside
@@ -124,6 +135,15 @@ class _Positions:
             optional = self._joined(part, optional)._replace(empty=True)
         return self._joined(whole, optional)
 
+    def _character(self, reads: int, beyond: bool) -> _Part:
+        """A character that has one byte, or, where it may be `beyond` those, any that has more (RFC 3629)."""
+        one = self._position(reads & _ONE_BYTE)
+        if not beyond:
+            return one
+        going_on = self._position(_GOES_ON)
+        self._link(going_on.last, going_on.first)
+        return _either((one, self._joined(self._position(_LEADS), going_on)))
+
     def _position(self, reads: int) -> _Part:
         if len(self.reads) >= POSITIONS_MAX:
             raise RulesError("the rules are too many, or repeat too much, to be followed in answers")
@@ -136,15 +156,18 @@ class _Positions:
 class OpenEnds:
     """The open places of some rules; see the module. Belongs to one thread."""
 
-    def __init__(self, rules: Iterable[tuple[bytes, bytes]]) -> None:
-        """Of each rule the pattern that its value is confirmed by, and the one that its place is found by: a value is
-        open while either may still be read. Raises RulesError for a pattern that can't be taken apart.
+    def __init__(self, rules: Iterable[tuple[str | bytes, str | bytes, int]]) -> None:
+        """Of each rule the pattern that confirms its value, the one that finds its place, and how many bytes before
+        that the value may begin: it is open while either may still be read. Raises RulesError for a pattern that can't
+        be taken apart.
         """
         positions = _Positions()
         self._begins = 0  # positions that begin the shape of a value
         self._found_by = 0  # positions that begin what a value is found by, which may be before it
         self._starts: dict[int, int] = {}  # of each of those, the bytes that the value may begin with
-        for shape, anchor in rules:
+        self._lead = 0
+        for shape, anchor, lead in rules:
+            self._lead = max(self._lead, lead)
             first = positions.add(shape)
             self._begins |= first
             starts = 0
@@ -161,6 +184,9 @@ class OpenEnds:
             positions_alike = sum(1 << number for number in numbers)
             for byte in _bits(reads):
                 self._reading[byte] |= positions_alike
+        self._going_on = 0  # positions after which something may be read: after others it is over
+        for sources in positions.before:
+            self._going_on |= sources
         self._arrows(positions.before)
         self._forget()
 
@@ -204,6 +230,7 @@ class OpenEnds:
             if not self._sets[state]:
                 break
         for place, begins in reversed(found):
+            place = max(start, place - self._lead)
             while place < opened and not begins >> text[place] & 1:
                 place += 1
             opened = min(opened, place)
@@ -211,9 +238,7 @@ class OpenEnds:
 
     def _step(self, state: int, byte: int, key: int) -> int:
         """The state before `byte`, for the one after it; -1 stands for the end of the text, where all may stand."""
-        positions = self._reading[byte]
-        if state >= 0:
-            positions &= self._sources(self._sets[state])
+        positions = self._reading[byte] & (self._sources(self._sets[state]) if state >= 0 else self._going_on)
         if len(self._sets) >= STATES_MAX or len(self._next) >= ARROWS_MAX:
             self._forget()
             key = -1
@@ -254,23 +279,27 @@ def _bits(number: int) -> list[int]:
     return found
 
 
-def _bytes_of(operator: str, value: Any, fold: bool) -> int:
-    """The bytes that one node of a pattern reads. With `fold`, letters in both cases."""
+def _read_by(operator: str, value: Any, fold: bool) -> tuple[int, bool]:
+    """The codes below 256 that one node of a pattern reads, and whether it may read others. `fold`: in either case."""
     if operator == "ANY":
-        return _EVERY  # a line end too: too wide where DOTALL is not set
+        return _EVERY, True  # a line end too: too wide where DOTALL is not set
     nodes = value if operator == "IN" else [(operator.removeprefix("NOT_"), value)]
-    found, negated = 0, operator == "NOT_LITERAL"
+    found, beyond, negated = 0, False, operator == "NOT_LITERAL"
     for kind, item in nodes:
         if str(kind) == "NEGATE":
             negated = True
         elif str(kind) == "LITERAL":
-            found |= 1 << item
+            found |= 1 << item if item < 256 else 0
+            beyond |= item > 127
         elif str(kind) == "RANGE":
-            found |= (1 << item[1] + 1) - (1 << item[0])
+            found |= ((1 << min(item[1], 255) + 1) - 1) >> item[0] << item[0] if item[0] < 256 else 0
+            beyond |= item[1] > 127
         else:
             pattern = re.compile(_CATEGORIES[str(item)])
             found |= sum(1 << byte for byte in range(256) if pattern.match(bytes([byte])))
+            beyond = True
     if fold:
-        for byte in _bits(found):
-            found |= 1 << ord(chr(byte).swapcase()) if 65 <= byte <= 122 and chr(byte).isalpha() else 0
-    return _EVERY & ~found if negated else found
+        for byte in _bits(found & _ONE_BYTE):
+            found |= 1 << ord(chr(byte).swapcase())
+        beyond = True  # some letters beyond fold to these
+    return (_EVERY & ~found, True) if negated else (found, beyond)

@@ -135,7 +135,7 @@ class Scanner:
     def _confirm(self, text: bytes, number: int, start: int, end: int) -> Found | None:
         rule = self.rules[number - 1]
         found = extent(rule, text, start, end)
-        if found is None or not in_context(rule, text, *found):
+        if found is None or not in_context(rule, text, *found, is_whole=True):
             return None
         return Found(*found, rule.label)
 
@@ -152,12 +152,21 @@ def extent(rule: Rule, text: bytes, start: int, end: int) -> tuple[int, int] | N
     return match.span(group) if rule.check(match[group]) else None
 
 
-def in_context(rule: Rule, text: bytes, first: int, last: int) -> bool:
-    """Whether the rule's words, where it has any, stand near enough."""
-    return rule.context is None or bool(
-        rule.context.search(text, max(0, first - CONTEXT_BYTES), first)
-        or rule.context.search(text, last, last + CONTEXT_AFTER_BYTES)
-    )
+def latest_start(rule: Rule, start: int, end: int) -> int:
+    """No value whose anchor stands at `start` to `end` begins after this."""
+    if not rule.tail:
+        return end + MARGIN
+    return end + rule.tail if "value" in rule.shape.groupindex else start
+
+
+def in_context(rule: Rule, text: bytes, first: int, last: int, *, is_whole: bool) -> bool | None:
+    """Whether the rule's words, where it has any, stand near enough. None: not yet, and more of the text may come."""
+    if rule.context is None or rule.context.search(text, max(0, first - CONTEXT_BYTES), first):
+        return True
+    end = last + CONTEXT_AFTER_BYTES
+    if rule.context.search(text, last, end):
+        return True
+    return False if is_whole or end <= len(text) else None
 
 
 def merged(values: list[Found]) -> list[Found]:

@@ -161,6 +161,28 @@ def test_only_what_may_still_become_a_value_is_held(pieces, held):
     assert masked.held == held
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("123456789018 " + "あ" * 30, None),  # no word comes near enough
+        ("123456789018 は個人番号です", "[jp.my_number] は個人番号です"),
+        (f"{PEM}\u200b\u200bx", "[secret.private_key]x"),  # what is invisible after a value goes with it
+        ("0\u3000ーaaa@aaa.jp", "0\u3000[email]"),  # the long vowel mark is a dash here: two marks after a digit
+        ("電話（03）1234-5678", "電話[phone]"),
+        ("x （９０", None),
+        ("1234\u200b-\u200b5678-9018\u200b。", "[jp.my_number]。"),
+        ("\\u0031234-5678-9018。", "[jp.my_number]。"),
+        ("taro@example.co.jp.", "[email]."),
+        ("askghp_" + "0a1B2c3D" * 5, None),  # a word that ends like a key begins
+        ("api key: " + "0a1B2c3D" * 5 + "、", "api key: [secret.api_key]、"),
+    ],
+)
+def test_what_stands_around_a_value_counts_wherever_the_text_is_cut(text, expected):
+    assert whole(text)[0] == by_spans(text) == (text if expected is None else expected)
+    for size in (1, 2, 3, 5):
+        assert in_pieces(text, range(0, len(text), size))[0] == (text if expected is None else expected)
+
+
 def test_what_never_ends_is_refused_and_what_is_long_enough_is_not():
     masked = inspector().masking(EVERY).text(Counter())
     long = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQ0a" * 2_000

@@ -80,6 +80,8 @@ def test_what_is_not_rewritten_means_the_same(document, way, points):
         ('{"a":"4111","b":"1111","c":"1111 1111"}', '{"a":"4111","b":"1111","c":"1111 1111"}'),
         ('{"q":"say \\"taro@example.jp\\"\\n"}', '{"q":"say \\"[email]\\"\\n"}'),
         ('{"t":"\\ud83d\\ude00 taro@example.jp"}', '{"t":"😀 [email]"}'),
+        ('{"t":"\\udc00 \\ud800x taro@example.jp"}', '{"t":"\ufffd \ufffdx [email]"}'),
+        ('{"t":"\\ud800\\ud83d\\ude00\\q"}', '{"t":"\ufffd😀q"}'),
         ("mail taro@example.jp now", "mail [email] now"),
         ('"taro@example.jp"', '"[email]"'),
         ("", ""),

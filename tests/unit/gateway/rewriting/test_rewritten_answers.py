@@ -4,7 +4,7 @@ import asyncio
 import functools
 import itertools
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import orjson
 import pytest
@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_fakes import Script, World
+from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS
 from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import AnswerWithheld, UpstreamFailed
 from sekisho.gateway.http1.errors import UpstreamClosed
 from sekisho.inspection.masking import HOLD_MAX
 from sekisho.inspection.rules import compile_inspector, rules_bytes
+from sekisho.kernel.clock import SystemClock
 from sekisho.policy.interfaces import Answering
 
 EVENT_STREAM = {b"content-type": b"text/event-stream"}
@@ -344,6 +346,18 @@ async def test_where_placeholders_would_leave_as_something_else_they_are_not_use
     assert "rewrite" not in made.writer.bodies("decision")[0]
 
 
+async def test_where_values_are_put_back_keeping_is_decided_on_them():
+    """What would be kept is the answer that the caller got, with the values in it."""
+    for restore, asked in (((), ()), (("email",), ("email",))):
+        made = world(mask=(), restore=restore, raw=(), redacted=("a",))
+        made.keeper = object()
+        made.use(Recorder(made.writer, SystemClock(), made.ids, made.metrics))
+        decider = made.in_force.snapshot.decider
+        decider.retains = True
+        await streamed(made, said("x"), text=MAIL)
+        assert decider.labels == asked
+
+
 # -- however it is cut
 
 TEXTS = st.lists(
@@ -377,7 +391,6 @@ def test_however_a_stream_is_cut_the_caller_puts_together_the_same(content, argu
     body, labels = asyncio.run(got([data]))
     assert asyncio.run(got(chunks)) == (body, labels)
     whole = inspector().masking(frozenset(("email", "jp.my_number")))
-    from collections import Counter
 
     def expected(text):
         return whole.whole(text, Counter()).replace("[email#1]", "hanako@example.jp")

@@ -25,7 +25,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "mask": ("in the answer these would be masked: {labels}", "回答では次の値を伏せます：{labels}"),
     "restore": ("in the answer these would be put back: {labels}", "回答では次の値を元に戻します：{labels}"),
-    "no_permit": ("no policy permits relayRaw", "relayRaw を許可する規則がありません"),
+    "undecided": ("it could not be decided", "判定できません"),
     "kept": ("what is sent and answered is kept for {days} days", "送信した内容と応答を {days} 日間保存します"),
     "would_send": ("WOULD BE SENT", "送信されます"),
     "would_deny": ("WOULD BE DENIED: nothing would leave", "拒否されます：何も送信されません"),
@@ -151,7 +151,7 @@ def describe_explanation(explanation: Mapping[str, Any], language: str) -> str:
             said = "; ".join(
                 words[name].format(labels=", ".join(done[name])) for name in ("mask", "restore") if done[name]
             )
-            lines.append(f"  {said} ({done['deployment']}; {', '.join(done['policies']) or words['no_permit']})")
+            lines.append(f"  {said} ({done['deployment']}; {', '.join(done['policies']) or words['undecided']})")
     elif outcome["stopped"]:
         lines.append(words["would_stop"])
     else:

@@ -102,7 +102,7 @@ def _explanation(words: Words, explanation: Mapping[str, Any]) -> Html:
 
 def _rewrite(words: Words, done: Mapping[str, Any]) -> Html:
     said = [words(name, labels=", ".join(done[name])) for name in ("mask", "restore") if done[name]]
-    return tag("p", f"{done['deployment']}: {'; '.join(said)} ({', '.join(done['policies']) or words('default_deny')})")
+    return tag("p", f"{done['deployment']}: {'; '.join(said)} ({', '.join(done['policies']) or words('undecidable')})")
 
 
 def _with_sources(words: Words, value: str, stated: Mapping[str, Any]) -> Html:

@@ -1,4 +1,8 @@
-"""What policies say of an answer, label by label: what of it is masked, and what is put back. Pure."""
+"""What policies say of an answer, label by label: what of it is masked, and what is put back. Pure.
+
+The permit by which a request is sent covers its answer. A forbid that names `relayRaw` takes values out of it; a permit
+that names `restore` has the caller's own values put back.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -13,11 +17,13 @@ from sekisho.policy.reads import policy_reads
 _OF_REQUESTS_ONLY: Final = frozenset({"egress.tool", "egress.url"})
 _LABEL: Final = "label"  # of the context: without it the answer is the same for every label
 
+_EFFECTS: Final = {RELAY_RAW: "forbid", RESTORE: "permit"}  # of the policies that count
+
 Ask = Callable[[str, str], Verdict | None]  # (action, label) → the verdict; None for a deployment that isn't one
 
 
 class AnswerRules(NamedTuple):
-    """Of a snapshot's policies, the indexes of those that name an action, and the actions decided label by label."""
+    """Of a snapshot's policies, the indexes of those that count, and the actions that are decided label by label."""
 
     relay: frozenset[int]
     restore: frozenset[int]
@@ -31,7 +37,7 @@ def answer_rules(texts: Sequence[str], titles: Sequence[PolicyTitle], labels: It
     by_label: set[str] = set()
     for index, text in enumerate(texts):
         for action in named_actions(text) & naming.keys():
-            if action == RELAY_RAW or titles[index].effect == "permit":
+            if titles[index].effect == _EFFECTS[action]:
                 naming[action].add(index)
             if _LABEL in policy_reads(text).request:
                 by_label.add(action)
@@ -55,9 +61,10 @@ def answering(rules: AnswerRules, masked: Iterable[str], ask: Ask) -> Answering 
     if rules.relay:
         verdicts = _asked(RELAY_RAW, rules.labels, rules, ask)
         for label, verdict in verdicts.items():
-            if verdict is None or not _relayed(verdict, rules.relay):
+            against = rules.relay if verdict is None else rules.relay.intersection(verdict.reasons)
+            if against or verdict is None or verdict.errors:
                 mask.append(label)
-                reasons.update(() if verdict is None else verdict.reasons)
+                reasons.update(against)
     if rules.restore:
         for label, verdict in _asked(RESTORE, sorted(masked), rules, ask).items():
             if verdict is not None and verdict.permitted and rules.restore.intersection(verdict.reasons):
@@ -71,10 +78,3 @@ def _asked(action: str, labels: Iterable[str], rules: AnswerRules, ask: Ask) -> 
         return {label: ask(action, label) for label in labels}
     known = list(labels)
     return dict.fromkeys(known, ask(action, known[0]) if known else None)
-
-
-def _relayed(verdict: Verdict, named: frozenset[int]) -> bool:
-    """A forbid of all actions was asked when the request was sent: it permitted that, or monitor mode lifted it."""
-    return verdict.permitted or (
-        bool(verdict.reasons) and not verdict.errors and not named.intersection(verdict.reasons)
-    )

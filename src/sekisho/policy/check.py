@@ -71,7 +71,6 @@ def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], label
         _check_meaning(policy, handle, deployments, mistakes)
     _check_together(policies, mistakes)
     _require_permit(policies, mistakes)
-    _check_answers(policies, mistakes)
     if mistakes:
         return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
     titles = tuple(policy.title() for policy in policies)
@@ -159,6 +158,9 @@ def _check_meaning(
         mistakes.append(policy.mistake(problem, remedy))
     (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
     _check_retaining(policy, pst.entity_uids(node), mistakes)
+    if policy.effect == "permit" and any(uid.id == RELAY_RAW for uid in pst.entity_uids(node)):
+        remedy = f"Leave it out. To have values in answers masked, write a forbid that names {RELAY_RAW}"
+        mistakes.append(policy.mistake(f"permits {RELAY_RAW}, which every permit of sending covers", remedy))
     for uid in pst.entity_uids(node):
         if str(uid.type) == "Deployment" and uid.id not in deployments:
             mistakes.append(
@@ -177,26 +179,6 @@ def _check_retaining(policy: _Policy, uids: Iterable[Any], mistakes: list[Mistak
         problem = "permits retain without an end" if named else "has @retain_days, but does not name the action retain"
         remedy = f'Write @retain_days("30") and action == Action::"{RETAIN}"; they belong together'
         mistakes.append(policy.mistake(problem, remedy))
-
-
-def _check_answers(policies: list[_Policy], mistakes: list[Mistake]) -> None:
-    """A forbid of relayRaw where nothing permits it would have every value in every answer masked, unsaid."""
-    if mistakes:
-        return  # what doesn't parse can't be looked into
-    actions = [(policy, *_actions(policy)) for policy in policies]
-    if any(policy.effect == "permit" and (RELAY_RAW in named or not any_named) for policy, named, any_named in actions):
-        return
-    for policy, named, _ in actions:
-        if RELAY_RAW in named:
-            remedy = f'Add Action::"{RELAY_RAW}" to the actions of a permit, or write a permit of its own'
-            mistakes.append(policy.mistake(f"forbids {RELAY_RAW}, which no policy permits", remedy))
-
-
-def _actions(policy: _Policy) -> tuple[set[str], bool]:
-    """The actions that a policy names, and whether it names any."""
-    (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
-    named = {uid.id for uid in pst.entity_uids(node) if str(uid.type) == "Action"}
-    return named, bool(named)
 
 
 def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:

@@ -173,8 +173,8 @@ class Decider(Protocol):
         """What is done to the answer to what was sent to this deployment by this action. None: nothing, always unless
         `answers`.
 
-        A label is masked unless `relayRaw` is permitted for it; a forbid that does not name `relayRaw` was asked when
-        the request was sent, and counts no more. It is restored only if a permit that names `restore` decides so, and
-        only of what was sent redacted. Any error masks, and restores nothing.
+        A label is masked if a forbid that names `relayRaw` says so; others were asked when the request was sent. It is
+        restored only if a permit that names `restore` decides so, and only of what was sent redacted. Any error masks,
+        and restores nothing.
         """
         ...

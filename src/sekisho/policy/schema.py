@@ -53,7 +53,7 @@ type Request = {{
 // A permit of it names the action and how long: @retain_days("30").
 action {raw}, {redacted}, {retain} appliesTo {{ principal: [Principal], resource: [Deployment], context: Request }};
 // Of each label by itself, once a deployment is chosen. labels: of the body that is sent. label:
-// {relay}: of a value in the answer, that may reach the caller; where it may not, it is masked.
+// {relay}: of a value in the answer. A forbid of it has the value masked; what nothing forbids reaches the caller.
 // {restore}: of a value masked in the request, that may be put back where the answer names it. A permit of it names it.
 type Value = {{
 {context}

@@ -613,14 +613,17 @@ class Pipeline:
     def _answer_headers(self, governed: Governed, route: Route, head: ResponseHead) -> list[Header]:
         deployment = governed.in_force.snapshot.deployments[route.deployment]
         request_id = governed.request_id.encode()
-        monitored_header = [(b"x-sekisho-monitored", b"would-deny")] if governed.monitored else []
+        more = [(b"x-sekisho-monitored", b"would-deny")] if governed.monitored else []
+        answering = None if governed.attempt is None else governed.attempt.treated.answering
+        if answering is not None and answering.mask:
+            more.append((b"x-sekisho-masks", ", ".join(answering.mask).encode()))
         return [
             (b"x-request-id", request_id),
             (b"x-sekisho-receipt", request_id),
             (b"x-sekisho-deployment", deployment.name.encode()),
             (b"x-sekisho-jurisdiction", ", ".join(shortened(deployment.facts["processing"].value)).encode()),
             (b"x-sekisho-labels", ", ".join(governed.inspection.labels).encode()),
-            *monitored_header,
+            *more,
             *[header for header in head.headers.items() if _passes(header[0])],
         ]
 

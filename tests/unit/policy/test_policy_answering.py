@@ -1,5 +1,8 @@
 """What is done to an answer: masked where a forbid of `relayRaw` says so, restored where a permit of `restore` does."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from sekisho.catalog.interfaces import PolicyText
@@ -122,3 +125,12 @@ def test_mistakes_are_told(text, packs, says):
     policies = tuple(PolicyText(f"policies/{number}.cedar", text) for number, text in enumerate(texts))
     checked = check_policies(catalogue(TOKYO, packs=packs), policies, LABELS)
     assert any(says in mistake.problem for mistake in checked.mistakes), checked.mistakes
+
+
+@pytest.mark.parametrize("page", ["redaction.md", "redaction.ja.md"])
+def test_the_examples_of_the_page_are_policies(page):
+    text = (Path(__file__).parents[3] / "docs" / page).read_text(encoding="utf-8")
+    examples = re.findall(r"```\n(@id.*?)```", text.replace('"claims"', '"other"'), re.DOTALL)
+    assert len(examples) == 2
+    policies = tuple(PolicyText(f"policies/{number}.cedar", example) for number, example in enumerate(examples))
+    assert check_policies(catalogue(TOKYO), policies, (*LABELS, "email")).mistakes == ()

@@ -101,6 +101,7 @@ async def test_a_value_split_over_events_is_masked_and_counted():
     assert outcome["rewritten"] == {"masked": counted, "restored": {}}
     assert (outcome["ended"], outcome["answer"]["bytes"]) == ("complete", len(body))
     assert body.endswith(DONE)
+    assert made.responder.headers[b"x-sekisho-masks"] == b"email, jp.my_number, secret.api_key"
 
 
 async def test_each_event_that_comes_goes_on_in_its_order():
@@ -275,6 +276,7 @@ async def test_where_no_policy_is_about_answers_nobody_is_asked_and_nothing_is_t
     made = World()
     body = await streamed(made, [b"event: x\n" + event([delta(content=MAIL)])])
     assert body == b"event: x\n" + event([delta(content=MAIL)]) + DONE
+    assert b"x-sekisho-masks" not in made.responder.headers
     assert "rewrite" not in made.writer.bodies("decision")[0]
     assert "rewritten" not in made.writer.bodies("outcome")[0]
 

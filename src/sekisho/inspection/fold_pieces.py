@@ -1,55 +1,92 @@
-"""Folding a text that comes in pieces: what folds as it does whatever follows, and what must stand before the rest.
+"""Folding a text that comes in pieces, with what `normalise` does to whole ones.
 
-Two things in `normalise` look at neighbours: an escape at what it is not yet whole without, and marks at digits.
+What a character folds to depends on a few neighbours at most: an escape's own characters, marks and digits beside it.
+So a little of what has gone is folded again before what comes, and at the end what may still become something else
+waits for what follows.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from sekisho.inspection.normalise import MARKS, MARKS_MAX, NEAR, fold_characters, fold_marks, fold_with_offsets
+from sekisho.inspection.normalise import SEPARATOR, fold_with_offsets, needs_folding
+
+NEIGHBOURS_MAX: Final = 8  # folded characters that one may depend on, to either side: three marks, a digit, and room
+_BEFORE_MAX: Final = 64  # characters kept of what has gone, before it is looked at which of them count
 
 # An escape that may go on at the end, or be the first half of a pair.
 _ESCAPE_BEGUN: Final = re.compile(
     r"(?<!\\)\\+(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\+(?:u[0-9a-fA-F]{0,3})?)?))?\Z"
 )
-_MARKS_BEGUN: Final = re.compile(f"[0-9][{NEAR}]*\\Z")
-_OPEN_MARKS: Final = frozenset(MARKS)
+_MARK: Final = re.compile(r"\[0-9\](\[.*?\])")
+
+
+class FoldingNeighbours(NamedTuple):
+    """`active`: characters without which a text folds to itself. `opening`: those at the end of a folded text that what
+    follows may still make others of.
+    """
+
+    active: frozenset[str]
+    opening: frozenset[str]
+
+
+def folding_neighbours(table: Mapping[int, str | None]) -> FoldingNeighbours:
+    """Of a folding table. Made once: it goes through all of it."""
+    beside_digits = _MARK.search(needs_folding())
+    if beside_digits is None:
+        raise AssertionError("folding knows no marks beside digits")
+    marks = frozenset(chr(int(code, 16)) for code in re.findall(r"\\x\{([0-9a-f]+)\}", beside_digits[1]))
+    return FoldingNeighbours(frozenset(map(chr, table)) | marks | {"\\", SEPARATOR}, marks)
 
 
 class PieceFolding:
     """Of one text. `of` the rest of it, then `let_go` of what need not come again."""
 
-    __slots__ = ("_before", "_changed", "_characters", "_table")
+    __slots__ = ("_before", "_first", "_neighbours", "_offsets", "_table", "_text")
 
-    def __init__(self, table: Mapping[int, str | None]) -> None:
+    def __init__(self, table: Mapping[int, str | None], neighbours: FoldingNeighbours) -> None:
         self._table = table
-        self._before = ""  # a digit and marks at the end of what has gone: those after it fold as well
-        self._characters = ""
-        self._changed = False
+        self._neighbours = neighbours
+        self._before = ""  # the end of what has gone, as it came
+        self._text = ""
+        self._first = 0  # of the folded `_before` and `_text`, where `_text` begins
+        self._offsets: list[int] | None = None
 
     def of(self, text: str, *, is_whole: bool) -> str:
         """`text` folded, as far as that is certain; all of it if nothing follows."""
-        if not is_whole and "\\" in text and (begun := _ESCAPE_BEGUN.search(text)):
-            text = text[: begun.start()]
-        self._characters = self._before + fold_characters(text, self._table)
-        folded = fold_marks(self._characters)[len(self._before) :]
-        self._changed = folded != text
-        return folded if is_whole else folded[: max(0, len(folded) - self._open_marks())]
+        self._text = text
+        if self._neighbours.active.isdisjoint(text):
+            self._offsets, folded = None, text
+        else:
+            end = _ESCAPE_BEGUN.search(text) if not is_whole and "\\" in text else None
+            text = text if end is None else text[: end.start()]
+            folded, self._offsets = fold_with_offsets(self._before + text, self._table)
+            self._first = bisect_left(self._offsets, len(self._before))
+            folded = folded[self._first :]
+        return folded if is_whole else folded[: len(folded) - self._open(folded)]
 
-    def offsets(self, text: str) -> list[int] | None:
-        """For each character of `of(text)`, its end included, the offset into `text`; None where all are the same."""
-        return fold_with_offsets(text, self._table)[1] if self._changed else None  # nearly always none has changed
+    def offset(self, count: int) -> int:
+        """Where in the text its first `count` folded characters end, with what is invisible after them."""
+        if self._offsets is None:
+            return count
+        return self._offsets[self._first + count] - len(self._before)
 
-    def let_go(self, count: int) -> None:
-        """The first `count` characters of what `of` gave last won't come again."""
-        gone = self._characters[: len(self._before) + count]
-        begun = _MARKS_BEGUN.search(gone[-MARKS_MAX:])
-        self._before = begun[0] if begun else ""
+    def let_go(self, count: int) -> int:
+        """The first `count` characters of what `of` gave last won't come again; how many of the text they are."""
+        length = self.offset(count)
+        gone = self._before + self._text[:length]
+        if self._offsets is not None:
+            gone = gone[self._offsets[max(0, self._first + count - NEIGHBOURS_MAX)] :]
+        elif len(gone) > _BEFORE_MAX:
+            offsets = fold_with_offsets(gone, self._table)[1]
+            gone = gone[offsets[max(0, len(offsets) - 1 - NEIGHBOURS_MAX)] :]
+        self._before = gone
+        return length
 
-    def _open_marks(self) -> int:
-        """Marks at the end that a digit may still come after, and so make others of."""
-        characters, count = self._characters, 0
-        while count < min(MARKS_MAX, len(characters)) and characters[-1 - count] in _OPEN_MARKS:
+    def _open(self, folded: str) -> int:
+        """Characters at the end that may still become others."""
+        opening, count = self._neighbours.opening, 0
+        while count < min(NEIGHBOURS_MAX, len(folded)) and folded[-1 - count] in opening:
             count += 1
         return count

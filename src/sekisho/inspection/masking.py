@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from sekisho.inspection.errors import HeldTooMuch, RulesError
-from sekisho.inspection.fold_pieces import PieceFolding
+from sekisho.inspection.fold_pieces import PieceFolding, folding_neighbours
 from sekisho.inspection.interfaces import OPAQUE
 from sekisho.inspection.normalise import SEPARATOR
 from sekisho.inspection.open_ends import LOOK_BEHIND_MAX, OpenEnds
@@ -59,6 +59,7 @@ class Masking:
         """
         self.labels = frozenset(labels)
         self.table = table
+        self.neighbours = folding_neighbours(table)
         self.finders = {label: finder for label, finder in (finders or {}).items() if label in self.labels}
         self._scanner = scanner
         rules = [rule for rule in scanner.rules if rule.label in self.labels]
@@ -120,7 +121,7 @@ class MaskedText:
         self._masking = masking
         self._found = found
         self._separated = separated
-        self._folding = PieceFolding(masking.table)
+        self._folding = PieceFolding(masking.table, masking.neighbours)
         self._left = _SEPARATOR_BYTE  # folded, let go
         self._rest = ""  # as it came, held
         self._waiting = 0  # of it, not yet looked at
@@ -167,23 +168,17 @@ class MaskedText:
         if upto == start and not is_whole:
             return ""
         done = merged([value.found for value in values if value.settled and value.found.end <= upto])
-        index = _Index(data, start, self._folding.offsets(seen))
-        length = len(seen) if is_whole else index.of(upto)
-        given = self._masked(done, index, length)
-        self._folding.let_go(len(data[start:upto].decode()))
+        given: list[str] = []
+        position = 0
+        for value in done:
+            first, last = (self._folding.offset(len(data[start:at].decode())) for at in (value.start, value.end))
+            given += (self._rest[position:first], self._mark(self._rest[first:last], value.label))
+            position = last
+        length = len(seen) if is_whole else self._folding.let_go(len(data[start:upto].decode()))
+        given.append(self._rest[position:length])
         self._rest = self._rest[length:]
         self._left = _last(data[:upto], LEFT_BYTES)
-        return given
-
-    def _masked(self, values: list[Found], index: "_Index", length: int) -> str:
-        pieces: list[str] = []
-        position = 0
-        for value in values:
-            first, last = index.of(value.start), min(index.of(value.end), length)
-            pieces += (self._rest[position:first], self._mark(self._rest[first:last], value.label))
-            position = last
-        pieces.append(self._rest[position:length])
-        return "".join(pieces)
+        return "".join(given)
 
     def _mark(self, value: str, label: str) -> str:
         """Where a value lies across texts, each part of it is masked: what stands between them is not its."""
@@ -192,21 +187,6 @@ class MaskedText:
         if not self._separated or SEPARATOR not in value:
             return mark
         return SEPARATOR.join(mark if part else "" for part in value.split(SEPARATOR))
-
-
-class _Index:
-    """Offsets into folded bytes to offsets into the text as it came."""
-
-    __slots__ = ("_data", "_offsets", "_start")
-
-    def __init__(self, data: bytes, start: int, offsets: list[int] | None) -> None:
-        self._data = data
-        self._start = start
-        self._offsets = offsets
-
-    def of(self, place: int) -> int:
-        characters = len(self._data[self._start : place].decode())
-        return characters if self._offsets is None else self._offsets[characters]
 
 
 def _is_covered(found: Found, values: Iterable[Value]) -> bool:

@@ -40,16 +40,12 @@ _STYLED_DIGITS: Final = (
 )
 
 _FOLDABLE: Final = re.compile(f"[{_STYLED}{_DIGITS}{_INVISIBLE}{_CONTROLS}]+")
-# From the first of its backslashes on, so that a long run of them is looked at once.
-_ESCAPE: Final = re.compile(
-    r"(?<!\\)\\+u(?:([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})|([0-9a-fA-F]{4}))"
-)
-MARKS: Final = _DASHES + _SPACES + _BRACKETS
+_ESCAPE: Final = re.compile(r"\\+u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})|\\+u([0-9a-fA-F]{4})")
+_MARKS: Final = _DASHES + _SPACES + _BRACKETS
 # What makes folding necessary, as a pattern for a UTF-8 aware engine: most Japanese text holds ー, full-width spaces
 # and brackets, so those count only beside a digit.
-NEAR: Final = MARKS + _LONG_VOWEL
-MARKS_MAX: Final = 3  # in a row, beside a digit
-_BESIDE_DIGITS: Final = re.compile(f"(?<=[0-9])[{NEAR}]{{1,{MARKS_MAX}}}|[{MARKS}]{{1,{MARKS_MAX}}}(?=[0-9])")
+_NEAR: Final = _MARKS + _LONG_VOWEL
+_BESIDE_DIGITS: Final = re.compile(f"(?<=[0-9])[{_NEAR}]{{1,3}}|[{_MARKS}]{{1,3}}(?=[0-9])")
 _MARK_TABLE: Final = str.maketrans(
     {**dict.fromkeys(_DASHES + _LONG_VOWEL, "-"), **dict.fromkeys(_SPACES, " "), "\uff08": "(", "\uff09": ")"}
 )
@@ -60,7 +56,7 @@ _LETTERS: Final = "\uff21-\uff3a\uff41-\uff5a\uff20\uff0b\uff3f\u2474-\u24e9\U00
 def needs_folding() -> str:
     """A pattern, for a UTF-8 aware engine, that text matches wherever folding would matter to a rule."""
     always = _character_class(_CONTROLS + _INVISIBLE + _DIGITS + _STYLED_DIGITS + _LETTERS + _RARE)
-    near = _character_class(NEAR)
+    near = _character_class(_NEAR)
     return f"{always}|[0-9]{near}|{near}[0-9]|\\\\u[0-9a-fA-F]{{4}}"
 
 
@@ -69,7 +65,7 @@ def folding_table() -> Mapping[int, str | None]:
     table: dict[int, str | None] = {}
     for code in _code_points(_STYLED):
         folded = unicodedata.normalize("NFKC", chr(code))
-        if chr(code) not in MARKS and folded != chr(code) and folded.isascii():
+        if chr(code) not in _MARKS and folded != chr(code) and folded.isascii():
             table[code] = folded
     for zero in _DIGIT_ZEROS:
         table.update({zero + digit: str(digit) for digit in range(10)})
@@ -80,18 +76,13 @@ def folding_table() -> Mapping[int, str | None]:
 
 def fold(text: str, table: Mapping[int, str | None]) -> str:
     """`text` folded. Folding joined strings equals joining folded ones: nothing here looks across SEPARATOR."""
-    return fold_marks(fold_characters(text, table))
-
-
-def fold_characters(text: str, table: Mapping[int, str | None]) -> str:
-    """The part of folding that looks at one character, or one escape, at a time."""
     if "\\" in text:
         text = _ESCAPE.sub(_meaning, text)
     # Runs of what may fold, then the table: over all of a Japanese text the table is seven times slower.
-    return _FOLDABLE.sub(lambda run: run[0].translate(table), text)
+    return _fold_marks(_FOLDABLE.sub(lambda run: run[0].translate(table), text))
 
 
-def fold_marks(text: str) -> str:
+def _fold_marks(text: str) -> str:
     """Dashes, spaces and brackets beside digits, one for one."""
     return _BESIDE_DIGITS.sub(lambda run: run[0].translate(_MARK_TABLE), text)
 
@@ -110,7 +101,7 @@ def fold_with_offsets(text: str, table: Mapping[int, str | None]) -> tuple[str, 
             pieces.append(folded)
             offsets.extend([origins[index]] * len(folded))
     offsets.append(len(text))
-    return fold_marks("".join(pieces)), offsets
+    return _fold_marks("".join(pieces)), offsets
 
 
 def _unescape(text: str) -> tuple[str, list[int]]:

@@ -51,7 +51,7 @@ class Masking:
         scanner: Scanner,
         labels: Iterable[str],
         table: Mapping[int, str | None],
-        finders: Mapping[str, SentenceFinder] | None = None,
+        finders: Mapping[str, tuple[SentenceFinder, ...]] | None = None,
     ) -> None:
         """`table`: what folds texts. `finders` by the label that they find.
 
@@ -60,7 +60,7 @@ class Masking:
         self.labels = frozenset(labels)
         self.table = table
         self.neighbours = folding_neighbours(table)
-        self.finders = {label: finder for label, finder in (finders or {}).items() if label in self.labels}
+        self.finders = {label: found for label, found in (finders or {}).items() if label in self.labels}
         self._scanner = scanner
         rules = [rule for rule in scanner.rules if rule.label in self.labels]
         unknown = self.labels - {rule.label for rule in rules} - self.finders.keys() - {OPAQUE}
@@ -104,8 +104,8 @@ class Masking:
         """Those that finders find in the sentences of `text` from `start` on."""
         values: list[Value] = []
         for sentence in _sentences(text[start:].decode()):
-            for label, finder in self.finders.items():
-                for first, last in finder.find(sentence):
+            for label, finders in self.finders.items():
+                for first, last in (span for finder in finders for span in finder.find(sentence)):
                     place = start + len(sentence[:first].encode())
                     values.append(Value(Found(place, place + len(sentence[first:last].encode()), label), True))
             start += len(sentence.encode())

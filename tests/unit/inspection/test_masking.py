@@ -107,7 +107,7 @@ class Polite:
 @functools.cache
 def with_names():
     scanner, table = inspector()._scanner, inspector()._table
-    return Masking(scanner, {*EVERY, "person.name"}, table, {"person.name": Polite()})
+    return Masking(scanner, {*EVERY, "person.name"}, table, {"person.name": (Polite(),)})
 
 
 NAMED = st.sampled_from(["田中", "鈴木", "さん", "。", "\n", "！", "は", PEM, "長い" * SENTENCE_MAX])

@@ -164,10 +164,8 @@ class OpenEnds:
         positions = _Positions()
         self._begins = 0  # positions that begin the shape of a value
         self._found_by = 0  # positions that begin what a value is found by, which may be before it
-        self._starts: dict[int, int] = {}  # of each of those, the bytes that the value may begin with
-        self._lead = 0
+        self._starts: dict[int, tuple[int, int]] = {}  # of each: the bytes that the value may begin with, and the lead
         for shape, anchor, lead in rules:
-            self._lead = max(self._lead, lead)
             first = positions.add(shape)
             self._begins |= first
             starts = 0
@@ -175,7 +173,7 @@ class OpenEnds:
                 starts |= positions.reads[position]
             found_by = positions.add(anchor)
             self._found_by |= found_by
-            self._starts.update(dict.fromkeys(_bits(found_by), starts))
+            self._starts.update(dict.fromkeys(_bits(found_by), (starts, lead)))
         alike: dict[int, list[int]] = {}
         for number, reads in enumerate(positions.reads):
             alike.setdefault(reads, []).append(number)
@@ -212,12 +210,12 @@ class OpenEnds:
         self._numbers: dict[int, int] = {}
         self._next: dict[int, int] = {}  # state << 8 | byte → state
         self._shapes: list[bool] = []  # of each state: whether a shape may begin here
-        self._values: list[int] = []  # and where what a value is found by may: the bytes that it may begin with
+        self._values: list[tuple[int, int]] = []  # and of what values are found by: as in `_starts`, of all together
 
     def leftmost(self, text: bytes, start: int) -> int:
         """The leftmost open place of `text` from `start` on; its length if there is none."""
         opened = len(text)
-        found: list[tuple[int, int]] = []
+        found: list[tuple[int, tuple[int, int]]] = []
         state = -1
         for place in range(len(text) - 1, start - 1, -1):
             key = state << 8 | text[place]
@@ -225,12 +223,12 @@ class OpenEnds:
             state = self._step(state, text[place], key) if following is None else following
             if self._shapes[state]:
                 opened = place
-            if self._values[state]:
+            if self._values[state][0]:
                 found.append((place, self._values[state]))
             if not self._sets[state]:
                 break
-        for place, begins in reversed(found):
-            place = max(start, place - self._lead)
+        for place, (begins, lead) in reversed(found):
+            place = max(start, place - lead)
             while place < opened and not begins >> text[place] & 1:
                 place += 1
             opened = min(opened, place)
@@ -247,10 +245,10 @@ class OpenEnds:
             number = self._numbers[positions] = len(self._sets)
             self._sets.append(positions)
             self._shapes.append(bool(positions & self._begins))
-            begins = 0
+            begins = lead = 0
             for position in _bits(positions & self._found_by):
-                begins |= self._starts[position]
-            self._values.append(begins)
+                begins, lead = begins | self._starts[position][0], max(lead, self._starts[position][1])
+            self._values.append((begins, lead))
         if key >= 0 or state < 0:
             self._next[state << 8 | byte if state < 0 else key] = number
         return number

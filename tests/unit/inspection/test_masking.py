@@ -149,13 +149,13 @@ def test_a_label_that_nothing_finds_cant_be_masked():
         (["mail taro@example.co"], 15),
         (["mail taro@example.co", " now "], 0),
         (["123456789018 "], 13),  # it wants a word, which may still come
-        (["123456789018 は個人番号です"], 0),
+        (["123456789018 は個人番号です。"], 0),
         (["123456789018 " + "あ" * 25], 0),  # and now it can't
         (["\\u00"], 4),
     ],
 )
 def test_only_what_may_still_become_a_value_is_held(pieces, held):
-    masked = inspector().masking(EVERY).text(Counter())
+    masked = inspector().masking(frozenset({"email", "jp.my_number"})).text(Counter())
     for piece in pieces:
         masked.feed(piece)
     assert masked.held == held

@@ -3,8 +3,8 @@
     PYTHONPATH=src python bench/rewrite_answers.py
 
 `text` is the masking of a text alone; `relay` is what the gateway does with a chunk, from the upstream's bytes to the
-caller's (split, parse, mask, write again, commit), without sockets. The best of some rounds is shown: other work on
-the machine only ever adds time.
+caller's (split, parse, mask, write again, commit), without sockets. CPU time, the least of some rounds: other work on
+the machine only ever adds to it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from sekisho.inspection.interfaces import HeldTooMuch, Masking
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 from sekisho.ledger.commitments import Commitment
 
-ROUNDS = 5
+ROUNDS = 10
 CHUNKS = 4_000
 JAPANESE = "これは日本語の回答です。サーバーの設定（ネットワーク）について、2026年の手順を説明します。担当は山田です。"
 ENGLISH = "The quarterly report lists 42 items; here is a summary for the board, in two pages, as you asked. "
@@ -37,9 +37,9 @@ VALUES = (
 def main() -> None:
     inspector = compile_inspector(rules_bytes())
     labels = frozenset({"jp.my_number", "phone", "email", "payment_card", "secret.api_key", "secret.private_key"})
-    started = time.perf_counter()
+    started = time.process_time()
     masking = inspector.masking(labels)
-    print(f"made once for {len(labels)} labels: {(time.perf_counter() - started) * 1e3:.0f} ms")
+    print(f"made once for {len(labels)} labels: {(time.process_time() - started) * 1e3:.0f} ms")
     chance = random.Random(1)
     texts = {
         "Japanese": [JAPANESE] * 100,
@@ -130,12 +130,12 @@ def of_relay(pieces: list[str], masking: Masking | None) -> float:
 
 
 def best(work: Callable[[], None]) -> float:
-    """Microseconds of the quickest of some rounds."""
+    """CPU microseconds of the quickest of some rounds."""
     found = float("inf")
     for _ in range(ROUNDS):
-        started = time.perf_counter()
+        started = time.process_time()
         work()
-        found = min(found, time.perf_counter() - started)
+        found = min(found, time.process_time() - started)
     return found * 1e6
 
 

@@ -63,7 +63,6 @@ from sekisho.gateway.http1.interfaces import (
 from sekisho.gateway.interfaces import InForce, Keys, Upstream
 from sekisho.gateway.keeping import DAY_US, Keeping
 from sekisho.gateway.relay import StreamRelay
-from sekisho.gateway.rewriting.answers import AnswerRewriter
 from sekisho.gateway.rewriting.treatment import Treatment, rewriter, rewritten, treatment
 from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import AuthenticationError, Principal
@@ -367,10 +366,9 @@ class Pipeline:
 
     async def _treatment(self, governed: Governed, route: Route) -> Treatment:
         bodies = (governed.asked.document, governed.redaction)
-        aside = self._aside if len(governed.received) > LARGE_BODY_BYTES else None
-        return await treatment(
-            governed.in_force.snapshot, governed.call.operation, governed.decision, route, bodies, aside
-        )
+        snapshot, operation = governed.in_force.snapshot, governed.call.operation
+        is_large = len(governed.received) > LARGE_BODY_BYTES
+        return await treatment(snapshot, operation, governed.decision, route, bodies, self._aside, is_large)
 
     def _record(
         self, governed: Governed, number: int, route: Route, sent: bytes, treated: Treatment
@@ -480,7 +478,8 @@ class Pipeline:
         headers: list[Header],
         responder: Responder,
     ) -> None:
-        rewriter = await self._rewriter(governed, attempt)
+        snapshot = governed.in_force.snapshot
+        attempt.rewriter = await rewriter(snapshot, attempt.treated, self._aside, is_large=False)
         if attempt.halt is not None:
             raise _halted(attempt, attempt.halt)
         organisation = governed.principal.organisation
@@ -491,7 +490,9 @@ class Pipeline:
         def answered() -> None:
             self._router.answered(route.deployment, attempt.first_byte())
 
-        relay = StreamRelay(responder, exchange, attempt, commitment, governed.call, headers, answered, rewriter)
+        relay = StreamRelay(
+            responder, exchange, attempt, commitment, governed.call, headers, answered, attempt.rewriter
+        )
         try:
             watch = self._keys.watch(governed.principal, relay.revoke)
         except AuthenticationError:
@@ -537,24 +538,12 @@ class Pipeline:
         headers.append((b"content-type", b"application/json"))
         responder.respond(200, headers, answer)
 
-    async def _rewriter(self, governed: Governed, attempt: Attempt, *, is_large: bool = False) -> AnswerRewriter | None:
-        """What the answer goes through where policy has something done to it; its counts are in the outcome."""
-        treated = attempt.treated
-        if treated.answering is None:
-            return None
-        snapshot = governed.in_force.snapshot
-        inspector = snapshot.inspector_aside if is_large else snapshot.inspector
-        attempt.rewriter = await rewriter(inspector, treated.answering, treated.values, self._aside)
-        return attempt.rewriter
-
     async def _rewritten(self, governed: Governed, attempt: Attempt, answer: bytes) -> bytes:
         """A whole answer as the caller may get it. Raises AnswerWithheld."""
-        is_large = len(answer) > LARGE_BODY_BYTES
-        rewriter = await self._rewriter(governed, attempt, is_large=is_large)
-        if rewriter is None:
-            return answer
+        is_large, snapshot = len(answer) > LARGE_BODY_BYTES, governed.in_force.snapshot
         try:
-            return await self._aside.run(rewritten, rewriter, answer) if is_large else rewritten(rewriter, answer)
+            attempt.rewriter = await rewriter(snapshot, attempt.treated, self._aside, is_large=is_large)
+            return await rewritten(attempt.rewriter, answer, self._aside, is_large=is_large)
         except AnswerWithheld as error:
             attempt.settle(Ended.WITHHELD, error=error.code)
             raise

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from sekisho.inspection.errors import HeldTooMuch as HeldTooMuch
+from sekisho.inspection.errors import RulesError as RulesError
 from sekisho.inspection.normalise import SEPARATOR as SEPARATOR
 
 OPAQUE: Final = "opaque"
@@ -125,7 +126,10 @@ class Inspector(Protocol):
         ...
 
     def masking(self, labels: frozenset[str]) -> Masking:
-        """What masks these labels. Made once (some 100 ms: make it beside the loop) and remembered, a few of them."""
+        """What masks these labels. Made once (some 100 ms: make it beside the loop) and remembered, a few of them.
+
+        Raises RulesError for labels that nothing finds, or whose rules can't be followed through a text in pieces.
+        """
         ...
 
     def has_masking(self, labels: frozenset[str]) -> bool:

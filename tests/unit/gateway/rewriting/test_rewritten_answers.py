@@ -177,6 +177,17 @@ async def test_completions_and_whole_answers():
     assert outcome["rewritten"]["masked"] == {"email": 1, "jp.my_number": 1, "secret.api_key": 1}
 
 
+async def test_a_large_answer_is_masked_too():
+    """It is beside the loop that this is done, with the inspector that belongs there."""
+    made = world()
+    answer = {"choices": [{"message": {"content": f"{MAIL}、" + "あ" * 300_000 + MAIL}}]}
+    made.script("a", Script(body=orjson.dumps(answer)))
+    await made.chat()
+    text = orjson.loads(made.responder.body)["choices"][0]["message"]["content"]
+    assert text == "[email]、" + "あ" * 300_000 + "[email]"
+    assert made.writer.bodies("outcome")[0]["rewritten"]["masked"] == {"email": 2}
+
+
 async def test_logprobs_would_tell_and_do_not_go_on():
     choice = delta(content="x") | {"logprobs": {"content": [{"token": MAIL, "logprob": -1}]}}
     body = await streamed(world(), [event([choice]), event([delta(finish="stop")])])
@@ -243,6 +254,15 @@ async def test_withheld_before_anything_was_given_is_an_error_and_is_not_tried_e
     with pytest.raises(AnswerWithheld):
         await made.chat()
     assert made.writer.bodies("outcome")[0]["ended"] == "withheld"
+
+
+async def test_where_a_label_cant_be_masked_at_all_nothing_is_sent():
+    made = world(mask=("email", "no.such_label"))
+    made.script("a", Script(body=b"{}"))
+    with pytest.raises(AnswerWithheld, match=r"nothing finds no\.such_label"):
+        await made.chat()
+    assert made.client.exchanges == []
+    assert made.writer.entries == []
 
 
 async def test_an_error_of_the_deployment_is_masked_too():

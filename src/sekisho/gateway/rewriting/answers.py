@@ -23,7 +23,7 @@ TEXTS_MAX: Final = 1_024  # streams of one answer: 128 choices with some tool ca
 HELD_MAX: Final = 262_144  # characters held of all of them together
 DEPTH_MAX: Final = 64  # as for requests
 NAME_MAX: Final = 512  # characters of what comes whole and grows all the same; no name or id is longer
-KNOWN_MAX: Final = 64  # texts outside choices that are the same in every event
+KNOWN_MAX: Final = 256  # names of fields, and texts outside choices: the same in every event
 _NUMBER_MIN: Final = 10**10  # no identifier has fewer than eleven digits once it is a number
 _NUMBER_END: Final = 10**40
 
@@ -32,7 +32,6 @@ _WHOLE: Final = frozenset({"id", "type", "role", "name", "object", "call_id", "f
 _JSON: Final = frozenset({"arguments", "partial_json"})
 _LOGPROBS: Final = "logprobs"  # the answer once more, token by token: it can't be masked in step
 _PAYLOADS: Final = frozenset({"data", "b64_json", "file_data", "encrypted_content"})  # where `opaque` is masked
-_OF_THE_EVENT: Final = frozenset({"choices", "created", "usage"})
 
 _LINKS: Final = frozenset({"url", "uri", "image_url"})  # likewise, if they hold what they lead to
 _USUAL: Final = frozenset({"index", "delta", "finish_reason", _LOGPROBS})
@@ -148,8 +147,8 @@ class AnswerRewriter:
         if is_text and choice.get("finish_reason") is None and choice.keys() <= _USUAL:
             self._text((index, "delta", "content"), delta, "content")  # nearly every event of a long answer
             return index
-        for key, value in choice.items():
-            if key != "index":
+        for key, value in self._members(choice, 0):
+            if key != "index" or type(value) is not int:
                 self._value((index, key), choice, key, value, 0)
         return index
 
@@ -220,17 +219,10 @@ class AnswerRewriter:
     def _outside(self, document: dict[str, Any]) -> None:
         if self._masking is None:
             return
-        for key, value in document.items():
-            if key in _OF_THE_EVENT:
-                continue
+        for key, value in self._members(document, 0):
             if type(value) is str:
-                known = self._known.get(value)
-                if known is None:
-                    known = self._masked(value)
-                    if len(self._known) < KNOWN_MAX:
-                        self._known[value] = known
-                document[key] = known
-            else:
+                document[key] = self._known_masked(value)
+            elif key not in ("choices", "created"):
                 self._plain(document, key, value, 0)
 
     def _plain(self, container: Any, key: Any, value: Any, depth: int) -> None:
@@ -252,7 +244,7 @@ class AnswerRewriter:
         if depth > DEPTH_MAX:
             raise AnswerWithheld("the answer is nested too deeply to be looked at")
         for name in value:
-            if self._masked(name) != name:
+            if self._known_masked(name) != name:
                 raise AnswerWithheld("a value that the policies have masked is the name of a field in the answer")
         return list(value.items())
 
@@ -268,6 +260,14 @@ class AnswerRewriter:
         masked = self._masked(text)
         if masked != text:
             container[key] = masked
+
+    def _known_masked(self, text: str) -> str:
+        known = self._known.get(text)
+        if known is None:
+            known = self._masked(text)
+            if len(self._known) < KNOWN_MAX:
+                self._known[text] = known
+        return known
 
     def _masked(self, text: str) -> str:
         return text if self._masking is None or not text else self._masking.whole(text, self.masked)

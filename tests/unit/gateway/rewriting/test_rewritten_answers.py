@@ -188,6 +188,16 @@ async def test_a_large_answer_is_masked_too():
     assert made.writer.bodies("outcome")[0]["rewritten"]["masked"] == {"email": 2}
 
 
+async def test_nothing_is_passed_over_by_its_place():
+    fields = {"usage": {"note": MAIL}, "created": MAIL, "model": MAIL, "list": [[MAIL, {"n": 123456789018}]]}
+    choice = delta(content="x", finish=MAIL) | {"index": MAIL, "more": {"created": MAIL}}
+    body = await streamed(world(), [event([choice], **fields)])
+    assert MAIL.encode() not in body
+    (document,) = documents(body)
+    assert document["usage"] == {"note": "[email]"}
+    assert document["choices"][0]["index"] == "[email]"
+
+
 async def test_logprobs_would_tell_and_do_not_go_on():
     choice = delta(content="x") | {"logprobs": {"content": [{"token": MAIL, "logprob": -1}]}}
     body = await streamed(world(), [event([choice]), event([delta(finish="stop")])])
@@ -220,6 +230,8 @@ WITHHELD = {
     "a value that never ends": said("-----BEGIN PRIVATE KEY-----" + "A" * (HOLD_MAX + 1), 1_000),
     "text after the finish": [*said("x"), event([delta(content="1234")])],
     "a value as a field's name": [event([delta(content="ok "), delta(1, **{MAIL: 1})])],
+    "a value as a choice's field": [event([delta(content="ok ") | {MAIL: 1}])],
+    "a value as an event's field": [event([], **{MAIL: 1})],
     "a name that grows into one": [
         event([delta(tool_calls=[{"index": 0, "function": {"name": piece}}])]) for piece in ("taro@", "example.jp")
     ],

@@ -165,11 +165,12 @@ class AuditedLog:
             route = Route(decision.permitted_redacted[0], SEND_REDACTED)
         received = commit(self.salts.of(identifier, "received"), b"question")
         sent = None if route is None else commit(self.salts.of(identifier, "sent"), b"question out")
-        asked, retain = decision.input, None
+        record = DecisionRecord("chat", attempt, route, 64, received, sent, monitored, caller_request)
         if route is not None:
+            decider, asked = self.snapshot.decider, decision.input
             labels = asked.labels_raw if route.action == SEND_RAW else asked.labels_redacted
-            retain = self.snapshot.decider.retention(asked, route.deployment, labels)
-        record = DecisionRecord("chat", attempt, route, 64, received, sent, monitored, caller_request, retain)
+            retain = decider.retention(asked, route.deployment, labels)
+            record = record._replace(retain=retain, answering=decider.answering(asked, *route))
         body = json.loads(self.encoder.encode(decision, record))
         return self.envelope(DECISION, body, decision.input.principal.id, request, at, identifier)
 

@@ -28,7 +28,16 @@ from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft, LedgerFull
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decision, DecisionInput, PolicyTitle, Retention, Verdict
+from sekisho.policy.interfaces import (
+    SEND_RAW,
+    SEND_REDACTED,
+    Answering,
+    Decision,
+    DecisionInput,
+    PolicyTitle,
+    Retention,
+    Verdict,
+)
 from sekisho.snapshot.interfaces import Snapshot
 
 
@@ -272,6 +281,8 @@ class FakeDecider:
     retains = False
     exemptions: Mapping[str, str] = MappingProxyType({})
     kept: Retention | None = None
+    answers = False
+    answered: Answering | None = None
 
     def __init__(self, raw: tuple[str, ...], redacted: tuple[str, ...]) -> None:
         self.raw = raw
@@ -288,6 +299,10 @@ class FakeDecider:
         assert self.retains, "asked though no policy retains"
         self.labels = labels
         return self.kept
+
+    def answering(self, decision_input: DecisionInput, deployment: str, action: str) -> Answering | None:
+        assert self.answers, "asked though no policy is about answers"
+        return self.answered
 
 
 class FakeCommitments:

@@ -216,6 +216,25 @@ def completions(connection: socket.socket, seen: Seen) -> bool:
     return False
 
 
+def plays(upstream: PlayingUpstream, connection: socket.socket, seen: Seen) -> bool:
+    """What the request's `play` says, in base64 so that nobody on the way reads it: {"events" or "whole", "end"}.
+
+    `end` of a stream: "done", "cut" (no [DONE]), or "wait" (for the other end to leave).
+    """
+    play = json.loads(base64.b64decode(seen.document["play"]))
+    if "whole" in play:
+        connection.sendall(whole(play["whole"]))
+        return True
+    connection.sendall(STREAM_HEAD)
+    for document in play["events"]:
+        connection.sendall(event(document))
+    if play["end"] == "done":
+        connection.sendall(DONE)
+    elif play["end"] == "wait":
+        await_leave(connection, seen)
+    return False
+
+
 def silent(upstream, connection, seen) -> bool:
     """Takes the request and never says a word."""
     await_leave(connection, seen)
@@ -284,6 +303,7 @@ HTML = b"<html><body>Welcome to the wrong server</body></html>"
 PARTS: dict[str, Callable[[PlayingUpstream, socket.socket, Seen], bool]] = {
     "chat": chat,
     "serves": serves,
+    "plays": plays,
     "silent": silent,
     "half": half,
     "started": started,

@@ -34,6 +34,7 @@ from sekisho.policy.expressions import (
     ACTION,
     BOOL,
     CLASS,
+    FALSE,
     HOME,
     LABELS,
     ORGANISATION,
@@ -162,7 +163,10 @@ class Prover:
         for row in rows:
             try:
                 policy = policy_expression(row["text"])
-                request_axes(self.world, Asking((), 0, frozenset()), SEND_RAW, [policy.when])
+                sending = [fold(policy.when, {ACTION: f"Action::{action}"}) for action in _ACTIONS]
+                request_axes(self.world, Asking((), 0, frozenset()), SEND_RAW, sending)
+                if all(when == FALSE for when in sending):  # of keeping or of answers, which no statement is about
+                    policy = policy._replace(when=FALSE)
             except NotExpressible as obstacle:
                 self._obstacles.append((row["id"], str(obstacle)))
                 policy = PolicyExpression(row["effect"] == "permit", Const(row["effect"] == "permit", BOOL))

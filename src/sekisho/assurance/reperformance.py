@@ -23,6 +23,7 @@ from sekisho.assurance.kinds import (
     PRINCIPAL_UNDECLARED,
     REASONS_DIFFER,
     RETENTION_WRONG,
+    REWRITE_WRONG,
     SCHEMA_DIFFERS,
     SITE_UNKNOWN,
     SNAPSHOT_MISSING,
@@ -46,6 +47,7 @@ TOLD_MAX: Final = 10_000  # different things that concern thousands of entries; 
 _PSEUDONYMS: Final = ("oidc-", "cert-")
 
 Route = tuple[str, str]  # action, deployment
+REWRITE: Final = "rewrite"  # of a decision: what is done to the answer
 
 
 class Checked(NamedTuple):
@@ -105,8 +107,8 @@ class Reperformance:
 
     def _checked(self, body: Mapping[str, Any]) -> Checked:
         parts = [body.get(name) for name in ("input", "candidates", "policies", "exemptions", "engine", "schema")]
-        if RETAIN in body:  # what is kept hangs on where it was sent, too
-            parts += [body[RETAIN], body.get("chosen")]
+        # What is kept, and what is done to the answer, hang on where it was sent, too.
+        parts += [body.get(name) for name in ("chosen", "operation", RETAIN, REWRITE)]
         key = hashlib.sha256(orjson.dumps(parts)).digest()
         checked = self._young.get(key)
         if checked is None:
@@ -137,6 +139,8 @@ class Reperformance:
         problems = _differences(body, decision, decider)
         if RETAIN in body:
             problems += _retention_differs(body, asked, decider)
+        if not _is_rewritten_as_decided(body, decision, decider):
+            problems.append((REWRITE_WRONG, f"recorded: {body.get('rewrite')!r:.300}"))
         organisation = asked.principal.organisation
         if asked.principal.id.startswith(_PSEUDONYMS) and organisation not in rules.signing_in:
             problems.append((PRINCIPAL_UNDECLARED, f"{asked.principal.id:.80} of {organisation:.80}"))
@@ -204,7 +208,7 @@ def _differences(body: Mapping[str, Any], decision: Decision, decider: Decider) 
     if body.get("exemptions", {}) != {name: decider.exemptions[name] for name in used}:
         problems.append((EXEMPTIONS_MISNAMED, f"they are {used!r:.300}"))
     indexes = {reason for verdict in decision.verdicts for reason in (*verdict.reasons, *verdict.exempted)}
-    indexes.update(number for number in _reasons(body.get(RETAIN)) if 0 <= number < len(decider.policies))
+    indexes |= _reasons_beside(body, len(decider.policies))
     named = {str(number): decider.policies[number].id for number in sorted(indexes)}
     if body.get("policies") != named:
         problems.append((POLICIES_MISNAMED, f"they are {named!r:.300}"))
@@ -233,10 +237,34 @@ def _retention_differs(body: Mapping[str, Any], asked: DecisionInput, decider: D
     return []
 
 
-def _reasons(retain: Any) -> list[int]:
-    """The indexes of policies in what may be anything."""
-    reasons = retain.get("reasons") if isinstance(retain, dict) else None
-    return [one for one in reasons if type(one) is int] if isinstance(reasons, list) else []
+def _reasons_beside(body: Mapping[str, Any], policies: int) -> set[int]:
+    """The policies that stand for what was decided beside the verdicts: keeping, and what is done to the answer."""
+    found: set[int] = set()
+    for name in (RETAIN, REWRITE):
+        part = body.get(name)
+        reasons = part.get("reasons") if isinstance(part, dict) else None
+        reasons = reasons if isinstance(reasons, list) else None
+        found.update(one for one in reasons or () if type(one) is int and 0 <= one < policies)
+    return found
+
+
+def _is_rewritten_as_decided(body: Mapping[str, Any], decision: Decision, decider: Decider) -> bool:
+    """Values may be left masked where policy lets them be put back: where placeholders would leave otherwise than as
+    was decided none are used. All that is to be masked must be."""
+    recorded, chosen = body.get(REWRITE), body.get("chosen")
+    decided = None
+    if isinstance(chosen, dict) and body.get("operation") != "embeddings":
+        route = (str(chosen.get("deployment")), str(chosen.get("action")))
+        if all(route != (verdict.deployment, verdict.action) for verdict in decision.verdicts):
+            return True  # no candidate: what was chosen is wrong, which is told of itself
+        decided = decider.answering(decision.input, *route)
+    if recorded is None:
+        return decided is None or not decided.mask
+    if decided is None:
+        return False
+    fields = [list(decided.mask), list(decided.reasons), list(decided.restore)]
+    told = [recorded.get(name) for name in ("mask", "reasons", "restore")] if isinstance(recorded, dict) else []
+    return told in (fields, [*fields[:2], []])
 
 
 def _permissions(candidates: Any) -> dict[Route, bool]:

@@ -26,6 +26,9 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "WOULD BE REFUSED: all that policy permits is stopped",
         "拒否されます（許可される送信先はすべて停止中）",
     ),
+    "mask": ("in the answer these would be masked: {labels}", "回答では次の値を伏せます：{labels}"),
+    "restore": ("in the answer these would be put back: {labels}", "回答では次の値を元に戻します：{labels}"),
+    "undecided": ("it could not be decided", "判定できません"),
     "kept": ("what is sent and answered is kept for {days} days", "送信した内容と応答を {days} 日間保存します"),
     "would_send": ("WOULD BE SENT", "送信されます"),
     "would_deny": ("WOULD BE DENIED: nothing would leave", "拒否されます：何も送信されません"),
@@ -189,6 +192,11 @@ def describe_explanation(explanation: Mapping[str, Any], language: str) -> str:
         for kept in outcome["retain"]:
             said = words["kept"].format(days=kept["days"])
             lines.append(f"  {said} ({kept['deployment']}; {', '.join(kept['policies'])})")
+        for done in outcome["rewrite"]:
+            said = "; ".join(
+                words[name].format(labels=", ".join(done[name])) for name in ("mask", "restore") if done[name]
+            )
+            lines.append(f"  {said} ({done['deployment']}; {', '.join(done['policies']) or words['undecided']})")
     elif outcome["stopped"]:
         lines.append(words["would_stop"])
     else:

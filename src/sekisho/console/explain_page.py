@@ -82,6 +82,7 @@ def _explanation(words: Words, explanation: Mapping[str, Any]) -> Html:
             tag("p", words("kept", where=kept["deployment"], days=kept["days"], policies=", ".join(kept["policies"])))
             for kept in outcome["retain"]
         ],
+        [_rewrite(words, done) for done in outcome["rewrite"]],
         terms(
             (words("class"), _with_sources(words, explanation["class"]["value"], explanation["class"])),
             (
@@ -97,6 +98,11 @@ def _explanation(words: Words, explanation: Mapping[str, Any]) -> Html:
         [_deployment(words, deployment) for deployment in explanation["deployments"]]
         or [tag("p", sentence) for sentence in explanation["words"][words.language]],
     )
+
+
+def _rewrite(words: Words, done: Mapping[str, Any]) -> Html:
+    said = [words(name, labels=", ".join(done[name])) for name in ("mask", "restore") if done[name]]
+    return tag("p", f"{done['deployment']}: {'; '.join(said)} ({', '.join(done['policies']) or words('undecidable')})")
 
 
 def _with_sources(words: Words, value: str, stated: Mapping[str, Any]) -> Html:

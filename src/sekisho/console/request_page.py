@@ -121,6 +121,8 @@ def _attempt(words: Words, attempt: Attempt) -> Html:
             (words("peer"), _peer(words, peer) if peer else None),
             (words("sent"), _bytes(words, body.get("sent"))),
             (words("answer"), _bytes(words, ending.get("answer"))),
+            (words("rewritten_masked"), _counts(ending.get("rewritten"), "masked")),
+            (words("rewritten_restored"), _counts(ending.get("rewritten"), "restored")),
         ),
         class_="card",
     )
@@ -140,6 +142,12 @@ def _milliseconds(words: Words, ending: Mapping[str, Any], name: str) -> str | N
 def _bytes(words: Words, commitment: object) -> str | None:
     count = commitment.get("bytes") if isinstance(commitment, dict) else None
     return words("bytes", count=f"{count:,}") if isinstance(count, int) else None
+
+
+def _counts(rewritten: object, name: str) -> str | None:
+    """Labels and how many values; None where there are none."""
+    counts = rewritten.get(name) if isinstance(rewritten, dict) else None
+    return ", ".join(f"{label} × {count}" for label, count in counts.items()) if isinstance(counts, dict) else None
 
 
 def _receipt(words: Words, request_id: str, state: str, site_key: str) -> Html:

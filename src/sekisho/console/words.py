@@ -195,6 +195,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "It would be refused: what policy permits is stopped ({where}).",
         "拒否されます。許可される送信先（{where}）は停止中です。",
     ),
+    "mask": ("in the answer these would be masked: {labels}", "回答では次の値を伏せます：{labels}"),
+    "restore": ("in the answer these would be put back: {labels}", "回答では次の値を元に戻します：{labels}"),
+    "rewritten_masked": ("Masked in the answer", "回答で伏せた値"),
+    "rewritten_restored": ("Put back into the answer", "回答で元に戻した値"),
     "kept": (
         "What is sent to {where} and answered is kept for {days} days ({policies}).",
         "{where} に送信した内容と応答を {days} 日間保存します（{policies}）。",
@@ -238,6 +242,7 @@ _ENDED: Final[Mapping[str, tuple[str, str]]] = {
     "revoked": ("the key was revoked", "キーの失効"),
     "stopped": ("stopped by the operator", "運用者が停止"),
     "superseded": ("it outlived its rules", "規則の更新により終了"),
+    "withheld": ("the answer was withheld", "回答を差し止め"),
     "not_sent": ("not sent", "未送信"),
     "interrupted": ("interrupted", "中断"),
 }

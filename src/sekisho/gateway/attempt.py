@@ -6,6 +6,8 @@ from sekisho.gateway.halts import Halt, Passage
 from sekisho.gateway.http1.interfaces import Exchange
 from sekisho.gateway.keeping import Keeping
 from sekisho.gateway.metrics import Metrics
+from sekisho.gateway.rewriting.answers import AnswerRewriter
+from sekisho.gateway.rewriting.treatment import Treatment
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter, Reservation
@@ -47,8 +49,10 @@ class Attempt:
         "outcome_id",
         "passage",
         "request_id",
+        "rewriter",
         "started_us",
         "status",
+        "treated",
     )
 
     def __init__(
@@ -70,6 +74,8 @@ class Attempt:
         self.status: int | None = None
         self.halt: Halt | None = None  # why it was ended from outside
         self.keeping: Keeping | None = None  # where a policy lets content be kept
+        self.rewriter: AnswerRewriter | None = None  # from when the answer goes through it
+        self.treated: Treatment  # what policy has done to the answer
         self.passage: Passage  # from when it may be sending on
 
     def cut(self, halt: Halt) -> None:
@@ -126,6 +132,7 @@ class Attempt:
             total_us=max(self._since(now_us), self.first_byte_us or 0),
             usage=usage,
             answer=answer,
+            rewritten=None if self.rewriter is None else self.rewriter.counts(),
         )
         recorder.metrics.attempts[ended.value] += 1
         if error is not None:

@@ -4,10 +4,13 @@ decision body: {attempt, [caller_request: the caller's own x-request-id, if a UU
   chosen: {action, deployment} | null, completion_tokens_max, engine,
   exemptions: {name: SHA-256 of what was approved} where one permits a candidate, input,
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
-  received: commitment, retain: {days, reasons} where content may be kept, schema, sent: commitment | null}
-outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
-  [next: the id of the decision of the attempt that followed,]
+  received: commitment, retain: {days, reasons} where content may be kept,
+  rewrite: {mask: labels, reasons, restore: labels} where policy has something done to the answer, schema,
+  sent: commitment | null}
+outcome body: {answer: commitment | null (to what the caller got), attempt, decision: entry id, ended,
+  error: code | null, [next: the id of the decision of the attempt that followed,]
   peer: {address, certificate_sha256, port, via: "egress_proxy" (only if the peer is one)} | null,
+  rewritten: {masked: {label: count}, restored: {label: count}} of an answer that went through a rewriting,
   status: HTTP status | null, timings_us: {first_byte, total},
   usage: {completion, prompt, source} | null, written: whether a byte left}
 
@@ -15,6 +18,7 @@ Labels and ids only (G6): no content, no name, no caller's address.
 """
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -25,13 +29,14 @@ from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
 from sekisho.ledger.interfaces import ENTRY_BYTES_MAX
-from sekisho.policy.interfaces import COMPILED, Decider, Decision, Retention
+from sekisho.policy.interfaces import COMPILED, Answering, Decider, Decision, Retention
 
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
 OUTCOME_BYTES_MAX: Final = 2_048  # every field is bounded: with the envelope an outcome stays below this
 ENVELOPE_BYTES_MAX: Final = 640
 DECISION_BYTES_MAX: Final = ENTRY_BYTES_MAX - ENVELOPE_BYTES_MAX  # a body that surely fits an entry
+_COUNT_BYTES: Final = 20  # a count of at most 2**53, and what stands around it
 
 Commitment = dict[str, int | str]
 
@@ -45,6 +50,7 @@ class Ended(StrEnum):
     UPSTREAM_REFUSED = "upstream_refused"  # a whole answer, with a status that is not the caller's to see
     REVOKED = "revoked"
     STOPPED = "stopped"  # by the operator
+    WITHHELD = "withheld"  # policy has something in the answer masked, and it could not be
     SUPERSEDED = "superseded"  # it outlived the rules that it was decided under
     NOT_SENT = "not_sent"  # permitted, but something of ours ended it first
     INTERRUPTED = "interrupted"  # the process died; appended by recovery
@@ -62,6 +68,7 @@ class DecisionRecord(NamedTuple):
     monitored: bool = False
     caller_request: str | None = None  # so that another Sekisho's ledger, which called us, can be held against ours
     retain: Retention | None = None
+    answering: Answering | None = None
 
 
 class OutcomeRecord(NamedTuple):
@@ -76,6 +83,7 @@ class OutcomeRecord(NamedTuple):
     total_us: int
     usage: Usage | None
     answer: Commitment | None
+    rewritten: dict[str, dict[str, int]] | None = None
     followed_by: str | None = None  # the next attempt's decision: whoever shows a receipt can't cut off what followed
 
 
@@ -93,7 +101,7 @@ class DecisionEncoder:
     def encode(self, decision: Decision, record: DecisionRecord) -> bytes:
         route = record.route
         of_caller = {} if record.caller_request is None else {"caller_request": record.caller_request}
-        retain = record.retain
+        retain, answering = record.retain, record.answering
         used = {name for verdict in decision.verdicts for name in verdict.exemptions} if self._exemptions else None
         return orjson.dumps(
             {
@@ -107,9 +115,10 @@ class DecisionEncoder:
                 "input": orjson.Fragment(decision.input_bytes),
                 "monitored": record.monitored,
                 "operation": record.operation,
-                "policies": self._named(decision, retain),
+                "policies": self._named(decision, retain, answering),
                 "received": record.received,
                 **({} if retain is None else {"retain": {"days": retain.days, "reasons": retain.reasons}}),
+                **({} if answering is None else {"rewrite": _sorted(answering._asdict())}),
                 "schema": self._schema,
                 "sent": record.sent,
             }
@@ -122,10 +131,14 @@ class DecisionEncoder:
             self._engines[compiled] = fragment
         return fragment
 
-    def _named(self, decision: Decision, retain: Retention | None) -> orjson.Fragment:
+    def _named(self, decision: Decision, retain: Retention | None, answering: Answering | None) -> orjson.Fragment:
         """The ids of the policies that reasons point to, so that a receipt reads without its snapshot."""
         found = {index for verdict in decision.verdicts for index in (*verdict.reasons, *verdict.exempted)}
-        indexes = tuple(sorted(found if retain is None else found.union(retain.reasons)))
+        if retain is not None:
+            found.update(retain.reasons)
+        if answering is not None:
+            found.update(answering.reasons)
+        indexes = tuple(sorted(found))
         fragment = self._policies.get(indexes)
         if fragment is None:
             fragment = orjson.Fragment(encode({str(index): self._ids[index] for index in indexes}))
@@ -137,6 +150,8 @@ def outcome_body(record: OutcomeRecord) -> bytes:
     """Keys stand in canonical order."""
     peer = record.peer
     usage = record.usage
+    rewritten = record.rewritten
+    counts = {} if rewritten is None else {"rewritten": {name: _sorted(found) for name, found in rewritten.items()}}
     return orjson.dumps(
         {
             "answer": record.answer,
@@ -146,6 +161,7 @@ def outcome_body(record: OutcomeRecord) -> bytes:
             "error": record.error,
             **({} if record.followed_by is None else {"next": record.followed_by}),
             "peer": None if peer is None else _peer(peer),
+            **counts,
             "status": record.status,
             "timings_us": {"first_byte": record.first_byte_us, "total": record.total_us},
             "usage": None
@@ -154,6 +170,17 @@ def outcome_body(record: OutcomeRecord) -> bytes:
             "written": record.written,
         }
     )
+
+
+def rewritten_bytes(answering: Answering | None) -> int:
+    """What an outcome's counts may take beyond OUTCOME_BYTES_MAX."""
+    if answering is None:
+        return 0
+    return 64 + sum(len(label) + _COUNT_BYTES for label in (*answering.mask, *answering.restore))
+
+
+def _sorted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in sorted(fields)}
 
 
 def _peer(peer: Peer) -> dict[str, int | str | None]:

@@ -16,6 +16,7 @@ GatewayError
 │   ├── UpstreamAnswered    502  … with a status that is not the caller's to mend
 │   ├── UpstreamTimedOut    504  … by silence
 │   └── NotServed           404  none of them has the operation
+├── AnswerWithheld          502  policy has something in the answer masked, and it can't be
 ├── UpstreamRefused         4xx  a deployment's own status, where its error can't be read
 ├── Unavailable             503  the ledger can't record, or no snapshot is in force: nothing is sent
 │   ├── Stopped                  the operator has stopped every deployment that could answer
@@ -223,6 +224,17 @@ class NotServed(UpstreamFailed):
     code = "operation_not_served"
 
 
+class AnswerWithheld(GatewayError):
+    """Not tried elsewhere: the deployment answered, and what it said is not to be known by asking again and again."""
+
+    status = 502
+    code = "answer_withheld"
+
+    def __init__(self, message: str) -> None:
+        remedy = "Ask for another answer, or ask the person who keeps the policies"
+        super().__init__(f"the answer is withheld: {message}", remedy=remedy)
+
+
 class UpstreamRefused(GatewayError):
     """The deployment's answer concerns the caller, but says nothing that could be passed on."""
 
@@ -392,5 +404,6 @@ CODES: Final = {
     "upstream_incomplete": "the stream ended without [DONE]",
     "upstream_error_answer": "a whole answer with status 200 that reports an error",
     "upstream_error_event": "an event that reports an error",
+    "answer_withheld": "the policies have something in the answer masked, and it can't be told or masked within bounds",
     "upstream_status_": "the deployment answered with this status",
 }

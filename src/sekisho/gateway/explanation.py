@@ -92,8 +92,12 @@ def explain_request(question: Question, snapshot: Snapshot, stops: Stops, words:
         },
         "model": asked.model,
         "operation": operation.name,
-        "outcome": _with_retention(
-            _outcome(decision, watched, _stopped(decision, snapshot, stops)), decision, snapshot.decider
+        "outcome": _with_answers(
+            _with_retention(
+                _outcome(decision, watched, _stopped(decision, snapshot, stops)), decision, snapshot.decider
+            ),
+            decision,
+            snapshot.decider,
         ),
         "principal": {"id": principal.id, "organisation": principal.organisation, "roles": principal.roles},
         "residency": {
@@ -144,6 +148,18 @@ def _with_retention(outcome: dict[str, Any], decision: Decision, decider: Decide
             policies = tuple(decider.policies[index].id for index in retention.reasons)
             found.append({"days": retention.days, "deployment": name, "policies": policies})
     return {**outcome, "retain": found}
+
+
+def _with_answers(outcome: dict[str, Any], decision: Decision, decider: Decider) -> dict[str, Any]:
+    """What would be done to the answer: one item for each deployment of the outcome where policy has that done."""
+    found = []
+    for name in outcome["deployments"] if decider.answers else ():
+        answering = decider.answering(decision.input, name, outcome["action"])
+        if answering is not None:
+            policies = tuple(decider.policies[index].id for index in answering.reasons)
+            labels = {"mask": answering.mask, "restore": answering.restore}
+            found.append({"deployment": name, "policies": policies, **labels})
+    return {**outcome, "rewrite": found}
 
 
 def _deployments(decision: Decision, snapshot: Snapshot) -> list[dict[str, Any]]:

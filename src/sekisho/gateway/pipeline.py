@@ -26,8 +26,10 @@ from sekisho.gateway.entries import (
     OUTCOME_BYTES_MAX,
     DecisionRecord,
     Ended,
+    rewritten_bytes,
 )
 from sekisho.gateway.errors import (
+    AnswerWithheld,
     Busy,
     CantSignIn,
     GatewayError,
@@ -62,12 +64,13 @@ from sekisho.gateway.http1.interfaces import (
 from sekisho.gateway.interfaces import InForce, Keys, Upstream
 from sekisho.gateway.keeping import DAY_US, Keeping
 from sekisho.gateway.relay import StreamRelay
+from sekisho.gateway.rewriting.treatment import Treatment, rewriter, rewritten, treatment
 from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import AuthenticationError, Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.ids import is_uuid7
 from sekisho.ledger.interfaces import CommitmentKeyForgotten, Commitments, EntryDraft, EntryTooLarge, LedgerFull
-from sekisho.policy.interfaces import SEND_RAW, Decision, Retention
+from sekisho.policy.interfaces import SEND_RAW, Answering, Decision, Retention
 from sekisho.policy.monitor import Monitored
 
 ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
@@ -297,14 +300,10 @@ class Pipeline:
         """One attempt. Raises UpstreamFailed if another may be made; nothing was given to the caller then."""
         upstream = governed.in_force.upstreams[route.deployment]
         deployment = governed.in_force.snapshot.deployments[route.deployment]
-        document = governed.asked.document
-        if route.action != SEND_RAW:
-            if governed.redaction is None:
-                raise AssertionError("permitted redacted, but there is nothing redacted")
-            document = governed.redaction.body
+        treated = await self._treatment(governed, route)
         say_store = deployment.stores_by_default and governed.call.operation is CHAT
-        body = upstream_body(document, deployment.upstream_model, say_store=say_store)
-        attempt, durable = self._record(governed, number, route, body)
+        body = upstream_body(treated.document, deployment.upstream_model, say_store=say_store)
+        attempt, durable = self._record(governed, number, route, body, treated)
         exchange: Exchange | None = None
         passage = attempt.passage = Passage(
             governed.principal.organisation, route.deployment, deployment.provider, governed.in_force, attempt.cut
@@ -368,13 +367,20 @@ class Pipeline:
             ", ".join(watched.broken) or "no policy permits it",
         )
 
+    async def _treatment(self, governed: Governed, route: Route) -> Treatment:
+        bodies = (governed.asked.document, governed.redaction)
+        snapshot, operation = governed.in_force.snapshot, governed.call.operation
+        is_large = len(governed.received) > LARGE_BODY_BYTES
+        return await treatment(snapshot, operation, governed.decision, route, bodies, self._aside, is_large)
+
     def _record(
-        self, governed: Governed, number: int, route: Route, sent: bytes
+        self, governed: Governed, number: int, route: Route, sent: bytes, treated: Treatment
     ) -> tuple[Attempt, asyncio.Future[None]]:
         """Append the decision with room for its outcome; the future completes when it is durable."""
         now_us = self._clock.now_us()
         entry_id = self._ids.new(now_us)
-        retain = self._retention(governed, route)
+        answering = treated.answering
+        retain = self._retention(governed, route, answering)
         record = DecisionRecord(
             governed.call.operation.name,
             number,
@@ -385,11 +391,13 @@ class Pipeline:
             governed.monitored,
             governed.caller_request,
             retain,
+            answering,
         )
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
         try:
-            reservation = self._writer.reserve(len(body) + ENVELOPE_BYTES_MAX + OUTCOME_BYTES_MAX)
+            outcome_bytes = OUTCOME_BYTES_MAX + rewritten_bytes(answering)
+            reservation = self._writer.reserve(len(body) + ENVELOPE_BYTES_MAX + outcome_bytes)
         except LedgerFull as full:
             raise ledger_full(full.message) from None
         try:
@@ -402,19 +410,22 @@ class Pipeline:
             reservation.release()
             raise (ledger_full if isinstance(error, LedgerFull) else entry_too_large)(error.message) from None
         attempt = governed.attempt = Attempt(self._recorder, draft, number, len(sent), reservation)
+        attempt.treated = treated
         if retain is not None and self._keeper is not None:
             organisation, until = governed.principal.organisation, now_us + retain.days * DAY_US
             content = Content(organisation, entry_id, governed.request_id, until, sent, b"")
             attempt.keeping = Keeping(self._keeper, content)
         return attempt, durable
 
-    def _retention(self, governed: Governed, route: Route) -> Retention | None:
+    def _retention(self, governed: Governed, route: Route, answering: Answering | None) -> Retention | None:
         """Whether what is sent, and its answer, may be kept; one look at an attribute where no policy keeps."""
         decider = governed.in_force.snapshot.decider
         if not decider.retains or self._keeper is None:
             return None
         asked = governed.decision.input
-        labels = asked.labels_raw if route.action == SEND_RAW else asked.labels_redacted
+        # Where values are put back, the answer that would be kept holds them, whatever was sent.
+        holds_raw = route.action == SEND_RAW or (answering is not None and answering.restore)
+        labels = asked.labels_raw if holds_raw else asked.labels_redacted
         return decider.retention(asked, route.deployment, labels)
 
     def _commit(self, governed: Governed, entry_id: str, field: str, data: bytes) -> dict[str, int | str]:
@@ -472,6 +483,8 @@ class Pipeline:
         headers: list[Header],
         responder: Responder,
     ) -> None:
+        snapshot = governed.in_force.snapshot
+        attempt.rewriter = await rewriter(snapshot, attempt.treated, self._aside, is_large=False)
         if attempt.halt is not None:
             raise _halted(attempt, attempt.halt)
         organisation = governed.principal.organisation
@@ -482,7 +495,9 @@ class Pipeline:
         def answered() -> None:
             self._router.answered(route.deployment, attempt.first_byte())
 
-        relay = StreamRelay(responder, exchange, attempt, commitment, governed.call, headers, answered)
+        relay = StreamRelay(
+            responder, exchange, attempt, commitment, governed.call, headers, answered, attempt.rewriter
+        )
         try:
             watch = self._keys.watch(governed.principal, relay.revoke)
         except AuthenticationError:
@@ -521,11 +536,22 @@ class Pipeline:
         if whole.reports_error:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_error_answer", usage=whole.usage, hold=True)
             raise UpstreamFailed("the deployment reported an error with status 200", code="upstream_error_answer")
+        answer = await self._rewritten(governed, attempt, answer)
         await self._settle_whole(governed, attempt, whole, answer)
         if attempt.keeping is not None:
             attempt.keeping.add(answer)
         headers.append((b"content-type", b"application/json"))
         responder.respond(200, headers, answer)
+
+    async def _rewritten(self, governed: Governed, attempt: Attempt, answer: bytes) -> bytes:
+        """A whole answer as the caller may get it. Raises AnswerWithheld."""
+        is_large, snapshot = len(answer) > LARGE_BODY_BYTES, governed.in_force.snapshot
+        try:
+            attempt.rewriter = await rewriter(snapshot, attempt.treated, self._aside, is_large=is_large)
+            return await rewritten(attempt.rewriter, answer, self._aside, is_large=is_large)
+        except AnswerWithheld as error:
+            attempt.settle(Ended.WITHHELD, error=error.code)
+            raise
 
     async def _pass_error(
         self,
@@ -544,7 +570,10 @@ class Pipeline:
             raise UpstreamFailed("the deployment is at its limit", code=code)
         answer = await exchange.read(ERROR_BYTES_MAX)
         read = read_error(answer)
-        body = governed.call.surface.error_body(UpstreamRefused(head.status)) if read is None else read.body
+        if read is None:
+            body = governed.call.surface.error_body(UpstreamRefused(head.status))
+        else:
+            body = await self._rewritten(governed, attempt, read.body)
         await self._settle_whole(governed, attempt, WholeAnswer(None, 0), body)
         if attempt.keeping is not None:
             attempt.keeping.add(body)
@@ -562,7 +591,7 @@ class Pipeline:
     ) -> NotServed:
         read = read_error(await exchange.read(ERROR_BYTES_MAX))
         attempt.settle(Ended.UPSTREAM_REFUSED, error=upstream_status_code(head.status), hold=True)
-        said = "" if read is None else f": {read.message[:_SAID_MAX]}"
+        said = "" if read is None or attempt.treated.answering else f": {read.message[:_SAID_MAX]}"
         return NotServed(
             f"the deployment does not serve {governed.call.operation.name}, or does not know its model "
             f"(it answered {head.status}{said})",
@@ -582,6 +611,9 @@ class Pipeline:
         if governed.in_force.snapshot.decider.exemptions:
             used = [one.exemptions for one in governed.decision.verdicts if one[:2] == route]
             beside += [(b"x-sekisho-exemption", ", ".join(names).encode()) for names in used if names]
+        answering = None if governed.attempt is None else governed.attempt.treated.answering
+        if answering is not None and answering.mask:
+            beside.append((b"x-sekisho-masks", ", ".join(answering.mask).encode()))
         return [
             (b"x-request-id", request_id),
             (b"x-sekisho-receipt", request_id),

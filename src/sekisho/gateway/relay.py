@@ -1,4 +1,5 @@
-"""Relaying a streamed answer: events go on as they come, whole, unchanged, with back-pressure.
+"""Relaying a streamed answer: events go on as they come, whole, with back-pressure; unchanged, unless policy has values
+in them masked or put back (`rewriting`).
 
 The stream's own end (`[DONE]`) is given to the caller only after the outcome is written. A stream that breaks never
 looks complete: an error event, and no `[DONE]`. Nothing is started towards the caller before the first event, so a
@@ -8,7 +9,7 @@ stream that breaks earlier can still be tried elsewhere.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -17,6 +18,7 @@ from sekisho.gateway.dialects.answers import Usage, read_usage
 from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import Ended
 from sekisho.gateway.errors import (
+    AnswerWithheld,
     GatewayError,
     Stopped,
     UpstreamFailed,
@@ -28,10 +30,12 @@ from sekisho.gateway.errors import (
 from sekisho.gateway.halts import Halt
 from sekisho.gateway.http1.errors import UpstreamError
 from sekisho.gateway.http1.interfaces import Exchange, Header, Responder
+from sekisho.gateway.rewriting.answers import AnswerRewriter
 from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
 
 _DONE: Final = b"[DONE]"
+_PING: Final = b":\n\n"  # what goes on, where answers are rewritten, of an event without data: nothing that it says
 _ERROR_EVENT: Final = "upstream_error_event"
 _SURPLUS_BYTES_MAX: Final = 64 * 1024  # what may follow [DONE] while the upstream ends its answer
 
@@ -54,6 +58,7 @@ class StreamRelay:
         call: Call,
         headers: list[Header],
         answered: Callable[[], None],
+        rewriter: AnswerRewriter | None = None,
     ) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._responder = responder
@@ -66,6 +71,8 @@ class StreamRelay:
         self._error_body = call.surface.error_body
         self._metrics = attempt.metrics
         self._answered = answered
+        self._rewriter = rewriter
+        self._document: dict[str, Any] = {}  # of the event that was read last
         self._splitter = EventSplitter()
         self._usage: Usage | None = None
         self._text_bytes = 0
@@ -83,8 +90,8 @@ class StreamRelay:
             return
         try:
             self._take(self._splitter.feed(chunk))
-        except UpstreamFailed as error:
-            self._break(error)
+        except (UpstreamFailed, AnswerWithheld) as error:
+            self._break(error, _ended(error))
             self._exchange.abort()
 
     def end(self) -> None:
@@ -92,8 +99,8 @@ class StreamRelay:
             return
         try:
             self._take(self._splitter.end())
-        except UpstreamFailed as error:
-            self._break(error)
+        except (UpstreamFailed, AnswerWithheld) as error:
+            self._break(error, _ended(error))
         if not self._closed:
             self._break(UpstreamFailed("the answer ended before it was complete", code="upstream_incomplete"))
 
@@ -134,17 +141,19 @@ class StreamRelay:
         ready: list[bytes] = []
         for event in events:
             data = event_data(event)
-            if data == _DONE:
-                self._finish(b"".join((*ready, event)))
-                return
             try:
+                if data == _DONE:
+                    self._finish(b"".join((*ready, self._rest(), event)))
+                    return
                 reports_error = data is not None and self._reads_as_error(data)
-            except UpstreamFailed:
+                if reports_error and not (self._given or ready):
+                    raise UpstreamFailed("the deployment reported an error instead of an answer", code=_ERROR_EVENT)
+                if self._rewriter is not None:
+                    event = _PING if data is None else self._rewriter.event(self._document)
+            except (UpstreamFailed, AnswerWithheld):
                 if ready:
-                    self._give(b"".join(ready))  # what came before the garbage is good
+                    self._give(b"".join(ready))  # what came before it is good
                 raise
-            if reports_error and not (self._given or ready):
-                raise UpstreamFailed("the deployment reported an error instead of an answer", code=_ERROR_EVENT)
             ready.append(event)
             if reports_error:
                 # An upstream that reports an error and then says [DONE] must not look complete.
@@ -165,6 +174,7 @@ class StreamRelay:
             raise upstream_invalid("streamed an event that is not JSON") from None
         if type(event) is not dict:
             raise upstream_invalid("streamed an event that is not a JSON object")
+        self._document = event
         if event.get("error"):
             return True
         usage = event.get("usage")
@@ -172,6 +182,10 @@ class StreamRelay:
             self._usage = read_usage(usage) or self._usage
         self._text_bytes += self._count_text(event)
         return False
+
+    def _rest(self) -> bytes:
+        """What was held back of an answer that is rewritten, now that it is over."""
+        return b"" if self._rewriter is None else self._rewriter.rest()
 
     def _give(self, piece: bytes) -> None:
         self._begin()
@@ -231,3 +245,7 @@ class StreamRelay:
             self.done.set_result(None)
         else:
             self.done.set_exception(error)
+
+
+def _ended(error: GatewayError) -> Ended:
+    return Ended.WITHHELD if isinstance(error, AnswerWithheld) else Ended.UPSTREAM_FAILED

@@ -2,7 +2,8 @@
 
 SekishoError
 └── InspectionError
-    └── RulesError   a rule set that can't be read or compiled
+    ├── RulesError   a rule set that can't be read or compiled
+    └── HeldTooMuch  of an answer more would have to be held back, or looked at, than is bounded
 """
 
 from sekisho.kernel.errors import SekishoError
@@ -14,3 +15,7 @@ class InspectionError(SekishoError):
 
 class RulesError(InspectionError):
     """A rule set that can't be read or compiled; nothing is inspected with it."""
+
+
+class HeldTooMuch(InspectionError):
+    """What is to be masked in a text can't be told within bounds; nothing more of it may be let go."""

@@ -60,7 +60,7 @@ _DROPPED: Final = 0xFFFF_FFFF
 _LONGER: Final = _CODE_POINTS  # codes from here on stand for folded forms of several characters
 _MARKS_MAX: Final = 3  # dashes, spaces or brackets in a row beside a digit that are part of how a number is written
 _BACKSLASHES_MAX: Final = 15  # before an escape: JSON written into JSON four times over
-_DIGIT, _MARK, _VOWEL, _LIKE = 1, 2, 4, 8  # kinds of characters, as bits
+DIGIT, _MARK, _VOWEL, _LIKE = 1, 2, 4, 8  # kinds of characters, as bits
 
 _ESCAPED: Final = re.compile(r"\\u[0-9a-fA-F]{4}")
 _ESCAPE_BEGINS: Final = re.compile(r"(?<!\\)\\+u(?![dD][c-fC-F])")  # not the low half of a pair
@@ -96,7 +96,7 @@ def folding_table(*, alone: bool = False) -> FoldingTable:
     if alone:
         codes[ord(SEPARATOR)] = _DROPPED
     kinds = numpy.zeros(_CODE_POINTS, dtype=numpy.uint8)
-    kinds[ord("0") : ord("9") + 1] = _DIGIT
+    kinds[ord("0") : ord("9") + 1] = DIGIT
     kinds[[ord(mark) for mark in _DASHES + _SPACES + _BRACKETS]] = _MARK
     kinds[ord(_LONG_VOWEL)] = _VOWEL
     kinds[[ord(character) for character in _LIKE_DIGITS]] = _LIKE
@@ -315,12 +315,12 @@ def _beside_digits(codes: Codes, table: FoldingTable, before: int, after: int) -
     kinds = table.kinds[codes]
     if not (kinds & (_MARK | _VOWEL | _LIKE)).any():
         return codes[inner]
-    digits = kinds & (_DIGIT | _LIKE) != 0
+    digits = kinds & (DIGIT | _LIKE) != 0
     near = numpy.zeros(len(codes), dtype=bool)
     near[1:] = digits[:-1]
     near[:-1] |= digits[1:]
     folds = (kinds == _LIKE) & near
-    digits = (kinds == _DIGIT) | folds
+    digits = (kinds == DIGIT) | folds
     behind = ahead = digits
     for _ in range(_MARKS_MAX):
         behind = _then(behind) & (kinds & (_MARK | _VOWEL) != 0)

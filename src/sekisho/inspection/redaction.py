@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from sekisho.inspection.interfaces import (
     BodyInspection,
     BodyRedaction,
     Location,
+    ReversibleRedaction,
     Span,
 )
 from sekisho.inspection.locate import (
@@ -27,16 +28,20 @@ from sekisho.inspection.locate import (
     path_text,
     sorted_locations,
 )
+from sekisho.inspection.masking import Masking
 from sekisho.inspection.normalise import SEPARATOR, fold, fold_with_offsets, folding_table
+from sekisho.inspection.placeholders import Placeholders
 from sekisho.inspection.profiles.profile import NameFinder
-from sekisho.inspection.scanner import Found, Scanner, ScanResult
+from sekisho.inspection.scanner import Found, Scanner, ScanResult, merged
 
 LARGE_BYTES: Final = 256 * 1024  # inspecting more would hold up every other request for milliseconds
 LARGE_WITH_NAMES_BYTES: Final = 8 * 1024  # names take a hundred times as long
 EXCERPT_BEFORE: Final = 24  # characters shown before a mark: enough to find the place again
 EXCERPT_MAX: Final = 120  # characters of an excerpt
 EXCERPT_MARKS_MAX: Final = 8
+MASKINGS_MAX: Final = 16  # different sets of labels that policies have masked; one is a few MB and takes 50 ms to make
 ROUNDS_MAX: Final = 4  # taking a value out can bring others into reach; what is left after these is reported
+Mark = Callable[[str, str], str]  # (value, label) → what stands in its place
 _CLEAN: Final = BodyInspection((), True)
 _SEPARATOR_BYTE: Final = SEPARATOR.encode()
 
@@ -54,6 +59,7 @@ class JsonInspector:
         self._labels = tuple(sorted(labels | {OPAQUE, EGRESS_TOOL, EGRESS_URL}))
         self._table = folding_table()
         self._table_of_one = folding_table(alone=True)
+        self._maskings: dict[frozenset[str], Masking] = {}
 
     def labels(self) -> tuple[str, ...]:
         return self._labels
@@ -71,12 +77,35 @@ class JsonInspector:
         return BodyInspection(tuple(sorted(labels)), redactable and _is_redactable(text, scanned))
 
     def redact(self, body: Any) -> BodyRedaction:
-        copy, more = self._without_values(_copy(body, 0))
+        copy = self._redacted(body, _mark)
+        return BodyRedaction(copy, self.inspect(copy).labels)
+
+    def redact_reversibly(self, body: Any, labels: frozenset[str]) -> ReversibleRedaction:
+        folded = (fold(text, self._table) for text in BodyText(body).texts)
+        placeholders = Placeholders(labels, folded)
+        copy = self._redacted(body, placeholders.mark)
+        return ReversibleRedaction(copy, self.inspect(copy).labels, placeholders.values)
+
+    def _redacted(self, body: Any, mark: Mark) -> Any:
+        copy, more = self._without_values(_copy(body, 0), mark)
         for _ in range(ROUNDS_MAX - 1):
             if not more:
                 break
-            copy, more = self._without_values(copy)
-        return BodyRedaction(copy, self.inspect(copy).labels)
+            copy, more = self._without_values(copy, mark)
+        return copy
+
+    def masking(self, labels: frozenset[str]) -> Masking:
+        found = self._maskings.get(labels)
+        if found is None:
+            names = {PERSON_NAME: self._name_finders} if self._name_finders else None
+            found = Masking(self._scanner, labels, self._table, names)
+            if len(self._maskings) >= MASKINGS_MAX:
+                del self._maskings[next(iter(self._maskings))]
+            self._maskings[labels] = found
+        return found
+
+    def has_masking(self, labels: frozenset[str]) -> bool:
+        return labels in self._maskings
 
     def spans(self, text: str) -> tuple[Span, ...]:
         """The labelled stretches of one text, merged where they overlap, in order."""
@@ -115,7 +144,7 @@ class JsonInspector:
         cut = marked[start : start + EXCERPT_MAX]
         return f"{'…' if start else ''}{cut}{'…' if start + EXCERPT_MAX < len(marked) else ''}"
 
-    def _without_values(self, body: Any) -> tuple[Any, bool]:
+    def _without_values(self, body: Any, mark: Mark) -> tuple[Any, bool]:
         """Replace, in place, what is found; the body, and whether there was anything to replace."""
         text = BodyText(body)
         scanned = _ScannedTexts(self, text.texts)
@@ -124,7 +153,7 @@ class JsonInspector:
             place = text.places[index]
             if place is not None:
                 container, key = place
-                container[key] = _marked(text.texts[index], scanned.spans_of(index))
+                container[key] = _marked(text.texts[index], scanned.spans_of(index), mark)
                 replaced = True
         return text.root[0], replaced
 
@@ -187,7 +216,7 @@ class _ScannedTexts:
         if self._folded:
             offsets = fold_with_offsets(text, self._inspector._table_of_one)[1]
         spans: list[Span] = []
-        for value in _merged(values):
+        for value in merged(values):
             start = len(self._data[first : value.start].decode())
             end = start + len(self._data[value.start : value.end].decode())
             spans.append(Span(offsets[start], offsets[end], value.label))
@@ -214,32 +243,19 @@ def _is_redactable(text: BodyText, scanned: _ScannedTexts) -> bool:
     )
 
 
-def _merged(values: list[Found]) -> list[Found]:
-    """Overlapping values as one, under the label of the longest, or of the first of equals."""
-    merged: list[Found] = []
-    longest = 0
-    for value in sorted(values, key=lambda found: (found.start, -found.end, found.label)):
-        length = value.end - value.start
-        if merged and value.start < merged[-1].end:
-            last = merged[-1]
-            label = value.label if length > longest else last.label
-            merged[-1] = Found(last.start, max(last.end, value.end), label)
-            longest = max(longest, length)
-        else:
-            merged.append(value)
-            longest = length
-    return merged
-
-
 def _marks(spans: tuple[Span, ...]) -> str:
     return " … ".join(f"[{span.label}]" for span in spans[:EXCERPT_MARKS_MAX]) or "[…]"
 
 
-def _marked(text: str, spans: tuple[Span, ...]) -> str:
+def _mark(_value: str, label: str) -> str:
+    return f"[{label}]"
+
+
+def _marked(text: str, spans: tuple[Span, ...], mark: Mark = _mark) -> str:
     pieces: list[str] = []
     position = 0
     for span in spans:
-        pieces += (text[position : span.start], f"[{span.label}]")
+        pieces += (text[position : span.start], mark(text[span.start : span.end], span.label))
         position = span.end
     pieces.append(text[position:])
     return "".join(pieces)

@@ -8,7 +8,7 @@ and every label that has a place is taken to be present.
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import hyperscan
@@ -17,6 +17,7 @@ from sekisho.inspection.errors import RulesError
 from sekisho.inspection.normalise import needs_folding
 
 CONTEXT_BYTES: Final = 150  # before a value, and half as many after: about 50 Japanese letters
+CONTEXT_AFTER_BYTES: Final = CONTEXT_BYTES // 2
 HITS_FREE: Final = 1_000  # places of anchors in one body: a table of some hundred rows is honest
 BYTES_PER_HIT: Final = 192  # beyond those: long documents pass, a flood does not
 OWN_PASSES_MAX: Final = 8  # operators' rules that one text may call for: each is a pass of its own
@@ -74,6 +75,14 @@ class ScanResult(NamedTuple):
     flooded: frozenset[str] | None
 
 
+class Place(NamedTuple):
+    """Where a rule may have found something: where its anchor ends (twice), or an operator's own match."""
+
+    rule: Rule
+    start: int
+    end: int
+
+
 class _Places(NamedTuple):
     """The anchors of one label: a database that gives their places, and the rules of each."""
 
@@ -129,6 +138,40 @@ class Scanner:
         ]
         return self._values(text, possible) if possible else _NOTHING
 
+    def places(self, text: bytes, labels: frozenset[str]) -> list[Place] | None:
+        """Where in folded text something of `labels` may be; None where there are too many."""
+        present = self._present(text)
+        possible = [
+            rule
+            for rule, (sign, _) in zip(self.rules, self._needs, strict=True)
+            if rule.label in labels and sign in present
+        ]
+        self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
+        hits, _ = self._hits_of(text, {rule.label for rule in possible if rule.shape is not None})
+        wanted = frozenset(map(id, possible))
+        found = [Place(rule, end, end) for rules, end in hits for rule in rules if id(rule) in wanted]
+        for rule in possible:
+            if rule.shape is None and self._budget >= 0:
+                found += self._own_places(rule, text)
+        return None if self._budget < 0 else found
+
+    def _own_places(self, rule: Rule, text: bytes) -> Iterator[Place]:
+        """Of an operator's rule, wherever a match may begin: what is found hangs on nothing that stands before it."""
+        match = rule.whole.search(text)
+        while match is not None:
+            self._budget -= 1
+            if self._budget < 0:
+                return
+            yield Place(rule, *match.span())
+            start = match.start() + 1
+            while start < len(text) and text[start] & 0xC0 == 0x80:
+                start += 1
+            match = rule.whole.search(text, start) if start < len(text) else None
+
+    def words(self, rule: Rule, text: bytes, seen: dict[tuple[str, ...], "Words"]) -> "Words | None":
+        """Where the rule's words of context stand; None for a rule that asks for none. `seen`: of this text."""
+        return self._words_of(rule, text, seen) if rule.context else None
+
     def _present(self, text: bytes) -> set[int]:
         """Every pattern that occurs at all, each reported once: linear whatever the text."""
         numbers: set[int] = set()
@@ -144,7 +187,7 @@ class Scanner:
         own = [rule for rule in possible if rule.shape is None]
         hits, flooded = self._hits_of(text, {rule.label for rule in possible if rule.shape is not None})
         values: set[Found] = set()
-        seen: dict[tuple[str, ...], _Words] = {}
+        seen: dict[tuple[str, ...], Words] = {}
         budget = self._budget
         for rule in own[:OWN_PASSES_MAX]:
             words = self._words_of(rule, text, seen) if rule.context else None
@@ -163,7 +206,7 @@ class Scanner:
                     values.add(found)
         return ScanResult(sorted(values), False, None)
 
-    def _words_of(self, rule: Rule, text: bytes, seen: dict[tuple[str, ...], "_Words"]) -> "_Words":
+    def _words_of(self, rule: Rule, text: bytes, seen: dict[tuple[str, ...], "Words"]) -> "Words":
         """Where the rule's words of context stand in `text`; looked for once in a scan."""
         key = (*rule.context, _OTHER, *rule.unless)
         words = seen.get(key)
@@ -172,9 +215,9 @@ class Scanner:
             self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
             try:
                 self._words[key].scan(text, match_event_handler=self._on_match)
-                words = _Words(text, self._hits)
+                words = Words(text, self._hits)
             except hyperscan.ScanTerminated:
-                words = _Words(text, None)
+                words = Words(text, None)
             seen[key] = words
         return words
 
@@ -195,7 +238,7 @@ class Scanner:
                 found += [(places.rules[number], end) for number, end in self._hits]
         return found, with_hits
 
-    def _own(self, text: bytes, rule: Rule, words: "_Words | None", values: set[Found]) -> set[str]:
+    def _own(self, text: bytes, rule: Rule, words: "Words | None", values: set[Found]) -> set[str]:
         """Add the values of an operator's rule; its label if there were any places."""
         places: set[str] = set()
         for match in rule.whole.finditer(text):
@@ -216,6 +259,33 @@ class Scanner:
             return True
         self._hits.append((number, end))
         return None
+
+
+def at_place(place: Place, text: bytes) -> Found | None:
+    """The value at a place, whatever stands around it; None: there is none."""
+    rule, first, last = place
+    if rule.shape is not None:
+        return _confirm(rule, text, last)
+    if first == last or _within_word(text, first, last) or not rule.check(text[first:last]):
+        return None
+    return Found(first, last, rule.label)
+
+
+def merged(values: list[Found]) -> list[Found]:
+    """Overlapping values as one, under the label of the longest, or of the first of equals."""
+    found: list[Found] = []
+    longest = 0
+    for value in sorted(values, key=lambda one: (one.start, -one.end, one.label)):
+        length = value.end - value.start
+        if found and value.start < found[-1].end:
+            last = found[-1]
+            label = value.label if length > longest else last.label
+            found[-1] = Found(last.start, max(last.end, value.end), label)
+            longest = max(longest, length)
+        else:
+            found.append(value)
+            longest = length
+    return found
 
 
 def _confirm(rule: Rule, text: bytes, end: int) -> Found | None:
@@ -248,7 +318,7 @@ def _within_word(text: bytes, first: int, last: int) -> bool:
     return {text[first - 1], text[first]} <= _WORD or {text[last - 1], text[last]} <= _WORD
 
 
-class _Words:
+class Words:
     """Where words of context and of other numbers end in a text. Of too many, any place is taken to be near one."""
 
     def __init__(self, text: bytes, hits: list[tuple[int, int]] | None) -> None:
@@ -260,6 +330,10 @@ class _Words:
 
     def near(self, first: int, last: int) -> bool:
         """Whether the nearest word before is one of context; with no word before, whether the next behind is."""
+        return self.near_so_far(first, last, len_seen=None) is True
+
+    def near_so_far(self, first: int, last: int, *, len_seen: int | None) -> bool | None:
+        """The same, of a text of which `len_seen` bytes have come (None: it is whole); None: not yet, more may come."""
         if self._everywhere:
             return True
         index = bisect_right(self._ends, first) - 1
@@ -269,7 +343,11 @@ class _Words:
                 index -= 1
             return self._context[index]
         behind = bisect_right(self._ends, last)
-        return behind < len(self._ends) and self._ends[behind] <= last + CONTEXT_BYTES // 2 and self._context[behind]
+        if behind < len(self._ends) and self._ends[behind] <= last + CONTEXT_AFTER_BYTES:
+            if self._ends[behind] == len_seen:
+                return None  # a bracket after it may make a redaction's mark of it
+            return self._context[behind]
+        return False if len_seen is None or len_seen > last + CONTEXT_AFTER_BYTES else None
 
 
 def _words(rule: Rule) -> hyperscan.Database:

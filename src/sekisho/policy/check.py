@@ -13,7 +13,7 @@ from sekisho.kernel import canonical
 from sekisho.policy.entities import entities_part
 from sekisho.policy.errors import PolicyMistakes
 from sekisho.policy.exemptions import exemption_mistakes, exemption_rows
-from sekisho.policy.interfaces import RETAIN, PolicyParts, PolicyTitle
+from sekisho.policy.interfaces import RELAY_RAW, RETAIN, PolicyParts, PolicyTitle
 from sekisho.policy.packs import load_pack, pack_names
 from sekisho.policy.schema import STANDING_LABELS, schema_text
 from sekisho.policy.source import split_policies
@@ -172,6 +172,9 @@ def _check_meaning(
         mistakes.append(policy.mistake(problem, remedy))
     (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
     _check_retaining(policy, pst.entity_uids(node), mistakes)
+    if policy.effect == "permit" and any(uid.id == RELAY_RAW for uid in pst.entity_uids(node)):
+        remedy = f"Leave it out. To have values in answers masked, write a forbid that names {RELAY_RAW}"
+        mistakes.append(policy.mistake(f"permits {RELAY_RAW}, which every permit of sending covers", remedy))
     for uid in pst.entity_uids(node):
         if str(uid.type) == "Deployment" and uid.id not in deployments:
             mistakes.append(

@@ -24,6 +24,7 @@ import cedarpy
 
 from sekisho.kernel import canonical as canonical_json
 from sekisho.kernel.errors import CanonicalError
+from sekisho.policy.answering import answer_rules, answering
 from sekisho.policy.compiled import FORM, CompiledPolicies, Satisfied
 from sekisho.policy.decision_input import canonical
 from sekisho.policy.entities import entities_at, reference
@@ -36,6 +37,7 @@ from sekisho.policy.interfaces import (
     SEND_RAW,
     SEND_REDACTED,
     STALENESS_ROLES,
+    Answering,
     Decision,
     DecisionInput,
     PolicyParts,
@@ -47,6 +49,7 @@ from sekisho.policy.interfaces import (
 )
 from sekisho.policy.memo import DecisionMemo
 from sekisho.policy.reads import policy_reads
+from sekisho.policy.schema import labels_of
 
 ERRORS_MAX: Final = 4  # of one verdict; one is enough to deny, the entry has to stay small
 ERROR_LENGTH_MAX: Final = 160
@@ -54,6 +57,7 @@ PRINCIPALS_MAX: Final = 128  # entity sets with a principal in them that are kep
 RETENTIONS_MAX: Final = 4_096  # of requests that are alike in all that policies see
 BOTH_FIRST: Final = 32  # of a decider's decisions that the compiled form and the engine both make, before one in …
 BOTH_EVERY: Final = 256  # … this many; it costs the engine's 0.4 ms, so about 2 µs of each
+ANSWERINGS_MAX: Final = 4_096  # likewise
 _POLICY_ID: Final = "policy"  # the engine numbers policies by position: policy0, policy1, …
 
 log = logging.getLogger(__name__)
@@ -72,6 +76,7 @@ class CedarDecider:
     schema_digest: str
     retains: bool
     exemptions: Mapping[str, str]
+    answers: bool
 
     def __init__(self, parts: PolicyParts, *, snapshot: str, epoch_from: int, compiled: bool = True) -> None:
         """Raises PolicyPartsError if the parts don't parse, or don't hold against one another.
@@ -108,6 +113,7 @@ class CedarDecider:
             self._home = _references("Jurisdiction", entities["home"])
             models = entities_at(entities["models"], entities["lapses"], epoch_from)
             self._models = {model: self._candidates(found) for model, found in models.items()}
+            self._answer_rules = answer_rules(self._texts, self.policies, labels_of(parts.schema.decode()))
         except (CanonicalError, ValueError, KeyError, TypeError) as error:
             raise PolicyPartsError(
                 f"the snapshot's policy parts can't be used: {error}", remedy="Build the snapshot again"
@@ -124,7 +130,9 @@ class CedarDecider:
         # For what is left of a denial that an exemption lifts: the permits alone, and their indexes.
         self._permits = tuple(index for index, title in enumerate(self.policies) if title.effect == "permit")
         self._permit_set: cedarpy.PolicySet | None = None
+        self.answers = bool(self._answer_rules.relay or self._answer_rules.restore)
         self._memo = DecisionMemo()
+        self._answerings: dict[tuple[DecisionInput, str, str], Answering | None] = {}
         self._retentions: dict[tuple[DecisionInput, str, tuple[str, ...]], Retention | None] = {}
         self._with_principal: dict[tuple[PrincipalInput, str], cedarpy.Entities] = {}
 
@@ -218,6 +226,31 @@ class CedarDecider:
                     return Retention(min(limit for _, limit in said), tuple(index for index, _ in said))
         return None
 
+    def answering(self, decision_input: DecisionInput, deployment: str, action: str) -> Answering | None:
+        """See `Decider.answering`."""
+        if not self.answers:
+            return None
+        key = (decision_input, deployment, action)
+        if key not in self._answerings:
+            if len(self._answerings) >= ANSWERINGS_MAX:
+                del self._answerings[next(iter(self._answerings))]
+            self._answerings[key] = self._answering_afresh(*key)
+        return self._answerings[key]
+
+    def _answering_afresh(self, value: DecisionInput, deployment: str, sent: str) -> Answering | None:
+        labels = value.labels_raw if sent == SEND_RAW else value.labels_redacted
+        masked = set(value.labels_raw).difference(value.labels_redacted) if sent == SEND_REDACTED else ()
+
+        candidates, problem = self._models.get(value.model), self._problem(value)
+        if candidates is None or deployment not in candidates.deployments:
+            return answering(self._answer_rules, masked, lambda action, label: None)
+        chosen = candidates._replace(deployments=(deployment,))
+
+        def ask(action: str, label: str) -> Verdict | None:
+            return self._by_engine(value, action, labels, chosen, problem, label)[0]
+
+        return answering(self._answer_rules, masked, ask)
+
     def reads(self, index: int) -> PolicyReads:
         return policy_reads(self._texts[index])
 
@@ -253,9 +286,16 @@ class CedarDecider:
         return self._made <= BOTH_FIRST or self._made % BOTH_EVERY == 0
 
     def _by_engine(
-        self, value: DecisionInput, action: str, labels: tuple[str, ...], candidates: _Candidates, problem: str | None
+        self,
+        value: DecisionInput,
+        action: str,
+        labels: tuple[str, ...],
+        candidates: _Candidates,
+        problem: str | None,
+        label: str | None = None,
     ) -> tuple[Verdict, ...]:
-        entities = None
+        """`label`: of a value in an answer, which only the actions on answers ask about."""
+        entities, names = None, candidates.deployments
         if problem is None:
             try:
                 entities = self._entities_for(value.principal, value.model, candidates.entities)
@@ -263,13 +303,11 @@ class CedarDecider:
                 problem = f"principal: {error}"
         if problem is not None or entities is None:
             errors = _bounded([problem or "no entities"])
-            return tuple(Verdict(name, action, False, (), errors) for name in candidates.deployments)
-        context = self._context(value, labels)
-        requests = [self._request(value, action, name, context) for name in candidates.deployments]
+            return tuple(Verdict(name, action, False, (), errors) for name in names)
+        context = self._context(value, labels, label)
+        requests = [self._request(value, action, name, context) for name in names]
         answers = cedarpy.is_authorized_batch(requests, self._policy_set, entities, self._schema)
-        return tuple(
-            _verdict(name, action, answer) for name, answer in zip(candidates.deployments, answers, strict=True)
-        )
+        return tuple(_verdict(name, action, answer) for name, answer in zip(names, answers, strict=True))
 
     def _request(self, value: DecisionInput, action: str, deployment: str, context: str) -> dict[str, Any]:
         return {
@@ -303,7 +341,7 @@ class CedarDecider:
             self._with_principal[key] = entities
         return entities
 
-    def _context(self, value: DecisionInput, labels: tuple[str, ...]) -> str:
+    def _context(self, value: DecisionInput, labels: tuple[str, ...], label: str | None = None) -> str:
         rank = self._class_ranks[value.data_class]
         days = dict(value.staleness)  # empty: an installation that follows nobody; nothing in it is stale
         context = {
@@ -315,7 +353,7 @@ class CedarDecider:
             "labels": _references("Label", labels),
             "staleness": {f"{role}_days": days.get(role, 0) for role in STALENESS_ROLES},
         }
-        return json.dumps(context)
+        return json.dumps(context if label is None else context | {"label": reference("Label", label)})
 
 
 def engine_only(parts: PolicyParts, *, snapshot: str, epoch_from: int) -> CedarDecider:

@@ -37,6 +37,7 @@ RESOURCE_IN: Final = "resource.in"
 ORGANISATION: Final = "principal.organisation"
 CONTEXT: Final = "context"
 LABELS: Final = "context.labels"
+LABEL: Final = "context.label"  # of a value in an answer: no action that sends has it
 RESIDENCY: Final = "context.residency"
 HOME: Final = "context.home"
 CLASS: Final = "context.class"
@@ -58,6 +59,7 @@ READS: Final = {
     RESIDENCY: SETS + "Jurisdiction",
     HOME: SETS + "Jurisdiction",
     LABELS: SETS + "Label",
+    LABEL: "Label",
     **{f"{STALENESS}.{role}_days": LONG for role in STALENESS_ROLES},
     **{
         f"{RESOURCE}.{name}": SETS + kind[4:-1] if kind.startswith("Set<") else kind

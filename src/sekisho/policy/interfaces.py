@@ -9,6 +9,8 @@ from sekisho.catalog.interfaces import Catalogue, PolicyText
 SEND_RAW: Final = "sendRaw"
 SEND_REDACTED: Final = "sendRedacted"
 RETAIN: Final = "retain"  # to keep what was sent to a deployment, and what it answered
+RELAY_RAW: Final = "relayRaw"  # to give the caller a value of an answer as it came
+RESTORE: Final = "restore"  # to put a value that was masked in the request back into the answer
 INPUT_VERSION: Final = 1
 STALENESS_ROLES: Final = ("catalog", "intel", "models", "policy")
 NO_RESIDENCY: Final = "no jurisdiction is left where the request's data may go"  # the verdict's error where it is so
@@ -106,6 +108,16 @@ class Retention(NamedTuple):
     reasons: tuple[int, ...]
 
 
+class Answering(NamedTuple):
+    """What is done to an answer. Labels, sorted: `mask` where the caller gets a mark for a value that the answer holds,
+    `restore` where it gets its own value for a placeholder; and the policies (indexes) that say so.
+    """
+
+    mask: tuple[str, ...]
+    restore: tuple[str, ...]
+    reasons: tuple[int, ...]
+
+
 class PolicyReads(NamedTuple):
     """The attributes that a policy's conditions name, sorted: of the deployment (facts), and of the request."""
 
@@ -146,6 +158,7 @@ class Decider(Protocol):
     schema_digest: str  # hex SHA-256 of the schema part
     retains: bool  # whether any policy permits that content is kept
     exemptions: Mapping[str, str]  # those in force in this epoch: name → SHA-256 of what was approved
+    answers: bool  # whether any policy names what is done to answers
 
     def decide(self, decision_input: DecisionInput) -> Decision:
         """Verdicts for every deployment of the model, raw first; an unknown model has none.
@@ -163,5 +176,15 @@ class Decider(Protocol):
         """Whether content with these labels, sent to this deployment, may be kept. None, always, unless `retains`.
 
         The days are the fewest that a permit which decided it names. Any error, and any forbid, is a None.
+        """
+        ...
+
+    def answering(self, decision_input: DecisionInput, deployment: str, action: str) -> Answering | None:
+        """What is done to the answer to what was sent to this deployment by this action. None: nothing, always unless
+        `answers`.
+
+        A label is masked if a forbid that names `relayRaw` says so; others were asked when the request was sent. It is
+        restored only if a permit that names `restore` decides so, and only of what was sent redacted. Any error masks,
+        and restores nothing.
         """
         ...

@@ -15,7 +15,7 @@ from sekisho.catalog.interfaces import (
     WORD_FACTS,
     Catalogue,
 )
-from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, STALENESS_ROLES
+from sekisho.policy.interfaces import RELAY_RAW, RESTORE, RETAIN, SEND_RAW, SEND_REDACTED, STALENESS_ROLES
 
 # Labels that inspection gives to what it can't read or what could send data on; always enumerated.
 STANDING_LABELS: Final = ("egress.tool", "egress.url", "opaque")
@@ -46,18 +46,28 @@ type Staleness = {{ {staleness} }};
 // class_rank: 0 is the lowest class. protected: the class asks for more than the default one (see jp-residency).
 // labels: of the body as it would leave (redacted for {redacted}). home: the home jurisdictions.
 type Request = {{
+{context}
+}};
+// {retain}: may what was sent to the deployment, and what it answered, be kept? labels: of the body that was sent.
+// A permit of it names the action and how long: @retain_days("30").
+action {raw}, {redacted}, {retain} appliesTo {{ principal: [Principal], resource: [Deployment], context: Request }};
+// Of each label by itself, once a deployment is chosen. labels: of the body that is sent. label:
+// {relay}: of a value in the answer. A forbid of it has the value masked; what nothing forbids reaches the caller.
+// {restore}: of a value masked in the request, that may be put back where the answer names it. A permit of it names it.
+type Value = {{
+{context}
+  label: Label,
+}};
+action {relay}, {restore} appliesTo {{ principal: [Principal], resource: [Deployment], context: Value }};
+"""
+_CONTEXT: Final = """\
   class: DataClass,
   class_rank: Long,
   protected: Bool,
   residency: Set<Jurisdiction>,
   home: Set<Jurisdiction>,
   labels: Set<Label>,
-  staleness: Staleness,
-}};
-// {retain}: may what was sent to the deployment, and what it answered, be kept? labels: of the body that was sent.
-// A permit of it names the action and how long: @retain_days("30").
-action {raw}, {redacted}, {retain} appliesTo {{ principal: [Principal], resource: [Deployment], context: Request }};
-"""
+  staleness: Staleness,"""
 
 
 def schema_text(catalogue: Catalogue, labels: tuple[str, ...]) -> str:
@@ -76,7 +86,8 @@ def schema_text(catalogue: Catalogue, labels: tuple[str, ...]) -> str:
     lines = [f"entity {name} enum {_quoted(values)};\n" for name, values in enumerations.items()]
     facts = ",\n".join(f"  {name}: {kind}" for name, kind in sorted(_fact_types().items()))
     staleness = ", ".join(f"{role}_days: Long" for role in STALENESS_ROLES)
-    body = _BODY.format(facts=facts, staleness=staleness, raw=SEND_RAW, redacted=SEND_REDACTED, retain=RETAIN)
+    actions = {"raw": SEND_RAW, "redacted": SEND_REDACTED, "retain": RETAIN, "relay": RELAY_RAW, "restore": RESTORE}
+    body = _BODY.format(facts=facts, staleness=staleness, context=_CONTEXT, **actions)
     return _HEAD + "".join(lines) + body
 
 
@@ -98,6 +109,14 @@ def enumerations(schema: str) -> dict[str, frozenset[str]]:
         if match is not None:
             found[match[1]] = frozenset(json.loads(match[2]))
     return found
+
+
+def labels_of(schema: str) -> tuple[str, ...]:
+    """Every label that a schema text enumerates, sorted. Raises ValueError for one that is not ours."""
+    found = enumerations(schema).get("Label")
+    if found is None:
+        raise ValueError("the schema enumerates no labels")
+    return tuple(sorted(found))
 
 
 def _fact_types() -> dict[str, str]:

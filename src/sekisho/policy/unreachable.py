@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from sekisho.catalog.interfaces import UNKNOWN, Mistake
 from sekisho.kernel import canonical
+from sekisho.policy.answering import named_actions
 from sekisho.policy.cases import Asking, World, deployment_axes, request_axes, world_of
 from sekisho.policy.expressions import (
     ACTION,
@@ -51,6 +52,7 @@ class _Policy(NamedTuple):
     permits: bool
     always: bool
     retains: bool
+    answers: bool  # names an action on answers, which is decided label by label and not looked at here
     when: dict[str, Expression]
 
 
@@ -63,14 +65,21 @@ def unreachable(parts: PolicyParts) -> tuple[Unreachable, ...]:
     policies, complete = _read(parts, world)
     budget = Budget(ALL_STEPS_MAX)
     never = [
-        one for one in policies if _never(world, [(action, Goal((when,))) for action, when in one.when.items()], budget)
+        one
+        for one in policies
+        if not one.answers and _never(world, [(action, Goal((when,))) for action, when in one.when.items()], budget)
     ]
     found = [Unreachable(one.number, NEVER_MATCHES) for one in never]
     left = [one for one in policies if one not in never]
     if complete and len(left) <= TOGETHER_MAX:
         for policy in reversed(left.copy()):  # of two that replace each other the first stays, which may be a pack's
             goals = [(action, _pivotal(policy, left, action)) for action in (SEND_RAW, SEND_REDACTED)]
-            if not policy.retains and not _is_for_retaining(policy, left) and _never(world, goals, budget):
+            if (
+                not policy.retains
+                and not policy.answers
+                and not _is_for_retaining(policy, left)
+                and _never(world, goals, budget)
+            ):
                 found.append(Unreachable(policy.number, NEVER_DECIDES))
                 left.remove(policy)
     return tuple(sorted(found))
@@ -102,17 +111,19 @@ def _read(parts: PolicyParts, world: World) -> tuple[list[_Policy], bool]:
     for index, row in enumerate(rows):
         try:
             policy = policy_expression(row["text"])
-            request_axes(world, _anyone(world), SEND_RAW, [policy.when])
+            sending = [fold(policy.when, {ACTION: f"Action::{action}"}) for action in (SEND_RAW, SEND_REDACTED, RETAIN)]
+            request_axes(world, _anyone(world), SEND_RAW, sending)
         except NotExpressible:
             continue
-        if can_fail(policy.when):
+        if any(map(can_fail, sending)):
             continue
+        answers = bool(named_actions(row["text"]))
         known = {HOME: world.home}
         when = {
             action: fold(policy.when, {**known, ACTION: f"Action::{action}"})
             for action in (SEND_RAW, SEND_REDACTED, RETAIN)
         }
-        found.append(_Policy(index, policy.permits, "enforce" in row, "retain_days" in row, when))
+        found.append(_Policy(index, policy.permits, "enforce" in row, "retain_days" in row, answers, when))
     return found, len(found) == len(rows)
 
 

@@ -369,3 +369,45 @@ def test_a_snapshot_that_can_not_be_had_is_asked_for_once():
         with pytest.raises(SnapshotMissing, match="is not there"):
             book.rules("ab" * 32)
     assert asked == ["ab" * 32]
+
+
+# What is done to answers is decided beside the verdicts, and is made again with them.
+NO_NUMBERS = """
+@id("answers.numbers") @title("t") @title_ja("題")
+forbid (principal, action == Action::"relayRaw", resource) when { context.label == Label::"jp.my_number" };
+@id("keep") @title("t") @title_ja("題") @retain_days("30")
+permit (principal, action == Action::"retain", resource);
+"""
+
+
+@pytest.fixture
+def masking_log(tmp_path):
+    log = AuditedLog(tmp_path / "masking", policies=(PolicyText("policies/answers.cedar", NO_NUMBERS),))
+    log.create_key()
+    return log
+
+
+def test_what_is_done_to_answers_and_what_is_kept_is_found_in_order(masking_log):
+    masking_log.request()
+    masking_log.request(labels_raw=("jp.my_number",))
+    assert codes(audit(masking_log)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body.pop("rewrite"),
+        lambda body: body["rewrite"].update(mask=[]),
+        lambda body: body["rewrite"].update(restore=["jp.my_number"]),
+        lambda body: body["rewrite"].update(reasons=[0]),
+        lambda body: body.update(rewrite="none"),
+    ],
+)
+def test_an_answer_that_was_not_rewritten_as_decided_is_found(masking_log, change):
+    forged(masking_log, change)
+    assert ("rewrite_wrong", 1) in codes(audit(masking_log))
+
+
+def test_a_rewriting_that_nothing_demands_is_found(log):
+    forged(log, lambda body: body.update(rewrite={"mask": ["email"], "reasons": [], "restore": []}))
+    assert codes(audit(log)) == [("rewrite_wrong", 1)]

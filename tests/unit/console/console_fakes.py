@@ -128,6 +128,7 @@ class World:
                 "monitored": False,
                 "permitted": False,
                 "retain": [{"days": 30, "deployment": "tokyo", "policies": ["keep.<all>"]}],
+                "rewrite": [{"deployment": "tokyo", "mask": ["email"], "policies": ["a.<b>"], "restore": ["phone"]}],
                 "stopped": [],
             },
             "residency": {"from": [{"by": "request", "value": ["JP"]}], "value": ["JP"]},

@@ -64,6 +64,7 @@ def outcome(action, deployments):
         "monitored": False,
         "permitted": True,
         "retain": [],
+        "rewrite": [],
         "stopped": (),
     }
 
@@ -140,6 +141,7 @@ def test_redaction_is_explained_as_far_as_it_helps(snapshot):
         "monitored": False,
         "permitted": True,
         "retain": [],
+        "rewrite": [],
         "stopped": (),
     }
 

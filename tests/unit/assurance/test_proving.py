@@ -275,3 +275,14 @@ def test_statements_are_proved_without_exemptions():
     decider = CedarDecider(parts, snapshot=DIGEST, epoch_from=0)
     assert decider.decide(decision_input(residency=ANYWHERE)).permitted_raw == ("abroad",)
     assert prove(made, "no data to processing outside JP", exempt).outcome == HOLDS
+
+
+def test_what_is_said_of_answers_is_no_obstacle():
+    plain = catalogue(TOKYO)
+    text = '@id("r") @title("R") @title_ja("題") forbid (principal, action == Action::"relayRaw", resource)'
+    made, _ = prover(
+        plain, PolicyText("policies/own.cedar", text + ' when { context.label == Label::"jp.my_number" };')
+    )
+    proof = prove(made, "no data to processing outside JP", plain)
+    assert (proof.outcome, proof.obstacles) == (HOLDS, ())
+    assert "context.label" not in proof.reads

@@ -5,9 +5,10 @@ import pytest
 from sekisho.catalog.interfaces import PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.check import compile_policies
+from sekisho.policy.engine import CedarDecider
 from sekisho.policy.packs import pack_names
 from sekisho.policy.unreachable import NEVER_DECIDES, NEVER_MATCHES, reachability, unreachable
-from support_decide import LABELS, catalogue, declared, deployment
+from support_decide import DIGEST, LABELS, catalogue, declared, deployment
 
 TOKYO = deployment("tokyo", processing=declared("JP"), storage=declared("JP"))
 ANY = "forbid (principal, action, resource)"
@@ -98,3 +99,16 @@ def test_of_policies_that_replace_each_other_one_is_left():
     twice = f'{ANY} when {{ context.labels.contains(Label::"opaque") }};'
     everyone = 'permit (principal, action in [Action::"sendRaw", Action::"sendRedacted"], resource);'
     assert found(everyone, twice, twice, twice, packs=()) == [(2, NEVER_DECIDES), (3, NEVER_DECIDES)]
+
+
+ANSWERS = (
+    'forbid (principal, action == Action::"relayRaw", resource) when { context.label == Label::"jp.my_number" };',
+    'permit (principal, action == Action::"restore", resource) when { context.label == Label::"jp.my_number" };',
+)
+
+
+@pytest.mark.parametrize("text", ANSWERS)
+def test_what_is_said_of_answers_is_left_alone_and_leaves_the_rest_to_be_compiled(text):
+    assert found(text) == []
+    assert found(text, f"{ANY} when {{ context.class_rank > 3 }};") == [(1, NEVER_MATCHES)]
+    assert CedarDecider(parts_of(text), snapshot=DIGEST, epoch_from=0).compiles

@@ -315,7 +315,8 @@ def _confirm(rule: Rule, text: bytes, end: int) -> Found | None:
 
 def _within_word(text: bytes, first: int, last: int) -> bool:
     """Whether a longer word of ASCII letters and digits goes on before or after."""
-    return {text[first - 1], text[first]} <= _WORD or {text[last - 1], text[last]} <= _WORD
+    after = text[last : last + 1]  # nothing, where more of the text may come
+    return {text[first - 1], text[first]} <= _WORD or (after != b"" and {text[last - 1], after[0]} <= _WORD)
 
 
 class Words:

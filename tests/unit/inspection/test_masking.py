@@ -12,6 +12,7 @@ from test_inspection_properties import NOISE, VALUES, WIDTHS
 
 from sekisho.inspection.errors import HeldTooMuch, RulesError
 from sekisho.inspection.masking import HOLD_MAX, SENTENCE_MAX, Masking
+from sekisho.inspection.rule_data import RuleData
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 
 EVERY = frozenset({"jp.my_number", "phone", "email", "payment_card", "secret.api_key", "secret.private_key"})
@@ -223,3 +224,32 @@ def test_in_pieces_is_as_whole(texts, points):
 @given(TEXTS, st.lists(st.integers(0, 500), max_size=12))
 def test_in_pieces_is_as_whole_many_times(texts, points):
     check(texts, points)
+
+
+ALL_TEXTS = (
+    "社員番号は EMP-12345 です。注文番号 EMP-99999 です。",
+    "東京都千代田区霞が関3丁目1-1 に送る。〒100-8916",
+    "postgres://user:S3cretPassw0rd@db.example.com/x",
+    "Server=db;Database=x;Password=Zx81kk9;",
+    "①②③④⑤⑥⑦⑧⑨⑩⑪⑫ 個人番号 123456789018",
+    "カ\u3099キ 個人番号: 一二三四-五六七八-九〇一八",
+)
+
+
+@functools.cache
+def with_own_rule():
+    own = RuleData(label="acme.employee", anchor="EMP-[0-9]{4,6}", context=["社員"], unless=["注文番号"])
+    made = compile_inspector(rules_bytes(("jp",), [own]))
+    return made, made.masking(frozenset(made.labels()) - {"egress.tool", "egress.url", "opaque"})
+
+
+@pytest.mark.parametrize("text", [*ALL_TEXTS, "。".join(ALL_TEXTS)])
+def test_every_rule_that_ships_and_an_own_one_mask_in_pieces_as_in_whole(text):
+    made, masking = with_own_rule()
+    once = masking.whole(text, Counter())
+    assert "[" in once
+    assert len(made.spans(text)) == once.count("[")
+    for size in (1, 2, 7):
+        masked = masking.text(Counter())
+        pieces = [masked.feed(text[at : at + size]) for at in range(0, len(text), size)]
+        assert "".join(pieces) + masked.end() == once

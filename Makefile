@@ -41,6 +41,7 @@ test: setup ## all tests but the long ones, at most 10 minutes
 
 test-full: setup ## all tests, the long ones too
 	@requirements/system-packages strace=strace chromium=chromium chromedriver=chromium-driver
+	@requirements/system-packages go=golang-go /usr/share/gocode/src/golang.org/x/mod=golang-golang-x-mod-dev || true
 	@requirements/node-packages
 	@$(PYTEST) $(VENV)/pytest -q $(PARALLEL) tests $(ARGS)
 

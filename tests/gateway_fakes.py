@@ -3,12 +3,13 @@
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from sekisho.catalog.interfaces import Boundary, Catalogue, DataClass, Deployment, Fact, Grade, Model, Organisation
+from sekisho.content.interfaces import Keeper
 from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.declared import Declarations
 from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS, Operation
@@ -26,7 +27,7 @@ from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
 from sekisho.ledger.interfaces import EntryDraft, LedgerFull
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decision, DecisionInput, PolicyTitle, Verdict
+from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Decision, DecisionInput, PolicyTitle, Retention, Verdict
 from sekisho.snapshot.interfaces import Snapshot
 
 
@@ -266,6 +267,8 @@ class FakeDecider:
     policies = (PolicyTitle("test.rule", "Rule", "規則", "permit", "test.cedar"),)
     engine = {"name": "fake", "version": "1"}  # noqa: RUF012 - the port asks for a mapping
     schema_digest = "1" * 64
+    retains = False
+    kept: Retention | None = None
 
     def __init__(self, raw: tuple[str, ...], redacted: tuple[str, ...]) -> None:
         self.raw = raw
@@ -277,6 +280,11 @@ class FakeDecider:
         verdicts = [Verdict(name, SEND_RAW, True, (0,), ()) for name in self.raw]
         verdicts += [Verdict(name, SEND_REDACTED, True, (0,), ()) for name in self.redacted]
         return Decision(decision_input, tuple(verdicts), self.raw, self.redacted, b"{}", b"[]")
+
+    def retention(self, decision_input: DecisionInput, deployment: str, labels: tuple[str, ...]) -> Retention | None:
+        assert self.retains, "asked though no policy retains"
+        self.labels = labels
+        return self.kept
 
 
 class FakeCommitments:
@@ -338,6 +346,7 @@ class World:
         self.metrics = Metrics()
         self.ids = IdSource()
         self.in_flight_max = in_flight_max
+        self.keeper: Keeper | None = None
         self.halts = Halts()
         self.use(Recorder(self.writer, SystemClock(), self.ids, self.metrics))
 
@@ -352,6 +361,7 @@ class World:
             router=Router(random.Random(1)),
             in_flight_max=self.in_flight_max,
             explain=lambda _, __: ["Because."],
+            keeper=self.keeper,
             halts=self.halts,
         )
 
@@ -368,9 +378,12 @@ class World:
         document = asking(call.operation, text) | {"stream": stream} | fields
         return await self.send(call, orjson.dumps(document), key=key)
 
-    async def send(self, call: Call, body: bytes, *, key: bytes = b"Bearer sk-good") -> int:
+    async def send(
+        self, call: Call, body: bytes, *, key: bytes = b"Bearer sk-good", headers: Mapping[bytes, bytes] | None = None
+    ) -> int:
         path = f"/v1{call.operation.path}"
-        request = InboundRequest("POST", path, "", {b"authorization": key}, body, Peer("127.0.0.1", 1, None))
+        sent = {b"authorization": key, **(headers or {})}
+        request = InboundRequest("POST", path, "", sent, body, Peer("127.0.0.1", 1, None))
         return await self.pipeline.serve(call, self.ids.new(1_700_000_000_000_000), request, self.responder)
 
 

@@ -62,6 +62,15 @@ class ControlSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessSettings:
+    """Where others' logs ask for cosignatures. Checkpoints are signed, so nothing else is asked of who comes."""
+
+    listen: str = ""  # empty: nobody is answered over HTTP; `sekisho witness sign` works all the same
+    tls_certificate_file: str = ""  # PEM, relative to the data directory; empty: plain HTTP, on loopback only
+    tls_key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSettings:
     segment_bytes: int = 16 * 1024 * 1024  # write-ahead segments are allocated ahead in this size
     free_reserve_bytes: int = 64 * 1024 * 1024  # below twice the unmerged bytes plus this, no new decision
@@ -91,6 +100,7 @@ class Settings:
     gateway: GatewaySettings = GatewaySettings()
     control: ControlSettings = ControlSettings()
     ledger: LedgerSettings = LedgerSettings()
+    witness: WitnessSettings = WitnessSettings()
     engines: dict[str, EngineSettings] = field(default_factory=dict)
 
 
@@ -125,6 +135,14 @@ class DataDirectory:
         return self.root / "ledger" / "enrolment"
 
     @property
+    def former_enrolments(self) -> Path:
+        return self.root / "ledger" / "enrolments"
+
+    @property
+    def former_logs(self) -> Path:
+        return self.root / "ledger" / "former"
+
+    @property
     def snapshots(self) -> Path:
         return self.root / "snapshots"
 
@@ -145,12 +163,44 @@ class DataDirectory:
         return self.root / "keys" / "log.key"
 
     @property
+    def next_log_key(self) -> Path:
+        return self.root / "keys" / "log-next.key"
+
+    @property
+    def next_log(self) -> Path:
+        return self.root / "keys" / "log-next.json"
+
+    @property
     def organisation_keys(self) -> Path:
         return self.root / "keys" / "organisations"
 
     @property
+    def content(self) -> Path:
+        return self.root / "content"
+
+    @property
+    def content_keys(self) -> Path:
+        return self.root / "keys" / "content"
+
+    @property
     def issuer_keys(self) -> Path:
         return self.root / "issuers"
+
+    @property
+    def witness_key(self) -> Path:
+        return self.root / "keys" / "witness.key"
+
+    @property
+    def witness(self) -> Path:
+        return self.root / "witness"
+
+    @property
+    def witness_vkey(self) -> Path:
+        return self.root / "witness.vkey"
+
+    @property
+    def witnesses_state(self) -> Path:
+        return self.root / "run" / "witnesses.json"
 
     @property
     def site_vkey(self) -> Path:
@@ -207,6 +257,7 @@ def load_settings(root: Path) -> Settings:
             gateway=_read(GatewaySettings, "gateway", _table(document, "gateway")),
             control=_read(ControlSettings, "control", _table(document, "control")),
             ledger=_read(LedgerSettings, "ledger", _table(document, "ledger")),
+            witness=_read(WitnessSettings, "witness", _table(document, "witness")),
             engines={
                 name: _read(EngineSettings, f"engines.{name}", _table(_table(document, "engines"), name))
                 for name in _table(document, "engines")
@@ -259,19 +310,14 @@ def _read(kind: Callable[..., _Table], where: str, table: dict[str, Any]) -> _Ta
 def _check(settings: Settings) -> None:
     for listen in (settings.gateway.listen, settings.control.listen):
         split_address(listen)
-    gateway = settings.gateway
-    if not gateway.tls_certificate_file and not is_loopback(split_address(gateway.listen)[0]):
-        raise SettingsError(
-            f"[gateway] listen {gateway.listen} is not loopback and has no TLS",
-            remedy="Set tls_certificate_file and tls_key_file, or listen on 127.0.0.1",
-        )
-    if bool(gateway.tls_certificate_file) != bool(gateway.tls_key_file):
-        raise SettingsError("[gateway] tls_certificate_file and tls_key_file belong together")
-    if gateway.tls_client_ca_file and not gateway.tls_certificate_file:
+    _check_tls("gateway", settings.gateway)
+    if settings.gateway.tls_client_ca_file and not settings.gateway.tls_certificate_file:
         raise SettingsError(
             "[gateway] tls_client_ca_file is set without tls_certificate_file: callers could show no certificate",
             remedy="Set tls_certificate_file and tls_key_file, or remove tls_client_ca_file",
         )
+    if settings.witness.listen:
+        _check_tls("witness", settings.witness)
     if not is_loopback(split_address(settings.control.listen)[0]):
         raise SettingsError("[control] listen must be a loopback address", remedy="Put a TLS proxy in front of it")
     if settings.control.public_host and not _HOST.fullmatch(settings.control.public_host):
@@ -291,6 +337,16 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"[engines.{name}] listen must be a loopback address")
     if settings.ledger.segment_bytes < 256 * 1024:
         raise SettingsError("[ledger] segment_bytes must be at least 262144")
+
+
+def _check_tls(where: str, server: GatewaySettings | WitnessSettings) -> None:
+    if not server.tls_certificate_file and not is_loopback(split_address(server.listen)[0]):
+        raise SettingsError(
+            f"[{where}] listen {server.listen} is not loopback and has no TLS",
+            remedy="Set tls_certificate_file and tls_key_file, or listen on 127.0.0.1",
+        )
+    if bool(server.tls_certificate_file) != bool(server.tls_key_file):
+        raise SettingsError(f"[{where}] tls_certificate_file and tls_key_file belong together")
 
 
 def is_loopback(host: str) -> bool:
@@ -346,6 +402,14 @@ listen = "{control}"
 # segment_bytes = 16777216
 # With less free disk than twice the unmerged bytes plus this, requests are answered 503 and nothing is sent.
 # free_reserve_bytes = 67108864
+
+[witness]
+# Where other logs (declarations/logs/) ask this installation to cosign their checkpoints, for example
+# "127.0.0.1:8403" behind a TLS proxy. Empty: nobody is answered.
+# listen = ""
+# TLS (PEM files, relative to this directory). Without it the witness listens on loopback only.
+# tls_certificate_file = ""
+# tls_key_file = ""
 
 # The built-in model: it answers questions about Sekisho by quoting its documentation. It is an ordinary engine
 # process behind an ordinary declared deployment (declarations/deployments/manual-local.toml).

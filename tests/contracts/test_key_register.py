@@ -31,6 +31,13 @@ def open_sqlite(directory):
 ADAPTERS = {"sqlite": open_sqlite}
 
 
+class NothingDemanded:
+    """No rule puts the act under approval."""
+
+    def meet(self, connection, now_us):
+        return None
+
+
 @pytest.fixture(params=sorted(ADAPTERS))
 def open_register(request, tmp_path):
     opened = []
@@ -176,12 +183,12 @@ def test_a_stop_is_a_change_until_it_is_lifted_and_then_once_more(register):
         ("deployment", "tokyo", None), ("provider", "tokyo", None)
     ]  # fmt: skip
     assert register.changes_since(changes.sequence).stops == ()
-    register.lift_stop("deployment", "tokyo", "operator")
+    register.lift_stop("deployment", "tokyo", "operator", NothingDemanded())
     (lifted,) = register.changes_since(changes.sequence).stops
     assert (lifted.kind, lifted.name, lifted.lifted_at is not None) == ("deployment", "tokyo", True)
     assert [(one.kind, one.name) for one in register.list_stops()] == [("provider", "tokyo")]
     with pytest.raises(StopNotSet):
-        register.lift_stop("deployment", "tokyo", "operator")
+        register.lift_stop("deployment", "tokyo", "operator", NothingDemanded())
     assert [json.loads(entry.body) for entry in register.pending(10)] == [
         {"act": "stop.set", "kind": "deployment", "name": "tokyo"},
         {"act": "stop.set", "kind": "provider", "name": "tokyo"},

@@ -47,14 +47,14 @@ def get(url: str, key: str = "", timeout: float = 10) -> tuple[int, bytes, dict]
         return 0, b"", {}
 
 
-def until(condition, seconds: float = 60, what: str = "the condition"):
+def until(condition, seconds: float = 60, what: str = "the condition", every_s: float = 0.05):
     """The first true value of `condition()`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.05)
+        time.sleep(every_s)
     raise AssertionError(f"{what} did not come true in {seconds} s")
 
 

@@ -263,12 +263,14 @@ def test_control_shows_what_is_public_and_nothing_else(running):
     assert (status, len(tile)) == (200, 32 * size)
     assert list((running.root / "ledger" / "tile" / "entries").iterdir())
     for target in (
-        "/ledger/tile/entries/000", f"/ledger/tile/entries/000.p/{size}", "/ledger/tile/../checkpoint",
+        "/ledger/tile/../checkpoint",
         "/ledger/tile/0/../../../keys/log.key", "/ledger/tile/0/%2e%2e/%2e%2e/%2e%2e/keys/log.key",
-        "/ledger/tile//etc/passwd", "/ledger/tile/%2Fetc%2Fpasswd", "/ledger/tile/0/000.p/999", "/ledger/enrolment",
+        "/ledger/tile//etc/passwd", "/ledger/tile/%2Fetc%2Fpasswd", "/ledger/tile/0/000.p/999",
         "/ledger/wal", "/state.sqlite", "/docs", "/ledger/tile/0/000%00",
     ):  # fmt: skip
         assert raw_get(running.control_port, target) == 404, target
+    for target in ("/ledger/tile/entries/000", f"/ledger/tile/entries/000.p/{size}", "/ledger/snapshots/current"):
+        assert raw_get(running.control_port, target) == 401, target  # for auditors' keys
 
 
 def test_what_is_killed_comes_back(running):

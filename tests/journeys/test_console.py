@@ -174,6 +174,23 @@ def test_another_key_pinned_is_another_verdict(running, browser, requests):
         assert verdict_of(browser) == verdict
 
 
+def test_a_policy_is_held_against_the_receipt_in_the_page(running, browser, requests):
+    sign_in(running, browser)
+    log = (running.root / "ledger" / "enrolment").read_text().splitlines()[2]
+    browser.open(f"{running.control}/requests/{requests['denied']}")
+    assert verdict_of(browser) == "verified"
+    for policy, verdict in (("quorum x", "unusable"), (f"log {foreign_key()}\nquorum none", "unmet"),
+                            (f"log {log}\nquorum none", "verified")):  # fmt: skip
+        browser.run(
+            "const field = document.querySelector('.policy'); field.value = arguments[0];"
+            "delete document.querySelector('.verification').dataset.verdict;"
+            "for (const type of ['input', 'change']) field.dispatchEvent(new Event(type))",
+            policy,
+        )
+        assert verdict_of(browser) == verdict
+    assert browser.run("return document.querySelectorAll('.obligations .held').length") == 13
+
+
 def foreign_key():
     return NoteSigner("foreign.example", Ed25519PrivateKey.from_private_bytes(b"f" * 32)).verifier.vkey
 
@@ -202,8 +219,8 @@ def test_the_browser_and_the_program_agree_on_every_altered_receipt(running, bro
     refused = 0
     for data in cases:
         said = browser.run(VERIFY, base64.b64encode(data).decode(), [site.vkey], "/static/verify.js")
-        expected = verdict_of_program(data, site)
-        assert said["verdict"] == expected, (said, data[:200])
+        expected, reason = verdict_of_program(data, site)
+        assert (said["verdict"], said["reason"]) == (expected, reason), (said, data[:200])
         assert said["held"].count(False) == (expected == "invalid"), said
         refused += expected == "invalid"
     # What stands: the receipts themselves, and each with a signature of somebody whom nobody pinned (signed-note).
@@ -212,9 +229,9 @@ def test_the_browser_and_the_program_agree_on_every_altered_receipt(running, bro
 
 def verdict_of_program(data, site):
     try:
-        return verify_receipt(data, trusted=[site]).verdict
-    except ReceiptInvalid:
-        return "invalid"
+        return verify_receipt(data, trusted=[site]).verdict, ""
+    except ReceiptInvalid as error:
+        return "invalid", error.reason
 
 
 def altered_receipts(receipt):

@@ -20,6 +20,7 @@ DATA = (
     "sekisho/catalog/starter/policies/example.cedar",
     "sekisho/capacity/manual/en/06-receipts.md",
     "sekisho/capacity/manual/ja/06-receipts.md",
+    "sekisho/console/static/verify.js",
 )
 # What `cryptography` itself is and needs; nothing else of the environment can be seen.
 VERIFYING = ("cryptography", "cffi", "pycparser", "_cffi_backend")
@@ -101,6 +102,16 @@ def test_a_receipt_verifies_with_cryptography_alone(installed, tmp_path, monkeyp
     assert verified.returncode == 0, verified.stderr
     assert sekisho(installed, "verify", str(tmp_path / "receipt.json")).returncode == 3
     assert sekisho(installed, "verify", str(tmp_path / "changed.json"), "--trust", vkey).returncode == 1
+    (tmp_path / "policy.txt").write_text(f"log {world.log_key.verifier.vkey}\nquorum none\n", encoding="utf-8")
+    demanded = ("--policy", str(tmp_path / "policy.txt"))
+    assert sekisho(installed, "verify", str(tmp_path / "receipt.json"), *demanded).returncode == 0
+
+
+def test_the_verifiers_page_is_written_with_cryptography_alone(installed):
+    printed = sekisho(installed, "verify", "--html")
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.startswith("<!doctype html>")
+    assert printed.stdout.rstrip().endswith("</html>")
 
 
 def test_other_commands_say_what_to_install(installed):
@@ -108,3 +119,21 @@ def test_other_commands_say_what_to_install(installed):
     assert done.returncode == 1
     assert "pip install 'sekisho[server]'" in done.stderr
     assert sekisho(installed, "--help").returncode == 0
+
+
+def test_a_log_is_audited_to_depth_two_with_cryptography_alone(installed, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(LEDGER_FAKES)
+    from ledger_fakes import World
+
+    world = World(tmp_path / "log")
+    writer, publisher = world.writer(), world.publisher()
+    for _ in range(300):
+        writer.append("change", {"act": "x"})
+    publisher.merge_once()
+    publisher.close()
+    done = sekisho(installed, "audit", str(tmp_path / "log"), "--trust", world.log_key.verifier.vkey)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("HOLDS, to depth 2")
+    assert "pip install 'sekisho[server]'" in done.stdout
+    done = sekisho(installed, "audit", str(tmp_path / "log"), "--trust", world.log_key.verifier.vkey, "--depth", "3")
+    assert (done.returncode, "sekisho[server]" in done.stderr) == (2, True)

@@ -1,8 +1,9 @@
 """An outsider's verifier of receipts and logs.
 
 Written from the public specifications (RFC 6962, RFC 9162, RFC 8785 and C2SP's signed-note, tlog-checkpoint,
-tlog-tiles and tlog-proof) and the description of the receipt file, with the standard library and `cryptography`
-only. It shares no code with the product on purpose. Every function raises `Rejected`, or returns what it checked.
+tlog-tiles, tlog-proof, tlog-cosignature and tlog-policy) and the description of the receipt file, with the standard
+library and `cryptography` only. It shares no code with the product on purpose. Every function raises `Rejected`, or
+returns what it checked.
 """
 
 import base64
@@ -45,36 +46,95 @@ def number(text):
 
 
 class Key:
-    def __init__(self, vkey):
+    def __init__(self, vkey, kind=1):
         name, _, rest = vkey.partition("+")
         key_id, _, encoded = rest.partition("+")
         need(name and not re.search(r"\s", name), "bad key name")
         blob = unbase64(encoded)
-        need(len(blob) == 33 and blob[0] == 1, "not an Ed25519 key")
+        need(len(blob) == 33 and blob[0] == kind, "not an Ed25519 key of this type")
         self.name = name
         self.key_id = hashlib.sha256(name.encode() + b"\n" + blob).digest()[:4]
         need(self.key_id.hex() == key_id, "wrong key id")
         self.public = Ed25519PublicKey.from_public_bytes(blob[1:])
 
 
-def open_note(note, key):
+def split_note(note):
+    """The text, and (name, key id, signature) of each line."""
     text, separator, block = note.rpartition("\n\n")
     need(separator and block.endswith("\n"), "not a note")
-    text += "\n"
-    signed = False
+    lines = []
     for line in block[:-1].split("\n"):
         match = re.fullmatch("\u2014 ([^ +]+) ([^ ]+)", line)
         need(match, "bad signature line")
         blob = unbase64(match[2])
         need(len(blob) > 4, "short signature")
-        if match[1] == key.name and blob[:4] == key.key_id:
-            try:
-                key.public.verify(blob[4:], text.encode())
-            except InvalidSignature:
-                raise Rejected("bad signature") from None
-            signed = True
-    need(signed, "not signed by " + key.name)
+        lines.append((match[1], blob[:4], blob[4:]))
+    return text + "\n", lines
+
+
+def check_signature(key, signature, message):
+    try:
+        key.public.verify(signature, message)
+    except InvalidSignature:
+        raise Rejected("bad signature of " + key.name) from None
+
+
+def open_note(note, key):
+    text, lines = split_note(note)
+    own = [signature for name, key_id, signature in lines if (name, key_id) == (key.name, key.key_id)]
+    for signature in own:
+        check_signature(key, signature, text.encode())
+    need(own, "not signed by " + key.name)
     return text
+
+
+# tlog-cosignature, tlog-policy
+
+
+def cosigned_at(note, vkey):
+    """When (POSIX seconds) the witness last cosigned; None if it did not."""
+    key = Key(vkey, 4)
+    text, lines = split_note(note)
+    times = []
+    for name, key_id, signature in lines:
+        if (name, key_id) == (key.name, key.key_id):
+            need(len(signature) == 72 and signature[0] < 128, "bad cosignature")
+            time = int.from_bytes(signature[:8], "big")
+            check_signature(key, signature[8:], f"cosignature/v1\ntime {time}\n{text}".encode())
+            times.append(time)
+    return max(times, default=None)
+
+
+def check_policy(note, policy):
+    """A checkpoint's note under a policy that is taken to be well formed. Returns the names that cosigned."""
+    origin = note.partition("\n")[0]
+    logs, members, names, quorum = [], {}, set(), None
+    for line in policy.split("\n"):
+        words = [word for word in re.split("[ \t]", line) if word]
+        if words[:1] == ["log"]:
+            logs.append(Key(words[1]))
+        elif words[:1] == ["witness"]:
+            if cosigned_at(note, words[2]) is not None:
+                names.add(words[1])
+        elif words[:1] == ["group"]:
+            count = {"any": 1, "all": len(words) - 3}.get(words[2]) or int(words[2])
+            members[words[1]] = (count, words[3:])
+        elif words[:1] == ["quorum"]:
+            quorum = words[1]
+
+    def met(name):
+        if name not in members:
+            return name in names
+        count, inside = members[name]
+        return sum(map(met, inside)) >= count
+
+    signed = {(name, key_id) for name, key_id, _ in split_note(note)[1]}
+    own = [key for key in logs if key.name == origin and (key.name, key.key_id) in signed]
+    for key in own:
+        open_note(note, key)
+    need(own or not logs, "no log of the policy")
+    need(quorum == "none" or met(quorum), "no quorum")
+    return names
 
 
 # tlog-checkpoint, tlog-proof, RFC 9162
@@ -149,7 +209,7 @@ def parse_canonical(data):
 # The receipt
 
 
-def check_receipt(data, site_vkey):
+def check_receipt(data, site_vkey, policy=None):
     receipt = parse_canonical(data)
     need(isinstance(receipt, dict), "not an object")
     need(set(receipt) == {"enrolment", "entries", "format", "request", "site_key"}, "fields of the receipt")
@@ -183,8 +243,13 @@ def check_receipt(data, site_vkey):
             need(body["decision"] not in outcomes, "two outcomes")
             need(body["attempt"] == decisions[body["decision"]]["attempt"], "attempt")
             outcomes[body["decision"]] = body
+    for body in outcomes.values():
+        after = decisions.get(body["next"]) if "next" in body else None
+        need("next" not in body or (after or {}).get("attempt") == body["attempt"] + 1, "an attempt was cut off")
     need(decisions and len(notes) == 1, "one checkpoint")
     need({i for i, body in decisions.items() if body["chosen"] is not None} == set(outcomes), "outcomes")
+    if policy is not None:
+        check_policy(notes.pop(), policy)
     return receipt
 
 
@@ -276,10 +341,11 @@ def check_log(directory, log_vkey):
 
 
 def main(arguments):
-    """`outsider.py receipt FILE SITE_VKEY` or `outsider.py log DIRECTORY LOG_VKEY`."""
-    what, path, vkey = arguments
+    """`outsider.py receipt FILE SITE_VKEY [POLICY_FILE]` or `outsider.py log DIRECTORY LOG_VKEY`."""
+    what, path, vkey, *policy = arguments
     if what == "receipt":
-        receipt = check_receipt(Path(path).read_bytes(), vkey)
+        demanded = Path(policy[0]).read_text(encoding="utf-8") if policy else None
+        receipt = check_receipt(Path(path).read_bytes(), vkey, demanded)
         print("receipt holds:", receipt["request"])
     else:
         print("log holds:", len(check_log(path, vkey)), "entries")

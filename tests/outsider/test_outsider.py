@@ -1,12 +1,14 @@
 """What the product writes, an outsider accepts, and rejects once a single byte is changed."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
 import pymerkle
 import pytest
 from ledger_fakes import ORGANISATION_KEY, ORIGIN, World
+from receipt_corpus import COSIGNED_AT, WITNESSES, cosigned, policy, policy_cases, verdict_of
 
 import outsider
 from sekisho.ledger.checkpoint import make_enrolment
@@ -69,6 +71,42 @@ def test_every_changed_byte_of_the_receipt_is_rejected_by_both(world, receipt):
         assert not accepts(outsider.check_receipt, bytes(changed), site.vkey), f"byte {offset}"
         with pytest.raises(ReceiptInvalid):
             verify_receipt(bytes(changed), trusted=[site])
+
+
+def test_the_outsider_and_the_product_agree_on_cosigned_receipts_under_policies(world, receipt):
+    site = world.site_key.verifier.vkey
+    verdicts = []
+    for data, text in policy_cases(receipt, world):
+        verdict, reason = verdict_of(data, [site], text)
+        if verdict == "unusable":
+            continue  # the outsider takes policies to be well formed
+        demanded = text.decode("utf-8", "surrogateescape")
+        assert accepts(outsider.check_receipt, data, site, demanded) == (verdict == "verified"), reason
+        verdicts.append(verdict)
+    assert {"verified", "unmet", "invalid"} == set(verdicts)
+
+
+def test_every_changed_byte_of_a_cosigned_checkpoint_is_rejected_by_the_outsider(world):
+    note = (world.root / "checkpoint").read_text(encoding="utf-8")
+    text = note.rpartition("\n\n")[0] + "\n"
+    cosigned_note = (note + WITNESSES["a"].cosign(text, COSIGNED_AT)).encode()
+    demanded = policy(world.log_key.verifier, quorum="a", names="a").decode()
+    assert outsider.check_policy(cosigned_note.decode(), demanded) == {"a"}
+    assert outsider.cosigned_at(cosigned_note.decode(), WITNESSES["a"].verifier.vkey) == COSIGNED_AT
+    for offset in range(len(cosigned_note)):
+        changed = bytearray(cosigned_note)
+        changed[offset] ^= 0x01
+        assert not accepts(lambda data: outsider.check_policy(data.decode(), demanded), bytes(changed)), offset
+
+
+def test_the_outsiders_program_takes_a_policy(world, receipt, tmp_path):
+    (tmp_path / "receipt.json").write_bytes(cosigned(receipt, "a", "b"))
+    (tmp_path / "policy.txt").write_bytes(policy(world.log_key.verifier, quorum="abc"))
+    words = [sys.executable, outsider.__file__, "receipt", tmp_path / "receipt.json", world.site_key.verifier.vkey]
+    done = subprocess.run([*words, tmp_path / "policy.txt"], capture_output=True, text=True, check=False)
+    assert done.stdout == f"receipt holds: {world.asked}\n", done.stderr
+    (tmp_path / "policy.txt").write_bytes(policy(world.log_key.verifier, quorum="d"))
+    assert subprocess.run([*words, tmp_path / "policy.txt"], capture_output=True, check=False).returncode == 1
 
 
 def test_the_log_is_accepted_and_its_root_is_what_pymerkle_computes(world):

@@ -100,7 +100,7 @@ def test_every_path_that_callers_know_is_in_the_readme(document):
 def test_command_lines_to_type_are_understood(document, command_line):
     parsed = 0
     for line in shell_lines(document):
-        program, *words = shlex.split(line, comments=True)
+        program, *words = shlex.split(line.partition(" > ")[0], comments=True)
         if program.removeprefix(".venv/bin/") != "sekisho":
             continue
         name, *rest = words
@@ -154,6 +154,12 @@ def test_every_metric_is_in_the_page_on_operating(document):
     metrics = importlib.import_module("sekisho.gateway.metrics")
     named = set(re.findall(r"^\| `(sekisho_\w+)` \|", read(document), re.MULTILINE))
     assert named == set(metrics.METRICS)
+
+
+@pytest.mark.parametrize("document", ["docs/witness.md", "docs/witness.ja.md"])
+def test_every_metric_of_witnesses_is_in_their_page(document):
+    witnessing = importlib.import_module("sekisho.app.witnessing")
+    assert set(re.findall(r"`(sekisho_witness_\w+)`", read(document))) == set(witnessing.METRICS)
 
 
 def test_how_attempts_end_and_what_administrators_do_is_in_the_architecture():

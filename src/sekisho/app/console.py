@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final
 
+from sekisho.app.auditors import LogAuditors
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.receipts import LogReceipts
@@ -85,6 +86,7 @@ class ConsoleServices:
         self._store = snapshot_store(directory)
         self._log = LogBrowser(directory.ledger)
         self._sign_in = SqlConsole(register, clock)
+        self._auditors = LogAuditors(register, clock, self._log.size)
         self._explainer = Explainer(directory, clock)
         self._gateway = GatewayState(settings)
         self._titles: dict[str, tuple[PolicyTitle, ...]] = {}
@@ -106,6 +108,7 @@ class ConsoleServices:
             titles=self.titles,
             explain=self.explain,
             sign_in=self._sign_in,
+            auditors=self._auditors,
             site_key=lambda: self._directory.site_vkey.read_text().strip(),
             organisations=self._explainer.organisations,
             now_us=self._clock.now_us,

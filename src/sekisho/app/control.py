@@ -6,57 +6,59 @@ import socket
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import uvicorn
 
 from sekisho import __version__
+from sekisho.app.clock import installation_clock, watch_clock
 from sekisho.app.console import ConsoleServices, served
+from sekisho.app.cosigning import with_cosignatures
 from sekisho.app.gateway import open_writer
-from sekisho.app.installation import snapshot_store
-from sekisho.app.keys import OrganisationKeys, load_signing_key
+from sekisho.app.installation import activation_body, snapshot_store
+from sekisho.app.keys import OrganisationKeys
+from sekisho.app.ledger import make_publisher
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import Record, Reloader
+from sekisho.app.witnessing import Witnessing
 from sekisho.console.interfaces import Status
 from sekisho.console.server import control_app
-from sekisho.gateway.entries import GatewayLifecycle
+from sekisho.content.acts import DUE_MAX, ContentActs
+from sekisho.content.files import ContentFiles
 from sekisho.identity.interfaces import Outbox
 from sekisho.identity.sql import SqlIdentity
-from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.retrying import Retrying
 from sekisho.ledger.interfaces import EntryDraft, EntryWriter
-from sekisho.ledger.publisher import Identity, Publisher
-from sekisho.ledger.wal_reader import START, writers
+from sekisho.ledger.publisher import Publisher
 from sekisho.settings import DataDirectory, Settings
 
 _RELAY_INTERVAL_S: Final = 0.25
 _RELAY_BATCH: Final = 256
+_CONTENT_INTERVAL_S: Final = 5.0  # nobody may read past the end, whenever it is deleted; a look costs little
 
 log = logging.getLogger(__name__)
 
 
-async def run_control(root: Path, settings: Settings, listener: socket.socket, *, with_parent: bool) -> None:
+class Listeners(NamedTuple):
+    """Bound sockets: the console's, and the witness's if others may ask for cosignatures over HTTP."""
+
+    console: socket.socket
+    witness: socket.socket | None = None
+
+
+async def run_control(root: Path, settings: Settings, listeners: Listeners, *, with_parent: bool) -> None:
     """Run until told to stop, then publish once more. Raises SekishoError for what stands in the way of starting."""
     on_hangup(lambda: None)  # until there is something to reload; the default would end us
     directory = DataDirectory(root)
-    clock, ids = SystemClock(), IdSource()
-    signer = load_signing_key(directory.log_key, settings.installation.origin)
-    publisher = Publisher(
-        directory.ledger,
-        Identity(signer, settings.installation.site),
-        GatewayLifecycle(),
-        clock,
-        ids,
-        sources=writers,
-        beginning=START,
-    )
+    (clock, _), ids = installation_clock(directory.ledger), IdSource()
+    publisher = make_publisher(directory, settings, clock, ids)
     try:
         await asyncio.to_thread(publisher.start)
-        await _run(directory, settings, listener, publisher, clock, ids, with_parent)
+        await _run(directory, settings, listeners, publisher, clock, ids, with_parent)
     except (OSError, sqlite3.Error) as error:
         raise SekishoError(
             f"control can't go on: {error}",
@@ -69,7 +71,7 @@ async def run_control(root: Path, settings: Settings, listener: socket.socket, *
 async def _run(
     directory: DataDirectory,
     settings: Settings,
-    listener: socket.socket,
+    listeners: Listeners,
     publisher: Publisher,
     clock: SystemClock,
     ids: IdSource,
@@ -80,8 +82,9 @@ async def _run(
     reloader = Reloader(directory, _recorder(writer, clock, ids))
     receipts = LogReceipts(directory, OrganisationKeys(directory.organisation_keys), clock)
     services = ConsoleServices(directory, settings, register, clock, receipts)
-    server = _server(directory, settings, publisher, services, reloader)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    witnessing = Witnessing(directory, settings, clock)
+    server = _server(directory, settings, publisher, services, reloader, witnessing)
+    serving = asyncio.create_task(server.serve(sockets=[listeners.console]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     stop = stop_event(with_parent=with_parent)  # after uvicorn has put its own handlers, which these replace
@@ -90,13 +93,16 @@ async def _run(
     publishing = asyncio.create_task(asyncio.to_thread(publisher.run, stop_publishing))
     relaying = asyncio.create_task(_relay_outbox(register, writer))
     reloading = asyncio.create_task(reloader.run())
+    watching = asyncio.create_task(watch_clock(directory.ledger, writer, clock, ids))
+    ending = asyncio.create_task(_end_content(directory, register, clock))
+    await witnessing.start(listeners.witness)
     log.info("publishing as %s", settings.installation.origin)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, publishing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    relaying.cancel()
-    reloading.cancel()
-    await asyncio.gather(waiting, relaying, reloading, return_exceptions=True)
+    for task in (waiting, relaying, reloading, watching, ending):
+        task.cancel()
+    await asyncio.gather(waiting, relaying, reloading, watching, ending, return_exceptions=True)
+    await witnessing.stop()
     server.should_exit = True
     await serving
     await writer.close()
@@ -112,10 +118,24 @@ def _recorder(writer: EntryWriter, clock: SystemClock, ids: IdSource) -> Record:
 
     async def record(before: str | None, digest: str) -> None:
         now_us = clock.now_us()
-        body = encode({"act": "snapshot.activate", "before": before, "snapshot": digest})
-        await writer.append(EntryDraft("change", ids.new(now_us), now_us, "control", body))
+        draft = EntryDraft("change", ids.new(now_us), now_us, "control", activation_body(before, digest))
+        await writer.append(draft)
 
     return record
+
+
+async def _end_content(directory: DataDirectory, register: SqlIdentity, clock: SystemClock) -> None:
+    """Until cancelled: delete content that has reached its end. Whatever fails is tried again."""
+    acts = ContentActs(ContentFiles(directory.content, directory.content_keys), register, clock)
+    deleting = Retrying(log, "content that has reached its end can't be deleted")
+    while True:
+        ended = 0
+        with deleting:
+            ended = await asyncio.to_thread(acts.end_due)
+        if ended:
+            log.info("deleted %d kept contents that have reached their end", ended)
+        if ended < DUE_MAX:
+            await asyncio.sleep(_CONTENT_INTERVAL_S)
 
 
 async def _relay_outbox(outbox: Outbox, writer: EntryWriter) -> None:
@@ -137,6 +157,7 @@ def _server(
     publisher: Publisher,
     services: ConsoleServices,
     reloader: Reloader,
+    witnessing: Witnessing,
 ) -> uvicorn.Server:
     store = snapshot_store(directory)
     scheme = "https" if settings.gateway.tls_certificate_file else "http"
@@ -152,6 +173,12 @@ def _server(
             __version__,
         )
 
-    app = control_app(directory.ledger, services.ports(status, reloader.mistakes), served(settings))
+    of_services = services.ports(status, reloader.mistakes)
+    ports = of_services._replace(
+        panel=lambda: witnessing.shown_on(of_services.panel()),
+        with_cosignatures=lambda note: with_cosignatures(directory, note),
+        metrics=witnessing.metrics,
+    )
+    app = control_app(directory.ledger, ports, served(settings), snapshots=directory.snapshots)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
     return uvicorn.Server(config)

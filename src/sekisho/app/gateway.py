@@ -10,13 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from sekisho.app.clock import follow_clock, installation_clock
 from sekisho.app.installation import snapshot_store
 from sekisho.app.issuers import IssuerFetches, key_sources
-from sekisho.app.keys import OrganisationKeys
+from sekisho.app.keys import OrganisationKeys, require_own_ledger
 from sekisho.app.process import on_hangup, stop_event
 from sekisho.app.receipts import LogReceipts
 from sekisho.app.reload import mistakes_on_disk
 from sekisho.catalog.credentials import Credentials
+from sekisho.content.files import ContentFiles
+from sekisho.content.keeper import BackgroundKeeper
 from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.errors import TransportRefused, Unavailable
 from sekisho.gateway.halts import Halts
@@ -42,11 +45,13 @@ from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.retrying import Retrying
+from sekisho.ledger.room import BUDGET_ALARM
 from sekisho.ledger.writer import WriteAheadSettings, WriteAheadWriter
 from sekisho.policy.explain import explain
 from sekisho.policy.interfaces import Decision
 from sekisho.settings import DataDirectory, GatewaySettings, Settings
 
+_CONTENT_RESERVES: Final = 4  # of the ledger: its reserve, the segments it allocates ahead, and as much again
 _GARBAGE_THRESHOLD: Final = 20_000  # objects; a request makes a few hundred and reference counts free nearly all
 
 log = logging.getLogger(__name__)
@@ -84,7 +89,8 @@ async def run_gateway(
     directory = DataDirectory(root)
     stop = stop_event(with_parent=with_parent)
     on_hangup(lambda: log.info("SIGHUP: nothing to do, keys and snapshot are followed all the time"))
-    clock, ids, metrics = SystemClock(), IdSource(), Metrics()
+    clock, settlements = installation_clock(directory.ledger)
+    ids, metrics = IdSource(), Metrics()
     keyring = Keyring()
     register = SqlIdentity(directory.state, clock)
     client = HttpClient()
@@ -104,6 +110,14 @@ async def run_gateway(
     await follower.start()
     writer = open_writer(directory, settings, clock, ids)
     recorder = Recorder(writer, clock, ids, metrics)
+    loop = asyncio.get_running_loop()
+
+    def content_lost(reason: str) -> None:
+        loop.call_soon_threadsafe(metrics.content_lost.update, (reason,))
+
+    free_bytes_min = _CONTENT_RESERVES * settings.ledger.free_reserve_bytes
+    content_files = ContentFiles(directory.content, directory.content_keys, free_bytes_min=free_bytes_min)
+    content_keeper = BackgroundKeeper(content_files, content_lost)
     pipeline = Pipeline(
         keys=callers,
         in_force=follower.in_force,
@@ -114,6 +128,7 @@ async def run_gateway(
         in_flight_max=settings.gateway.in_flight_max,
         explain=_explain,
         halts=halts,
+        keeper=content_keeper,
     )
     receipts = LogReceipts(directory, organisation_keys, clock)
 
@@ -132,6 +147,7 @@ async def run_gateway(
     def gauges() -> Gauges:
         return {
             "sekisho_ledger_full": float(writer.full),
+            "sekisho_ledger_budget_used_ratio": writer.budget_used,
             "sekisho_credential_files_stale": float(keeper.files_stale),
             "sekisho_sign_ins_missing": float(sign_ins.missing()),
             "sekisho_register_age_seconds": follower.age_s(),
@@ -150,7 +166,7 @@ async def run_gateway(
         clock=clock,
         ids=ids,
         readiness=readiness,
-        notes=lambda: _notes(follower, halts),
+        notes=lambda: _notes(follower, halts, writer.budget_used),
         gauges=gauges,
     )
     server = HttpServer(
@@ -167,6 +183,7 @@ async def run_gateway(
         await key_sets.close()
         pipeline.close()
         await client.close()
+        await asyncio.to_thread(content_keeper.close)
         await writer.close()
         receipts.close()
         register.close()
@@ -175,7 +192,8 @@ async def run_gateway(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    tasks = [asyncio.create_task(follow_callers(callers)), asyncio.create_task(keeper.run())]
+    running = (follow_callers(callers), keeper.run(), follow_clock(clock, settlements))
+    tasks = [asyncio.create_task(one) for one in running]
     for note in follower.monitor_notes():
         log.warning(note)
     log.info("serving with snapshot %s, writing %s", follower.in_force().snapshot.digest[:16], writer.name)
@@ -191,20 +209,24 @@ async def follow_callers(callers: Callers) -> None:
         await asyncio.sleep(FOLLOW_INTERVAL_S)
 
 
-def _notes(follower: Follower, halts: Halts) -> list[str]:
+def _notes(follower: Follower, halts: Halts, budget_used: float) -> list[str]:
     """What an operator should know though it is ready."""
     notes = []
     if follower.mistakes:
         notes.append(f"the declarations on disk hold {follower.mistakes} mistakes and are not in force: sekisho check")
     if halts.stops_set:
         notes.append(f"{halts.stops_set} emergency stops are set: sekisho stop list")
+    if budget_used >= BUDGET_ALARM:
+        notes.append(f"{budget_used:.0%} of the ledger's disk budget is used: sekisho ledger status")
     return notes + follower.monitor_notes()
 
 
 def open_writer(
     directory: DataDirectory, settings: Settings, clock: SystemClock, ids: IdSource, *, segment_bytes: int | None = None
 ) -> WriteAheadWriter:
-    """`segment_bytes`: where another size than the settings' is right."""
+    """`segment_bytes`: where another size than the settings' is right. Raises SekishoError if the ledger's directory is
+    not this installation's, LedgerError if no log can be made there."""
+    require_own_ledger(directory, settings.installation.origin)
     ledger = settings.ledger
     return WriteAheadWriter.open(
         directory.ledger,

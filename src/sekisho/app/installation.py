@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ from sekisho.catalog.interfaces import Catalogue, Mistake
 from sekisho.catalog.templates import write_declarations
 from sekisho.identity.sql import SqlIdentity
 from sekisho.inspection.rules import compile_inspector, rules_bytes
+from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import sync_directory, write_durable
@@ -73,7 +75,7 @@ def create_installation(root: Path, listen: Listen) -> Created:
     write_durable(directory.enrolment, make_enrolment(site, origin, log.verifier).encode())
     write_durable(directory.site_vkey, f"{site.verifier.vkey}\n".encode())
     write_declarations(directory.declarations, manual_url=f"http://{listen.manual}/v1")
-    put_declarations_in_force(directory)
+    put_declarations_in_force(directory, "init")
     identity = SqlIdentity(directory.state, SystemClock())
     try:
         _, text = identity.create_key(DEFAULT_ORGANISATION, "first key", ("caller",), None, None, "init")
@@ -100,13 +102,25 @@ def _mistakes(directory: DataDirectory, declarations: Declarations) -> list[Mist
     return sorted(mistakes)
 
 
-def put_declarations_in_force(directory: DataDirectory) -> str:
-    """Build the snapshot, store it and name it current; returns its digest. Raises DeclarationsRefused."""
+def put_declarations_in_force(directory: DataDirectory, actor: str = "operator") -> str:
+    """Build the snapshot, store it and name it current; returns its digest. Raises DeclarationsRefused.
+
+    The ledger is told: what was in force when, an audit has from there alone.
+    """
     digest = store_declarations(directory)
     store = snapshot_store(directory)
-    if store.current() != digest:
+    before = store.current()
+    if before != digest:
+        clock = SystemClock()
+        with closing(SqlIdentity(directory.state, clock)) as register, register.transaction(writes=True) as connection:
+            register.tell(connection, clock.now_us(), actor, activation_body(before, digest))
         store.activate(digest)
     return digest
+
+
+def activation_body(before: str | None, digest: str) -> bytes:
+    """What the ledger is told of a snapshot that comes in force, before it does."""
+    return encode({"act": "snapshot.activate", "before": before, "snapshot": digest})
 
 
 def store_declarations(directory: DataDirectory) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from sekisho.catalog.approvals import read_rules
 from sekisho.catalog.callers import ambiguities, read_certificates, read_issuers
 from sekisho.catalog.deployments import Known, read_deployment
 from sekisho.catalog.facts import provider_facts, take_time
@@ -13,6 +14,7 @@ from sekisho.catalog.interfaces import (
     MODE_ENFORCE,
     MODE_MONITOR,
     UNKNOWN,
+    ApprovalRule,
     Boundary,
     Catalogue,
     DataClass,
@@ -26,9 +28,11 @@ from sekisho.catalog.interfaces import (
 )
 from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
 from sekisho.catalog.table import NAME, NAME_REMEDY, Table, nearest, shown
+from sekisho.catalog.witnesses import read_log, read_witness, witness_mistakes
 
+APPROVALS_FILE: Final = "approvals.toml"
 BOUNDARY_FILE: Final = "boundary.toml"
-KINDS: Final = ("organisations", "sites", "providers", "models", "deployments")
+KINDS: Final = ("organisations", "sites", "providers", "models", "deployments", "witnesses", "logs")
 CLASSES_MAX: Final = 16  # more levels than any classification scheme in use
 PACKS_MAX: Final = 32
 RESERVED_NAMES: Final = frozenset({ANYWHERE, UNKNOWN, "none"})
@@ -89,11 +93,14 @@ def catalogue_of(
         sites={**dict.fromkeys(names["sites"]), **{site.name: site.jurisdiction for site in sites}},
     )
     deployments = read_all("deployments", lambda name, table: read_deployment(name, table, known))
+    approvals = _approvals(tables, mistakes)
     _check_counts(names, deployments, mistakes)
     mistakes += ambiguities(organisations)
+    witnesses, logs = read_all("witnesses", read_witness), read_all("logs", read_log)
+    mistakes += witness_mistakes(witnesses, logs)
     if mistakes or boundary is None:
         return None, tuple(sorted(set(mistakes)))
-    return Catalogue(boundary, organisations, sites, providers, models, deployments), ()
+    return Catalogue(boundary, organisations, sites, providers, models, deployments, witnesses, logs, approvals), ()
 
 
 def _files_of(
@@ -112,6 +119,14 @@ def _files_of(
         else:
             found[name] = (file, content)
     return found
+
+
+def _approvals(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) -> tuple[ApprovalRule, ...]:
+    """Without the file nothing demands an approval."""
+    table = Table(dict(tables.get(APPROVALS_FILE, {})), APPROVALS_FILE, mistakes)
+    rules = read_rules(table)
+    table.finish()
+    return rules
 
 
 def _names_of(kind: str, files: Iterable[str]) -> set[str]:

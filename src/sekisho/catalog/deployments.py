@@ -27,6 +27,7 @@ TIMEOUT_MS_MAX: Final = 3_600_000  # an hour: longer than any answer worth waiti
 UPSTREAM_MODEL_MAX: Final = 256
 CREDENTIAL_REMEDY: Final = 'Refer to it: credential = { file = "keys/name" } or credential = { env = "NAME" }'
 _API_VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
+_STORE_BY_DEFAULT: Final = frozenset({"api.openai.com", "eu.api.openai.com"})
 # Keys under which people write secrets by habit.
 _SECRET_KEYS: Final = ("api_key", "apikey", "api-key", "key", "password", "secret", "token", "authorization", "bearer")
 
@@ -69,6 +70,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
             ("total_timeout_ms", 3_600_000),
         )
     }
+    stores_by_default = _stores_by_default(table, url)
     facts = _facts(table, deployment_type, site, known)
     if egress_proxy is not None:
         facts = without_addresses(facts)
@@ -92,6 +94,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
         tls=tls,
         sign_in=sign_in,
         egress_proxy=egress_proxy,
+        stores_by_default=stores_by_default,
         **timeouts,
     )
 
@@ -110,6 +113,16 @@ def _api_version(table: Table, dialect: str, url: str | None) -> str | None:
         table.mistake("api_version", f"{shown(version)} is not a version", "Write YYYY-MM-DD or YYYY-MM-DD-preview")
         return None
     return version
+
+
+def _stores_by_default(table: Table, url: str | None) -> bool:
+    """OpenAI itself does so for accounts made of late; others may, and may not know the field: they are declared."""
+    value = table.take("stores_by_default")
+    if value is None:
+        return url is not None and urlsplit(url).hostname in _STORE_BY_DEFAULT
+    if type(value) is not bool:
+        table.mistake("stores_by_default", "is not true or false", "Say true if it keeps what it isn't told not to")
+    return value is True
 
 
 def _facts(table: Table, deployment_type: str | None, site: str | None, known: Known) -> dict[str, Fact]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sekisho.catalog.declarations import BOUNDARY_FILE, KINDS, Declarations, catalogue_of
+from sekisho.catalog.declarations import APPROVALS_FILE, BOUNDARY_FILE, KINDS, Declarations, catalogue_of
 from sekisho.catalog.interfaces import Mistake, PolicyText
 from sekisho.catalog.table import nearest
 
@@ -20,9 +20,10 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
 
     `added` (file names → TOML texts) are read as though they stood there already.
 
-    Layout: `boundary.toml`, `organisations/*.toml`, `sites/*.toml`, `providers/*.toml`, `models/*.toml`,
-    `deployments/*.toml`, `policies/*.cedar`. One file is one object, named by its file. Names beginning with a dot
-    and notes (`.md`, `.txt`) are passed over; anything else is a mistake.
+    Layout: `boundary.toml`, `approvals.toml` (may be absent), `organisations/*.toml`, `sites/*.toml`,
+    `providers/*.toml`, `models/*.toml`, `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`, `policies/*.cedar`.
+    One file is one object, named by its file. Names beginning with a dot and notes (`.md`, `.txt`) are passed over;
+    anything else is a mistake.
     """
     reader = _Tree(directory)
     tables, policies = reader.read()
@@ -65,12 +66,12 @@ class _Tree:
         self._root = self.directory.resolve()
         found = []
         for entry in self._listed(self.directory):
-            if entry.name == BOUNDARY_FILE:
-                found.append(BOUNDARY_FILE)
+            if entry.name in (APPROVALS_FILE, BOUNDARY_FILE):
+                found.append(entry.name)
             elif entry.name in (*KINDS, POLICIES):
                 found.extend(self._files_under(entry))
             elif not is_passed_over(entry.name):
-                remedy = nearest(entry.name, (BOUNDARY_FILE, *KINDS, POLICIES), "Here may stand")
+                remedy = nearest(entry.name, (APPROVALS_FILE, BOUNDARY_FILE, *KINDS, POLICIES), "Here may stand")
                 self._mistake(entry.name, "is not part of a tree of declarations", remedy)
         return found
 

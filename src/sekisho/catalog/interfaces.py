@@ -47,6 +47,9 @@ DEPLOYMENT_TYPES: Final = (
     "openai-compatible",
 )
 
+# Acts that a rule may demand approval for: each is held to it where it is done.
+APPROVABLE_ACTS: Final = ("clock.settle", "content.forget", "keys.forget", "person.enrol", "stop.lift")
+
 # RFC 7518 section 3.1 and RFC 8037, asymmetric only: whoever can check a token must not be able to make one.
 TOKEN_ALGORITHMS: Final = (
     "ES256",
@@ -309,9 +312,43 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connect_timeout_ms: int = 5_000
     first_byte_timeout_ms: int = 120_000
     idle_timeout_ms: int = 60_000
+    stores_by_default: bool = False  # it keeps chat completions unless it is told `store: false`
     total_timeout_ms: int = 3_600_000
     sign_in: SignIn | None = None
     egress_proxy: EgressProxy | None = None
+
+
+class Witness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is asked to cosign our checkpoints (C2SP tlog-witness). `key` is its vkey; `url` is where `/add-checkpoint`
+    is appended, None: asked by files only. A `ca_file` (relative to the data directory) is exclusive.
+    """
+
+    name: str
+    title: str
+    key: str
+    url: str | None = None
+    ca_file: str | None = None
+
+
+class LogOfOthers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A log whose checkpoints we cosign. `keys` are the vkeys that may sign for `origin`."""
+
+    name: str
+    title: str
+    origin: str
+    keys: tuple[str, ...]
+
+
+class ApprovalRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who must approve an act before it is done: `needed` of `approvers` (persons' ids), whoever asks not counted.
+
+    An approval may be valid for at most `valid_hours`.
+    """
+
+    act: str
+    approvers: tuple[str, ...]
+    needed: int
+    valid_hours: int = 24
 
 
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -323,6 +360,9 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
     deployments: tuple[Deployment, ...]
+    witnesses: tuple[Witness, ...] = ()
+    logs: tuple[LogOfOthers, ...] = ()
+    approvals: tuple[ApprovalRule, ...] = ()
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

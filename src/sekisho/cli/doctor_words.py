@@ -124,6 +124,18 @@ WORDS: Final[Mapping[str, Words]] = {
         "When it may be used again: sekisho stop lift {kind} {name}",
         "再開するとき: sekisho stop lift {kind} {name}",
     ),
+    "declared.approval_short": Words(
+        "{act} needs {needed} approvals, and of those who are enrolled at most {can} can give one",
+        "{act} には承認が {needed} 件必要ですが、登録済みの人から得られるのは最大 {can} 件です",
+        "Enrol more of its approvers, or change declarations/approvals.toml; whoever asks does not count",
+        "承認者を登録するか、declarations/approvals.toml を見直してください。申請者は数えません",
+    ),
+    "declared.approval_open": Words(
+        "acts need approval, and enrolling a person does not",
+        "承認の必要な行為がありますが、人の登録には承認が要りません",
+        "Add a rule for person.enrol, or whoever has this directory can enrol a key of their own as another's",
+        "person.enrol の規則を加えてください。ないと、このディレクトリを扱える人が他人の鍵として登録できます",
+    ),
     "declared.stops_more": Words(
         "{count} more stops are set", "緊急停止がほかに {count} 件", "sekisho stop list", "sekisho stop list"
     ),
@@ -353,6 +365,45 @@ WORDS: Final[Mapping[str, Words]] = {
         "時計が時刻源に同期していません（カーネルの報告）",
         "Run chrony or systemd-timesyncd, on the host where this is a container",
         "chrony か systemd-timesyncd を動かしてください。コンテナではホスト側で",
+    ),
+    # kept content
+    "content.ends": Words("no kept content lies there past its end", "保存期限を過ぎた内容は残っていません"),
+    "content.waits": Words(
+        "{count} kept contents have reached their end (the first {end_at}) and wait to be deleted",
+        "保存期限を過ぎた内容が {count} 件あり（最も古い期限 {end_at}）、削除を待っています",
+        "Start control (sekisho up): it deletes them within seconds; nobody can read them meanwhile",
+        "コントロールを起動してください（sekisho up）。数秒で削除されます。それまでも、読むことはできません",
+    ),
+    "content.overdue": Words(
+        "{count} kept contents have reached their end (the first {end_at}) and are not deleted",
+        "保存期限を過ぎた内容が {count} 件、削除されていません（最も古い期限 {end_at}）",
+        "Control's log says why; nobody can read them meanwhile",
+        "理由はコントロールのログにあります。それまでも、読むことはできません",
+    ),
+    # witnesses
+    "witness.cosigned": Words(
+        "witness {witness}: {size} entries of the log cosigned", "証人 {witness}: 台帳の {size} 件まで連署済み"
+    ),
+    "witness.behind": Words(
+        "witness {witness} has not cosigned what is published for {lag_s} ({detail})",
+        "証人 {witness} は、公開済みの台帳に {lag_s} 連署していません（{detail}）",
+        "Look whether it is reached, and whether it declares this log's key: sekisho witness key",
+        "接続できるか、この台帳の鍵（sekisho witness key）が相手の宣言にあるかを確認してください",
+    ),
+    "witness.alarm": Words(
+        "ALARM: witness {witness}: {detail}",
+        "警報: 証人 {witness}: {detail}",
+        "This directory may be a clone or an old copy of a log that went on elsewhere: see docs/witness.md",
+        "このディレクトリは、別の場所で先へ進んだ台帳の複製か古い写しかもしれません。docs/witness.ja.md をご覧ください",
+    ),
+    "witness.signs": Words(
+        "as a witness: {count} logs cosigned, the record is whole", "証人として: {count} 個の台帳に連署。控えは健全です"
+    ),
+    "witness.record": Words(
+        "as a witness: {detail}, and nothing is signed",
+        "証人として: {detail}。何にも署名しません",
+        "Never restore an older record: see docs/witness.md",
+        "古い控えを戻さないでください。docs/witness.ja.md をご覧ください",
     ),
     # settings
     "settings.wrong": Words("{detail}", "{detail}", "{remedy}", "{remedy}"),

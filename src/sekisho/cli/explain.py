@@ -23,6 +23,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "WOULD BE REFUSED: all that policy permits is stopped",
         "拒否されます（許可される送信先はすべて停止中）",
     ),
+    "kept": ("what is sent and answered is kept for {days} days", "送信した内容と応答を {days} 日間保存します"),
     "would_send": ("WOULD BE SENT", "送信されます"),
     "would_deny": ("WOULD BE DENIED: nothing would leave", "拒否されます：何も送信されません"),
     "sendRaw": ("as it is", "原文のまま"),
@@ -140,6 +141,9 @@ def describe_explanation(explanation: Mapping[str, Any], language: str) -> str:
         lines.append(f"{words['would_send']}, {words[outcome['action']]}, {where}")
         if outcome["monitored"]:
             lines.append(f"  {words['monitored']}")
+        for kept in outcome["retain"]:
+            said = words["kept"].format(days=kept["days"])
+            lines.append(f"  {said} ({kept['deployment']}; {', '.join(kept['policies'])})")
     elif outcome["stopped"]:
         lines.append(words["would_stop"])
     else:

@@ -55,10 +55,13 @@ def declared_names(directory: Path) -> DeclaredNames:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `sekisho keys create|list|revoke`."""
-    parser.description = "Create, list and revoke API keys. It works whether or not the installation runs."
+    """Declare `sekisho keys create|list|revoke|forget|renew`."""
+    parser.description = (
+        "Create, list and revoke API keys; forget or renew an organisation's commitment key. It works whether or not\n"
+        "the installation runs."
+    )
     parser.epilog = "`sekisho keys create --help` and so on tell the rest."
-    acts = parser.add_subparsers(dest="act", required=True, metavar="create|list|revoke")
+    acts = parser.add_subparsers(dest="act", required=True, metavar="create|list|revoke|forget|renew")
 
     create = acts.add_parser("create", help="make a key and print it once", description="Make a key; print it once.")
     create.add_argument("--organisation", default="default", help="whose key it is (default: default)")
@@ -84,6 +87,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("id", help="the key's id, from `sekisho keys list`")
     add_directory(revoke)
 
+    forget = acts.add_parser(
+        "forget",
+        help="destroy an organisation's commitment key, for good",
+        description=(
+            "Destroy the key that ties an organisation's entries to their content. The entries still verify, but\n"
+            "nothing links them to text any more, and no receipt of them can be made; receipts fetched before stay\n"
+            "valid. Its requests are refused until `sekisho keys renew`. Copies in backups are yours to destroy."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    forget.add_argument("organisation", metavar="ORGANISATION")
+    forget.add_argument("--confirm", metavar="ORGANISATION", help="its name again: this can't be undone")
+    add_approval(forget)
+    forget.add_argument("--dir", dest="dir_option", type=Path, metavar="DIR", help="the installation (default: .)")
+
+    renew = acts.add_parser(
+        "renew",
+        help="give an organisation whose key was forgotten a new one",
+        description="Make a new commitment key after `forget`. Older entries stay unlinked.",
+    )
+    renew.add_argument("organisation", metavar="ORGANISATION")
+    renew.add_argument("--dir", dest="dir_option", type=Path, metavar="DIR", help="the installation (default: .)")
+    for act in (forget, renew):
+        act.set_defaults(directory=None)
+
 
 def run(arguments: argparse.Namespace, declared: Callable[[Path], DeclaredNames] = declared_names) -> int:
     """Do what `arguments` say. Returns 0 when done, 1 when it couldn't be done, 2 when the words are off."""
@@ -93,6 +121,10 @@ def run(arguments: argparse.Namespace, declared: Callable[[Path], DeclaredNames]
             _create(arguments, directory, declared(directory))
         elif arguments.act == "list":
             _list(arguments, directory)
+        elif arguments.act == "forget":
+            _forget(arguments, directory)
+        elif arguments.act == "renew":
+            _renew(arguments, directory)
         else:
             _revoke(arguments, directory)
     except SekishoError as error:
@@ -144,6 +176,29 @@ def _revoke(arguments: argparse.Namespace, directory: Path) -> None:
     )
 
 
+def _forget(arguments: argparse.Namespace, directory: Path) -> None:
+    from sekisho.app.commitment_keys import forget_organisation
+
+    name = arguments.organisation
+    if arguments.confirm != name:
+        raise UsageError(
+            f"The commitment key of {name} would be destroyed: nothing could link its entries to their content again",
+            remedy=f"If that is meant, add --confirm {name}",
+        )
+    forget_organisation(directory, name, ACTOR, arguments.approval)
+    print(
+        f"The commitment key of {name} is destroyed; running gateways follow within a second and refuse its requests.\n"
+        f"Destroy it in your backups too. A new one: sekisho keys renew {name} --dir {directory}"
+    )
+
+
+def _renew(arguments: argparse.Namespace, directory: Path) -> None:
+    from sekisho.app.commitment_keys import renew_organisation
+
+    renew_organisation(directory, arguments.organisation, ACTOR)
+    print(f"{arguments.organisation} has a new commitment key; its requests are served again within a second.")
+
+
 def _open(directory: Path) -> "SqlIdentity":
     from sekisho.identity.sql import SqlIdentity
 
@@ -154,6 +209,18 @@ def add_directory(parser: argparse.ArgumentParser) -> None:
     """Let a command be told which installation is meant, in either way."""
     parser.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="the installation (default: .)")
     parser.add_argument("--dir", dest="dir_option", type=Path, metavar="DIR", help="the same, as an option")
+
+
+def add_approval(parser: argparse.ArgumentParser) -> None:
+    """Let a command be brought the approval of its act."""
+    parser.add_argument(
+        "--approval",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="where declarations/approvals.toml demands it; repeat for copies that different persons signed",
+    )
 
 
 def installation(arguments: argparse.Namespace) -> Path:

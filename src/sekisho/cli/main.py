@@ -36,6 +36,9 @@ COMMANDS: Final = (
     Command("gateway", "To run an installation", "run one gateway process only"),
     Command("control", "To run an installation", "run the control process only"),
     Command("engine", "To run an installation", "serve models on this machine with llama.cpp, and declare them"),
+    Command("ledger", "To run an installation", "look at the ledger, repair it, archive its older entries"),
+    Command("backup", "To run an installation", "copy an installation while it runs, verified"),
+    Command("restore", "To run an installation", "make an installation out of a backup, as a new node"),
     Command("console", "To run an installation", "issue a one-time token to sign in to the console"),
     Command("doctor", "To run an installation", "say what is wrong with an installation, and what to do about it"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
@@ -44,7 +47,13 @@ COMMANDS: Final = (
     Command("explain", "To govern it", "say what would happen to a request, without sending it"),
     Command("keys", "To govern it", "create, list and revoke API keys"),
     Command("stop", "To govern it", "stop a deployment, provider or organisation at once; lift it"),
+    Command("persons", "To govern it", "enrol the persons who may approve, by their keys"),
+    Command("approve", "To govern it", "read an act in words, and sign it with your key"),
+    Command("approvals", "To govern it", "ask for an approval, show one, check it"),
+    Command("content", "To govern it", "read or forget what a policy has let be kept"),
     Command("verify", "To check it from outside", "verify a receipt, offline"),
+    Command("witness", "To check it from outside", "cosign others' logs, and have one's own cosigned"),
+    Command("audit", "To check it from outside", "audit a log in four depths: a directory, a mirror, a site"),
 )
 
 

@@ -6,12 +6,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.cli.keys import ACTOR, STATE_FILE, add_directory, installation
+from sekisho.cli.keys import ACTOR, STATE_FILE, add_approval, add_directory, installation
 from sekisho.identity.errors import StopRequestInvalid
 from sekisho.identity.interfaces import STOP_KINDS
-from sekisho.kernel.clock import RFC3339, SystemClock, utc
+from sekisho.kernel.clock import RFC3339, Clock, SystemClock, utc
 from sekisho.kernel.errors import UsageError
 from sekisho.kernel.words import alternatives
+from sekisho.settings import DataDirectory
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded only when a register is opened
     from sekisho.identity.sql import SqlIdentity
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lift = acts.add_parser("lift", help="lift a stop", description="Lift a stop; running gateways follow at once.")
     lift.add_argument("kind", choices=STOP_KINDS)
     lift.add_argument("name", metavar="NAME")
+    add_approval(lift)
     add_directory(lift)
 
 
@@ -47,9 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.act == "list":
             _list(arguments, directory)
         elif arguments.act == "lift":
-            with closing(_open(directory)) as register:
-                register.lift_stop(arguments.kind, arguments.name, ACTOR)
-            print(f"The {arguments.kind} {arguments.name} may be used again; running gateways follow within a second.")
+            _lift(arguments, directory)
         else:
             _stop(arguments, directory)
     except StopRequestInvalid as error:
@@ -75,6 +75,19 @@ def _stop(arguments: argparse.Namespace, directory: Path) -> None:
     )
 
 
+def _lift(arguments: argparse.Namespace, directory: Path) -> None:
+    from sekisho.app.approvals import demand_of  # lifting can wait for this; stopping doesn't load it
+    from sekisho.app.clock import command_clock
+    from sekisho.identity.acts import STOP_LIFT
+
+    kind, name, clock = arguments.kind, arguments.name, command_clock(DataDirectory(directory))
+    with closing(_open(directory, clock)) as register:
+        parameters = {"kind": kind, "name": name}
+        demand = demand_of(DataDirectory(directory), register, clock, STOP_LIFT, parameters, arguments.approval)
+        register.lift_stop(kind, name, ACTOR, demand)
+    print(f"The {kind} {name} may be used again; running gateways follow within a second.")
+
+
 def _list(arguments: argparse.Namespace, directory: Path) -> None:
     with closing(_open(directory)) as register:
         stops = register.list_stops()
@@ -88,10 +101,10 @@ def _list(arguments: argparse.Namespace, directory: Path) -> None:
         print(f"{stop.kind:<12}  {stop.name:<24}  {utc(stop.set_at, RFC3339)}  {stop.reason}".rstrip())
 
 
-def _open(directory: Path) -> "SqlIdentity":
+def _open(directory: Path, clock: Clock | None = None) -> "SqlIdentity":
     from sekisho.identity.sql import SqlIdentity
 
-    return SqlIdentity(directory / STATE_FILE, SystemClock())
+    return SqlIdentity(directory / STATE_FILE, clock or SystemClock())
 
 
 def _a(kind: str) -> str:

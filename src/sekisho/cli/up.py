@@ -4,6 +4,7 @@ import argparse
 import http.client
 import json
 import shlex
+import socket
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -51,18 +52,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 def children(root: Path, settings: Settings) -> list[Child]:
     """Control, gateway workers on one inherited socket, and the declared engines. Binds the addresses."""
-    gateway = bind(*split_address(settings.gateway.listen))
+    listens = [settings.gateway.listen, settings.control.listen]
+    if settings.witness.listen:
+        listens.append(settings.witness.listen)
+    bound: list[socket.socket] = []
     try:
-        control = bind(*split_address(settings.control.listen))
+        for listen in listens:
+            bound.append(bind(*split_address(listen)))
     except SekishoError:
-        gateway.close()
+        for listener in bound:
+            listener.close()
         raise
-    gateway_fd, control_fd = gateway.detach(), control.detach()
+    gateway_fd, control_fd, *witness_fds = [listener.detach() for listener in bound]
     inherit = ["--exit-with-parent", "--listen-fd"]
     found = [
         Child(
-            "control", ["-m", "sekisho", "control", str(root), *inherit, str(control_fd)],
-            stop_order=2, stop_bound_s=15, pass_fds=(control_fd,), hears_hangup=True,
+            "control",
+            ["-m", "sekisho", "control", str(root), *inherit, str(control_fd), *_options("--witness-fd", witness_fds)],
+            stop_order=2, stop_bound_s=15, pass_fds=(control_fd, *witness_fds), hears_hangup=True,
         )
     ]  # fmt: skip
     for name, engine in settings.engines.items():
@@ -75,6 +82,10 @@ def children(root: Path, settings: Settings) -> list[Child]:
             )
         )  # fmt: skip
     return found
+
+
+def _options(name: str, values: list[int]) -> list[str]:
+    return [word for value in values for word in (name, str(value))]
 
 
 def engine_arguments(root: Path, engine: EngineSettings) -> list[str]:

@@ -1,4 +1,4 @@
-"""`sekisho verify`: check a receipt offline. Needs none of the server's dependencies."""
+"""`sekisho verify`: check a receipt offline, or write the page that does. Needs none of the server's dependencies."""
 
 import argparse
 import json
@@ -7,32 +7,39 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from sekisho.kernel.errors import NoteError, UsageError
-from sekisho.kernel.notes import NoteVerifier
-from sekisho.ledger.description import ENGLISH, JAPANESE, describe, summary
-from sekisho.ledger.errors import ReceiptInvalid
+from sekisho.cli.trusted import trusted_keys
+from sekisho.console.verifier_page import verifier_page
+from sekisho.kernel.errors import UsageError
+from sekisho.ledger.description import ENGLISH, JAPANESE, describe, describe_failure, failure_summary, summary
+from sekisho.ledger.errors import ReceiptInvalid, TlogPolicyInvalid, TlogPolicyUnmet
 from sekisho.ledger.receipts import RECEIPT_BYTES_MAX
-from sekisho.ledger.verify import CONTENT_FIELDS, VERIFIED, verify_receipt
+from sekisho.ledger.tlog_policy import POLICY_BYTES_MAX
+from sekisho.ledger.verify import CONTENT_FIELDS, VERIFIED
+from sekisho.verifier import verify
 
 EXIT_VERIFIED: Final = 0
 EXIT_NOT_VALID: Final = 1
 EXIT_USAGE: Final = 2  # wrong arguments, or a file that can't be read
 EXIT_NOT_PINNED: Final = 3  # the receipt is consistent, but no key says whose it is
+EXIT_POLICY_UNMET: Final = 4  # the receipt holds, but lacks a log's signature or witnesses that the policy demands
 CONTENT_BYTES_MAX: Final = 1 << 30  # content is held in memory; requests and answers are far smaller
-VKEY_FILE_BYTES_MAX: Final = 64 << 10
 
 EPILOG: Final = (
     "exit status: 0 verified; 1 not valid; 2 wrong arguments or unreadable file;\n"
-    "             3 consistent, but without --trust nobody knows whose receipt it is"
+    "             3 consistent, but without --trust or a policy's log nobody knows whose receipt it is;\n"
+    "             4 it holds, but is not what the policy demands"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Check a receipt: signatures, proofs, that it is complete, and what it commits to."
     parser.epilog = EPILOG
-    parser.add_argument("file", metavar="FILE", help="the receipt; - reads standard input")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the receipt; - reads standard input")
     parser.add_argument(
         "--trust", action="append", default=[], metavar="VKEY|FILE", help="a site's public key (site.vkey); repeatable"
+    )
+    parser.add_argument(
+        "--policy", metavar="FILE", help="a C2SP tlog-policy: which logs, and how many witnesses, you demand"
     )
     parser.add_argument(
         "--content",
@@ -42,29 +49,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"compare a file with what was committed to; FIELD is one of {', '.join(CONTENT_FIELDS)}",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--html",
+        action="store_true",
+        help="print one self-contained page that verifies receipts in any browser, offline: --html > verifier.html",
+    )
     parser.add_argument("--language", choices=(ENGLISH, JAPANESE), help="of the text; default: from the environment")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify and print; the exit status is one of the constants above."""
+    if arguments.html:
+        return _print_page(arguments)
+    if arguments.file is None:
+        print("sekisho verify: name the receipt's FILE, or - for standard input", file=sys.stderr)
+        return EXIT_USAGE
     try:
-        trusted = [key for text in arguments.trust for key in _trusted(text)]
+        trusted = [key.vkey for text in arguments.trust for key in trusted_keys(text)]
         content = dict(map(_content, arguments.content))
+        policy = _read(arguments.policy, POLICY_BYTES_MAX) if arguments.policy else None
         data = _read(arguments.file, RECEIPT_BYTES_MAX)
+        verification = verify(data, site_keys=trusted, policy=policy, content=content)
+    except (ReceiptInvalid, TlogPolicyUnmet) as error:
+        if arguments.json:
+            print(json.dumps(failure_summary(error), ensure_ascii=False))
+        else:
+            print(describe_failure(error, arguments.language or _language()))
+        return EXIT_POLICY_UNMET if isinstance(error, TlogPolicyUnmet) else EXIT_NOT_VALID
+    except TlogPolicyInvalid as error:
+        print(f"sekisho verify: {arguments.policy}: {error}", file=sys.stderr)
+        return EXIT_USAGE
     except UsageError as error:
         print(f"sekisho verify: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
         print(f"sekisho verify: {error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    try:
-        verification = verify_receipt(data, trusted=trusted, content=content)
-    except ReceiptInvalid as error:
-        if arguments.json:
-            print(json.dumps({"reason": error.message, "verdict": "not valid"}, ensure_ascii=False))
-        else:
-            print(f"NOT VALID: {error}")
-        return EXIT_NOT_VALID
     if arguments.json:
         print(json.dumps(summary(verification), ensure_ascii=False))
     else:
@@ -72,19 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_VERIFIED if verification.verdict == VERIFIED else EXIT_NOT_PINNED
 
 
-def _trusted(text: str) -> list[NoteVerifier]:
-    """A vkey as it is, or the vkeys in a file, one per line; empty lines and `#` comments are passed over."""
-    path = Path(text)
-    try:
-        if not path.is_file():
-            return [NoteVerifier.parse(text)]
-        lines = _read(text, VKEY_FILE_BYTES_MAX).decode().splitlines()
-        keys = [NoteVerifier.parse(line) for line in lines if line.strip() and not line.startswith("#")]
-    except (NoteError, UnicodeDecodeError, ValueError, OSError) as error:
-        raise UsageError(f"--trust {text[:80]!r} is neither a key nor a readable file of keys: {error}") from None
-    if not keys:
-        raise UsageError(f"{text} holds no key")
-    return keys
+def _print_page(arguments: argparse.Namespace) -> int:
+    if arguments.file or arguments.trust or arguments.policy or arguments.content or arguments.json:
+        print("sekisho verify: --html prints the page and checks nothing: leave the rest out", file=sys.stderr)
+        return EXIT_USAGE
+    sys.stdout.buffer.write(verifier_page().encode())  # UTF-8, whatever the locale says
+    return EXIT_VERIFIED
 
 
 def _content(text: str) -> tuple[str, bytes]:

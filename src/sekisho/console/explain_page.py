@@ -78,6 +78,10 @@ def _explanation(words: Words, explanation: Mapping[str, Any]) -> Html:
     badge = verdict_badge(words, verdict)
     return join(
         tag("p", badge, " ", said, class_="verdict"),
+        [
+            tag("p", words("kept", where=kept["deployment"], days=kept["days"], policies=", ".join(kept["policies"])))
+            for kept in outcome["retain"]
+        ],
         terms(
             (words("class"), _with_sources(words, explanation["class"]["value"], explanation["class"])),
             (

@@ -33,13 +33,17 @@ class Panel(NamedTuple):
 
     `gateway` is "ready", "not ready" or "unknown" (it could not be asked), with its own reasons. `lag_us`: how long
     ago everything written was merged; None: nothing was yet. `mistakes`: a line for each of the first that keep the
-    declarations from being in force, or one for what else does; how many there are is in `Status`.
+    declarations from being in force, or one for what else does; how many there are is in `Status`. `cosigning` of the
+    `witnesses` declared did what was last asked; `alarms`: what one has seen that can't be this log, one line each.
     """
 
     gateway: str
     reasons: tuple[str, ...]
     lag_us: int | None
     mistakes: tuple[str, ...]
+    witnesses: int = 0
+    cosigning: int = 0
+    alarms: tuple[str, ...] = ()
 
 
 class ExplainAsked(NamedTuple):
@@ -58,11 +62,11 @@ class ExplainAsked(NamedTuple):
 
 class Receipts(Protocol):
     def state(self, request_id: str) -> str:
-        """ "complete", "pending" or "unknown"; needs no organisation's key. Blocking."""
+        """ "complete", "pending", "unknown", or "unlinked": the key it was committed with is no more. Blocking."""
         ...
 
     def of_any(self, request_id: str) -> bytes:
-        """The file, of whichever organisation; empty while it is not complete. Blocking."""
+        """The file, of whichever organisation; empty unless it is complete. Blocking."""
         ...
 
 
@@ -70,6 +74,20 @@ class Explain(Protocol):
     def __call__(self, asked: ExplainAsked) -> dict[str, Any]:
         """The explanation (docs/explain.md). Blocking. Raises ExplainRefused."""
         ...
+
+
+class Auditors(Protocol):
+    def admit(self, authorization: str | None) -> None:
+        """Return once the holder of this key may read entries, and the ledger will tell that it did. Blocking.
+
+        `authorization` is the header's value. Raises AuthenticationError, NotAllowed (the key has not the role), or
+        another SekishoError where it can't be recorded: then nothing may be read.
+        """
+        ...
+
+
+def _as_it_is(note: str) -> str:
+    return note
 
 
 class Ports(NamedTuple):
@@ -82,9 +100,12 @@ class Ports(NamedTuple):
     titles: Callable[[str], tuple[PolicyTitle, ...]]  # of a snapshot's policies, by index; raises SekishoError
     explain: Explain
     sign_in: ConsoleSignIn
+    auditors: Auditors
     site_key: Callable[[], str]  # the vkey that auditors pin
     organisations: Callable[[], tuple[str, ...]]  # declared and in force
     now_us: Callable[[], int]
+    with_cosignatures: Callable[[str], str] = _as_it_is  # a checkpoint's note, with those that witnesses gave for it
+    metrics: Callable[[], bytes] = bytes  # of control, in Prometheus' text format
 
 
 class Served(NamedTuple):

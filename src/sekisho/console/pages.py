@@ -114,11 +114,15 @@ def panel_section(words: Words, status: Status, panel: Panel) -> Html:
         (words("snapshot"), tag("code", status.snapshot[:16]), ""),
         (words("declarations"), tag("span", declared, class_=_DECLARED.get(status.declarations, "")), ""),
     ]
+    if panel.witnesses:
+        cosigned = words("cosigned_by", count=panel.cosigning, of=panel.witnesses)
+        well = panel.cosigning == panel.witnesses and not panel.alarms
+        facts.append((words("witnesses"), tag("span", cosigned, class_="good" if well else "bad"), ""))
     cells = [
         tag("div", tag("dt", name), tag("dd", value, tag("small", note) if note else None))
         for name, value, note in facts
     ]
-    notes = [*panel.reasons, *panel.mistakes[:MISTAKES_SHOWN_MAX]]
+    notes = [*panel.alarms, *panel.reasons, *panel.mistakes[:MISTAKES_SHOWN_MAX]]
     listing = tag("ul", [tag("li", note) for note in notes], class_="notes") if notes else None
     return join(tag("dl", *cells, class_="panel"), listing)
 

@@ -139,6 +139,8 @@ def _bytes(words: Words, commitment: object) -> str | None:
 
 
 def _receipt(words: Words, request_id: str, state: str, site_key: str) -> Html:
+    if state == "unlinked":
+        return tag("p", words("receipt_unlinked"))
     if state != "complete":
         return tag("p", words("receipt_pending"), " ", tag("a", words("reload"), href=f"/requests/{request_id}"))
     link = f"/requests/{request_id}/receipt.json"
@@ -156,6 +158,9 @@ def _verifier(words: Words, site_key: str, content: Html, receipt: str | None = 
         tag("input", id="site-key", class_="site-key", value=site_key, spellcheck="false", autocomplete="off",
             aria_describedby="site-key-help"),
         tag("p", words("site_key_help"), id="site-key-help", class_="help"),
+        tag("details", tag("summary", words("tlog_policy")),
+            tag("textarea", id="policy", class_="policy", rows=8, spellcheck="false", autocomplete="off", wrap="off",
+                aria_label=words("tlog_policy"))),
         tag("div", class_="verification", aria_live="polite"),
         class_="verifier", data_receipt=receipt,
     )  # fmt: skip

@@ -56,6 +56,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "lag_ago": ("{seconds} s ago", "{seconds}秒"),
     "never": ("nothing yet", "まだありません"),
     "declarations": ("Declarations", "宣言"),
+    "witnesses": ("Witnesses", "証人"),
+    "cosigned_by": ("{count} of {of} cosign", "{of}者のうち{count}者が連署"),
     # the list
     "all": ("All", "すべて"),
     "permitted": ("Permitted", "許可"),
@@ -132,6 +134,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The receipt is not complete yet: it is there about a second after the request has ended.",
         "受領証はまだ完成していません。リクエストの終了から約1秒後に用意されます。",
     ),
+    "receipt_unlinked": (
+        "No receipt can be made any more: the key that its content was committed with was destroyed.",
+        "受領証はもう作成できません。内容を結び付けていた鍵が破棄されています。",
+    ),
     "reload": ("Look again", "再読み込み"),
     "verified_here": (
         "Verified in this page by your browser, from the file alone:",
@@ -145,6 +151,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "site_key_help": (
         "This is the key as this installation states it. Who audits it puts the key here that came from elsewhere.",
         "この設備自身が示す鍵です。監査する人は、別の経路で入手した鍵に置き換えてください。",
+    ),
+    "tlog_policy": (
+        "Policy: which logs, how many witnesses (C2SP tlog-policy)",
+        "ポリシー：台帳と証人の条件（C2SP tlog-policy）",
     ),
     "verify_help": (
         "Choose a receipt file or drop it here. It is read by your browser alone and sent nowhere.",
@@ -167,6 +177,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "would_stop": (
         "It would be refused: what policy permits is stopped ({where}).",
         "拒否されます。許可される送信先（{where}）は停止中です。",
+    ),
+    "kept": (
+        "What is sent to {where} and answered is kept for {days} days ({policies}).",
+        "{where} に送信した内容と応答を {days} 日間保存します（{policies}）。",
     ),
     "would_send": ("It would be sent, {how}, to {where}.", "{how}、{where} に送信されます。"),
     "would_send_one_of": ("It would be sent, {how}, to one of {where}.", "{how}、{where} のいずれかに送信されます。"),

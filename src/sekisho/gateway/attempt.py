@@ -4,6 +4,7 @@ from sekisho.gateway.dialects.answers import Usage, estimate_tokens
 from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
 from sekisho.gateway.halts import Halt, Passage
 from sekisho.gateway.http1.interfaces import Exchange
+from sekisho.gateway.keeping import Keeping
 from sekisho.gateway.metrics import Metrics
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.ids import IdSource
@@ -41,6 +42,7 @@ class Attempt:
         "exchange",
         "first_byte_us",
         "halt",
+        "keeping",
         "number",
         "outcome_id",
         "passage",
@@ -56,7 +58,7 @@ class Attempt:
         self._reservation = reservation
         self._sent_bytes = sent_bytes
         self._settled = False
-        self._held: EntryDraft | None = None
+        self._held: tuple[OutcomeRecord, int] | None = None  # and when it was known
         self.decision_id = decision.id
         self.outcome_id = recorder.ids.new(decision.at)  # now, so that the answer's salt can hang on it
         self.request_id = decision.request
@@ -67,6 +69,7 @@ class Attempt:
         self.first_byte_us: int | None = None
         self.status: int | None = None
         self.halt: Halt | None = None  # why it was ended from outside
+        self.keeping: Keeping | None = None  # where a policy lets content be kept
         self.passage: Passage  # from when it may be sending on
 
     def cut(self, halt: Halt) -> None:
@@ -81,8 +84,12 @@ class Attempt:
 
     def first_byte(self) -> int:
         """Note that the answer began; microseconds since the decision."""
-        self.first_byte_us = self._recorder.clock.now_us() - self.started_us
+        self.first_byte_us = self._since(self._recorder.clock.now_us())
         return self.first_byte_us
+
+    def _since(self, now_us: int) -> int:
+        """Since the decision; not below zero where a clock that had jumped ahead was set right in between."""
+        return max(0, now_us - self.started_us)
 
     def settle(
         self,
@@ -107,32 +114,29 @@ class Attempt:
             usage = Usage(estimate_tokens(self._sent_bytes), estimate_tokens(answer_text_bytes), "estimated")
         recorder = self._recorder
         now_us = recorder.clock.now_us()
-        body = outcome_body(
-            OutcomeRecord(
-                decision=self.decision_id,
-                attempt=self.number,
-                ended=ended,
-                error=error,
-                status=self.status,
-                peer=exchange.peer if exchange is not None else None,
-                written=written,
-                first_byte_us=self.first_byte_us,
-                total_us=now_us - self.started_us,
-                usage=usage,
-                answer=answer,
-            )
+        record = OutcomeRecord(
+            decision=self.decision_id,
+            attempt=self.number,
+            ended=ended,
+            error=error,
+            status=self.status,
+            peer=exchange.peer if exchange is not None else None,
+            written=written,
+            first_byte_us=self.first_byte_us,
+            total_us=max(self._since(now_us), self.first_byte_us or 0),
+            usage=usage,
+            answer=answer,
         )
-        draft = EntryDraft(OUTCOME, self.outcome_id, now_us, self.actor, body, self.request_id)
         recorder.metrics.attempts[ended.value] += 1
         if error is not None:
             recorder.metrics.attempt_errors[error] += 1
-        self._held = draft
+        self._held = record, now_us
         if not hold:
             self.write_held()
 
     async def write_held_batched(self) -> None:
         """Write what is held, if anything, in one write with what other attempts write in this turn of the loop."""
-        draft, self._held = self._held, None
+        draft = self._take_held()
         if draft is None:
             return
         try:
@@ -141,16 +145,25 @@ class Attempt:
             self._reservation.release()
         await written
 
-    def write_held(self, *, with_next: bool = False) -> None:
-        """Write what is held, if anything: now, or `with_next`, in one frame with what is appended in the same turn."""
-        draft, self._held = self._held, None
+    def write_held(self, *, followed_by: str | None = None) -> None:
+        """Write what is held, if anything: now; or, naming the decision that it is `followed_by`, in one frame with it:
+        that decision must be appended in the same turn.
+        """
+        draft = self._take_held(followed_by)
         if draft is None:
             return
         writer = self._recorder.writer
         try:
-            if with_next:
+            if followed_by is not None:
                 writer.append(draft, self._reservation)
             else:
                 writer.append_written(draft, self._reservation)
         finally:
             self._reservation.release()
+
+    def _take_held(self, followed_by: str | None = None) -> EntryDraft | None:
+        if self._held is None:
+            return None
+        (record, now_us), self._held = self._held, None
+        body = outcome_body(record if followed_by is None else record._replace(followed_by=followed_by))
+        return EntryDraft(OUTCOME, self.outcome_id, now_us, self.actor, body, self.request_id)

@@ -1,9 +1,11 @@
 """The request path's own kinds of entry: `decision` and `outcome`.
 
-decision body: {attempt, candidates, chosen: {action, deployment} | null, completion_tokens_max, engine, input,
+decision body: {attempt, [caller_request: the caller's own x-request-id, if a UUIDv7,] candidates,
+  chosen: {action, deployment} | null, completion_tokens_max, engine, input,
   monitored: whether policy denies what was chosen and monitor mode let it pass, operation, policies: {index: id},
-  received: commitment, schema, sent: commitment | null}
+  received: commitment, retain: {days, reasons} where content may be kept, schema, sent: commitment | null}
 outcome body: {answer: commitment | null, attempt, decision: entry id, ended, error: code | null,
+  [next: the id of the decision of the attempt that followed,]
   peer: {address, certificate_sha256, port, via: "egress_proxy" (only if the peer is one)} | null,
   status: HTTP status | null, timings_us: {first_byte, total},
   usage: {completion, prompt, source} | null, written: whether a byte left}
@@ -21,12 +23,14 @@ from sekisho.gateway.dialects.answers import Usage
 from sekisho.gateway.http1.interfaces import Peer
 from sekisho.gateway.routing import Route
 from sekisho.kernel.canonical import encode
-from sekisho.policy.interfaces import Decider, Decision
+from sekisho.ledger.interfaces import ENTRY_BYTES_MAX
+from sekisho.policy.interfaces import Decider, Decision, Retention
 
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
 OUTCOME_BYTES_MAX: Final = 2_048  # every field is bounded: with the envelope an outcome stays below this
 ENVELOPE_BYTES_MAX: Final = 640
+DECISION_BYTES_MAX: Final = ENTRY_BYTES_MAX - ENVELOPE_BYTES_MAX  # a body that surely fits an entry
 
 Commitment = dict[str, int | str]
 
@@ -55,6 +59,8 @@ class DecisionRecord(NamedTuple):
     received: Commitment
     sent: Commitment | None
     monitored: bool = False
+    caller_request: str | None = None  # so that another Sekisho's ledger, which called us, can be held against ours
+    retain: Retention | None = None
 
 
 class OutcomeRecord(NamedTuple):
@@ -69,6 +75,7 @@ class OutcomeRecord(NamedTuple):
     total_us: int
     usage: Usage | None
     answer: Commitment | None
+    followed_by: str | None = None  # the next attempt's decision: whoever shows a receipt can't cut off what followed
 
 
 class DecisionEncoder:
@@ -82,9 +89,12 @@ class DecisionEncoder:
 
     def encode(self, decision: Decision, record: DecisionRecord) -> bytes:
         route = record.route
+        of_caller = {} if record.caller_request is None else {"caller_request": record.caller_request}
+        retain = record.retain
         return orjson.dumps(
             {
                 "attempt": record.attempt,
+                **of_caller,
                 "candidates": orjson.Fragment(decision.candidates_bytes),
                 "chosen": None if route is None else {"action": route.action, "deployment": route.deployment},
                 "completion_tokens_max": record.completion_tokens_max,
@@ -92,16 +102,18 @@ class DecisionEncoder:
                 "input": orjson.Fragment(decision.input_bytes),
                 "monitored": record.monitored,
                 "operation": record.operation,
-                "policies": self._named(decision),
+                "policies": self._named(decision, retain),
                 "received": record.received,
+                **({} if retain is None else {"retain": {"days": retain.days, "reasons": retain.reasons}}),
                 "schema": self._schema,
                 "sent": record.sent,
             }
         )
 
-    def _named(self, decision: Decision) -> orjson.Fragment:
+    def _named(self, decision: Decision, retain: Retention | None) -> orjson.Fragment:
         """The ids of the policies that reasons point to, so that a receipt reads without its snapshot."""
-        indexes = tuple(sorted({index for verdict in decision.verdicts for index in verdict.reasons}))
+        found = {index for verdict in decision.verdicts for index in verdict.reasons}
+        indexes = tuple(sorted(found if retain is None else found.union(retain.reasons)))
         fragment = self._policies.get(indexes)
         if fragment is None:
             fragment = orjson.Fragment(encode({str(index): self._ids[index] for index in indexes}))
@@ -120,6 +132,7 @@ def outcome_body(record: OutcomeRecord) -> bytes:
             "decision": record.decision,
             "ended": record.ended.value,
             "error": record.error,
+            **({} if record.followed_by is None else {"next": record.followed_by}),
             "peer": None if peer is None else _peer(peer),
             "status": record.status,
             "timings_us": {"first_byte": record.first_byte_us, "total": record.total_us},

@@ -4,9 +4,12 @@ GatewayError
 ├── BadRequest              400  the request can't be read or says something impossible
 ├── Unauthenticated         401  no key, token or certificate, or one that does not count
 ├── NotPermitted            403  decided, and no deployment is permitted; there is a receipt
+├── ContentNotKept          403  it would have to keep content for the caller, which it does not
 ├── OrganisationStopped     403  the operator has stopped the caller's organisation
+├── OrganisationForgotten   403  the caller's organisation has no commitment key any more
 ├── NotFound                404  an unknown model, path or receipt
 ├── MethodNotAllowed        405
+├── Gone                    410  a receipt that can't be made any more
 ├── UnsupportedEncoding     415  content codings and media types that we don't read
 ├── Busy                    429  too much at once
 ├── UpstreamFailed          502  every permitted deployment failed
@@ -110,6 +113,12 @@ def entry_too_large(reason: str) -> NotPermitted:
     return NotPermitted(f"the decision does not fit an entry, so nothing is sent: {reason}", code="entry_too_large")
 
 
+class ContentNotKept(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "content_not_kept"
+
+
 class OrganisationStopped(GatewayError):
     status = 403
     type = "permission_error"
@@ -121,6 +130,18 @@ def organisation_stopped(name: str) -> OrganisationStopped:
         f"the operator has stopped everything of the organisation {name!r}",
         remedy="Ask the operator of this gateway; nothing is sent until the stop is lifted",
     )
+
+
+class OrganisationForgotten(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "organisation_key_forgotten"
+
+
+class Gone(GatewayError):
+    status = 410
+    type = _INVALID
+    code = "receipt_unlinked"
 
 
 class NotFound(GatewayError):
@@ -337,17 +358,20 @@ CODES: Final = {
     "token_claims_refused": "the token's claims are not those that were declared",
     "key_revoked": "the key was revoked, or the caller's declaration dropped, while the request was being served",
     "not_permitted": "the policies permit no deployment to receive this request",
+    "content_not_kept": "it lives in content that a provider keeps (files, batches, stored answers); none is kept here",
     "entry_too_large": "the decision does not fit a ledger entry, so nothing may be sent",
     "model_not_found": "no such model is declared",
     "operation_not_served": "the deployments of the model don't have the operation, or don't know their model",
     "not_found": "there is nothing at this path",
     "receipt_not_found": "the organisation has no such receipt",
+    "receipt_unlinked": "the key that the receipt's content was committed with was destroyed",
     "method_not_allowed": "the path does not take this method",
     "unsupported_media_type": "the body is not application/json",
     "too_many_requests": "the gateway serves as much as it may",
     "ledger_full": "the ledger can't record, so nothing is sent: the disk is full",
     "issuer_keys_unavailable": "tokens can't be verified yet: their issuer's keys have never been read",
     "organisation_stopped": "the operator has stopped the caller's organisation",
+    "organisation_key_forgotten": "the commitment key of the caller's organisation was destroyed",
     "stopped": "the operator has stopped what could answer",
     "snapshot_superseded": "the rules it was decided under were replaced too long ago",
     "epoch_over": "a declared fact has ended, and the rules without it can't be read",

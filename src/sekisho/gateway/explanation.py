@@ -68,7 +68,9 @@ def explain_request(question: Question, snapshot: Snapshot, stops: Stops, words:
         },
         "model": asked.model,
         "operation": operation.name,
-        "outcome": _outcome(decision, watched, _stopped(decision, snapshot, stops)),
+        "outcome": _with_retention(
+            _outcome(decision, watched, _stopped(decision, snapshot, stops)), decision, snapshot.decider
+        ),
         "principal": {"id": principal.id, "organisation": principal.organisation, "roles": principal.roles},
         "residency": {
             "from": [{"by": by, "value": shortened(names)} for by, names in residencies],
@@ -103,6 +105,18 @@ def _outcome(decision: Decision, watched: Monitored | None, stopped: frozenset[s
         "permitted": permitted,
         "stopped": tuple(sorted(stopped.intersection((*choice.permitted_raw, *choice.permitted_redacted)))),
     }
+
+
+def _with_retention(outcome: dict[str, Any], decision: Decision, decider: Decider) -> dict[str, Any]:
+    """What of it would be kept: one item for each deployment of the outcome where a policy permits that."""
+    labels = decision.input.labels_raw if outcome["action"] == SEND_RAW else decision.input.labels_redacted
+    found = []
+    for name in outcome["deployments"] if decider.retains else ():
+        retention = decider.retention(decision.input, name, labels)
+        if retention is not None:
+            policies = tuple(decider.policies[index].id for index in retention.reasons)
+            found.append({"days": retention.days, "deployment": name, "policies": policies})
+    return {**outcome, "retain": found}
 
 
 def _deployments(decision: Decision, snapshot: Snapshot) -> list[dict[str, Any]]:

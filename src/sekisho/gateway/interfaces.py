@@ -65,7 +65,8 @@ class Keys(Protocol):
 
 
 class ReceiptAnswer(NamedTuple):
-    """`state`: "complete" (with the receipt file), "pending" or "unknown" (foreign ones are unknown too)."""
+    """`state`: "complete" (with the receipt file), "pending", "unknown" (foreign ones are unknown too) or "unlinked":
+    the key that its content was committed with was destroyed, so that no receipt can be made any more."""
 
     state: str
     file: bytes = b""

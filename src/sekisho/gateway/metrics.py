@@ -16,9 +16,14 @@ METRICS: Final = {
         "counter",
         "Tokens asked for at token endpoints: fetched, refused, unreachable, unreadable (our own files), fault.",
     ),
+    "sekisho_content_lost_total": (
+        "counter",
+        "Content that policy lets be kept and that was not: too_large, behind (no room), disk, stopping, fault.",
+    ),
     "sekisho_stream_events_total": ("counter", "Server-sent events relayed."),
     "sekisho_requests_in_flight": ("gauge", "Requests being served."),
     "sekisho_ledger_full": ("gauge", "1 while the ledger takes no new decision."),
+    "sekisho_ledger_budget_used_ratio": ("gauge", "Of the disk that this worker's unmerged entries may take."),
     "sekisho_credential_files_stale": (
         "gauge",
         "Credential and TLS files that can't be read; their last reading is used.",
@@ -46,6 +51,7 @@ class Metrics:
         self.faults: Counter[str] = Counter()
         self.authentications: Counter[str] = Counter()
         self.token_fetches: Counter[str] = Counter()
+        self.content_lost: Counter[str] = Counter()
         self.denied = 0
         self.monitored = 0
         self.stream_events = 0
@@ -64,6 +70,9 @@ class Metrics:
             lines, "sekisho_authentications_total", ((f'kind="{kind}"', n) for kind, n in self.authentications.items())
         )
         _add(lines, "sekisho_token_fetches_total", ((f'result="{kind}"', n) for kind, n in self.token_fetches.items()))
+        _add(
+            lines, "sekisho_content_lost_total", ((f'reason="{reason}"', n) for reason, n in self.content_lost.items())
+        )
         _add(lines, "sekisho_stream_events_total", [("", self.stream_events)])
         _add(lines, "sekisho_requests_in_flight", [("", self.in_flight)])
         for name, value in gauges.items():
@@ -77,7 +86,11 @@ def label(name: str, value: str) -> str:
     return f'{name}="{escaped}"'
 
 
+def exposition(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> list[str]:
+    """The lines of one metric; a sample is its labels as they are written, and its value."""
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    return lines + [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]
+
+
 def _add(lines: list[str], name: str, samples: Iterable[tuple[str, float]]) -> None:
-    kind, text = METRICS[name]
-    lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]
+    lines += exposition(name, *METRICS[name], samples)

@@ -17,6 +17,22 @@ _AZURE: Final = "/openai/"
 _AZURE_V1: Final = "/openai/v1/"  # here Azure asks for no version
 _DEPLOYMENTS: Final = "/openai/deployments/"
 _API_VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
+_PREFIXES: Final = ("/v1/", _AZURE_V1, _AZURE)  # the longer before the one it begins with
+_KEPT: Final = frozenset(
+    {
+        "assistants",
+        "batches",
+        "containers",
+        "conversations",
+        "evals",
+        "files",
+        "fine_tuning",
+        "threads",
+        "uploads",
+        "vector_stores",
+    }
+)
+_STORED: Final = re.compile(r"chat/completions/[^/]")
 _OPERATIONS: Final = {operation.path: operation for operation in OPERATIONS}
 
 
@@ -47,6 +63,17 @@ def model_of(path: str) -> str | None:
     """The model at `…/models/{id}`, or None if that is no such path."""
     parent, _, name = path.rpartition("/")
     return name if name and parent in MODELS_PATHS else None
+
+
+def is_of_kept_content(path: str) -> bool:
+    """Whether OpenAI's API has something here that lives in what a provider keeps: files, batches, stored answers."""
+    for prefix in _PREFIXES:
+        if path.startswith(prefix):
+            first, _, rest = path.removeprefix(prefix).partition("/")
+            return (
+                first in _KEPT or (first == "responses" and rest != "") or _STORED.match(f"{first}/{rest}") is not None
+            )
+    return False
 
 
 def require_api_version(path: str, query: str) -> None:

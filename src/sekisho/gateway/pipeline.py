@@ -12,13 +12,21 @@ from collections.abc import Callable
 from typing import Final
 
 from sekisho.catalog.jurisdictions import shortened
+from sekisho.content.interfaces import Content, Keeper
 from sekisho.gateway.aside import Aside
 from sekisho.gateway.attempt import Attempt, Recorder
 from sekisho.gateway.authentication import authenticated
 from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
-from sekisho.gateway.dialects.operations import ModelRequest, parse_request, upstream_body
+from sekisho.gateway.dialects.operations import CHAT, ModelRequest, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
-from sekisho.gateway.entries import DECISION, ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, DecisionRecord, Ended
+from sekisho.gateway.entries import (
+    DECISION,
+    DECISION_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    OUTCOME_BYTES_MAX,
+    DecisionRecord,
+    Ended,
+)
 from sekisho.gateway.errors import (
     Busy,
     CantSignIn,
@@ -52,12 +60,14 @@ from sekisho.gateway.http1.interfaces import (
     UpstreamClient,
 )
 from sekisho.gateway.interfaces import InForce, Keys, Upstream
+from sekisho.gateway.keeping import DAY_US, Keeping
 from sekisho.gateway.relay import StreamRelay
 from sekisho.gateway.routing import Routable, Route, Router
 from sekisho.identity.interfaces import AuthenticationError, Principal
 from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
-from sekisho.ledger.interfaces import Commitments, EntryDraft, EntryTooLarge, LedgerFull
-from sekisho.policy.interfaces import SEND_RAW, Decision
+from sekisho.kernel.ids import is_uuid7
+from sekisho.ledger.interfaces import CommitmentKeyForgotten, Commitments, EntryDraft, EntryTooLarge, LedgerFull
+from sekisho.policy.interfaces import SEND_RAW, Decision, Retention
 from sekisho.policy.monitor import Monitored
 
 ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
@@ -83,6 +93,7 @@ class Governed:
         "asked",
         "attempt",
         "call",
+        "caller_request",
         "choice",
         "decision",
         "failed",
@@ -105,6 +116,7 @@ class Governed:
         self.principal = principal
         self.call = call
         self.asked = asked
+        self.caller_request: str | None = None  # the caller's own id of it
         self.failed: set[str] = set()  # deployments that are not tried again for this request
         self.inspection: BodyInspection
         self.decision: Decision
@@ -130,6 +142,7 @@ class Pipeline:
         in_flight_max: int,
         explain: Callable[[InForce, Decision], list[str]],
         halts: Halts,
+        keeper: Keeper | None = None,  # None: nothing is kept, whatever policy says
     ) -> None:
         self._keys = keys
         self._in_force = in_force
@@ -144,6 +157,7 @@ class Pipeline:
         self._in_flight_max = in_flight_max
         self._explain = explain
         self._halts = halts
+        self._keeper = keeper
         self._aside = Aside()
 
     def close(self) -> None:
@@ -182,6 +196,7 @@ class Pipeline:
         require_model(snapshot, asked.model)
         stated = in_force.declarations.of(request.headers, principal)
         governed = Governed(request_id, request.body, in_force, principal, call, asked)
+        governed.caller_request = _caller_request(request)
         inspection, redaction = (
             await self._aside.admit(inspected, snapshot.inspector_aside, asked.document)
             if is_large
@@ -205,6 +220,8 @@ class Pipeline:
         except GatewayError as error:
             error.has_receipt = error.has_receipt or governed.attempt is not None
             raise
+        except CommitmentKeyForgotten:
+            raise  # nothing can be recorded, so nothing was sent, and no receipt can be made: the surface says so
         except Exception:
             log.exception("request %s: a fault of the gateway", governed.request_id)
             failed = gateway_failed()
@@ -261,6 +278,7 @@ class Pipeline:
         received = self._commit(governed, entry_id, "received", governed.received)
         operation = governed.call.operation.name
         record = DecisionRecord(operation, 1, None, governed.asked.completion_tokens_max, received, None)
+        record = record._replace(caller_request=governed.caller_request)
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
         try:
@@ -284,7 +302,8 @@ class Pipeline:
             if governed.redaction is None:
                 raise AssertionError("permitted redacted, but there is nothing redacted")
             document = governed.redaction.body
-        body = upstream_body(document, deployment.upstream_model)
+        say_store = deployment.stores_by_default and governed.call.operation is CHAT
+        body = upstream_body(document, deployment.upstream_model, say_store=say_store)
         attempt, durable = self._record(governed, number, route, body)
         exchange: Exchange | None = None
         passage = attempt.passage = Passage(
@@ -333,6 +352,8 @@ class Pipeline:
                 attempt.settle(Ended.UPSTREAM_FAILED if written else Ended.NOT_SENT, error=code or "internal")
             raise
         finally:
+            if attempt.keeping is not None:
+                attempt.keeping.done(written=exchange is not None and exchange.written)
             self._halts.leave(passage)
             self._router.ended(route.deployment)
 
@@ -353,6 +374,7 @@ class Pipeline:
         """Append the decision with room for its outcome; the future completes when it is durable."""
         now_us = self._clock.now_us()
         entry_id = self._ids.new(now_us)
+        retain = self._retention(governed, route)
         record = DecisionRecord(
             governed.call.operation.name,
             number,
@@ -361,6 +383,8 @@ class Pipeline:
             self._commit(governed, entry_id, "received", governed.received),
             self._commit(governed, entry_id, "sent", sent),
             governed.monitored,
+            governed.caller_request,
+            retain,
         )
         body = governed.in_force.encoder.encode(governed.decision, record)
         draft = EntryDraft(DECISION, entry_id, now_us, governed.principal.id, body, governed.request_id)
@@ -370,13 +394,28 @@ class Pipeline:
             raise ledger_full(full.message) from None
         try:
             if governed.attempt is not None:
-                governed.attempt.write_held(with_next=True)
+                if len(body) > DECISION_BYTES_MAX:  # nothing may be named as next and not follow
+                    raise EntryTooLarge(f"a decision of {len(body)} bytes does not fit an entry")
+                governed.attempt.write_held(followed_by=entry_id)
             durable = self._writer.append(draft, reservation)
         except (LedgerFull, EntryTooLarge) as error:
             reservation.release()
             raise (ledger_full if isinstance(error, LedgerFull) else entry_too_large)(error.message) from None
         attempt = governed.attempt = Attempt(self._recorder, draft, number, len(sent), reservation)
+        if retain is not None and self._keeper is not None:
+            organisation, until = governed.principal.organisation, now_us + retain.days * DAY_US
+            content = Content(organisation, entry_id, governed.request_id, until, sent, b"")
+            attempt.keeping = Keeping(self._keeper, content)
         return attempt, durable
+
+    def _retention(self, governed: Governed, route: Route) -> Retention | None:
+        """Whether what is sent, and its answer, may be kept; one look at an attribute where no policy keeps."""
+        decider = governed.in_force.snapshot.decider
+        if not decider.retains or self._keeper is None:
+            return None
+        asked = governed.decision.input
+        labels = asked.labels_raw if route.action == SEND_RAW else asked.labels_redacted
+        return decider.retention(asked, route.deployment, labels)
 
     def _commit(self, governed: Governed, entry_id: str, field: str, data: bytes) -> dict[str, int | str]:
         return self._commitments.commit(governed.principal.organisation, entry_id, field, data)
@@ -483,6 +522,8 @@ class Pipeline:
             attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_error_answer", usage=whole.usage, hold=True)
             raise UpstreamFailed("the deployment reported an error with status 200", code="upstream_error_answer")
         await self._settle_whole(governed, attempt, whole, answer)
+        if attempt.keeping is not None:
+            attempt.keeping.add(answer)
         headers.append((b"content-type", b"application/json"))
         responder.respond(200, headers, answer)
 
@@ -505,6 +546,8 @@ class Pipeline:
         read = read_error(answer)
         body = governed.call.surface.error_body(UpstreamRefused(head.status)) if read is None else read.body
         await self._settle_whole(governed, attempt, WholeAnswer(None, 0), body)
+        if attempt.keeping is not None:
+            attempt.keeping.add(body)
         headers = self._answer_headers(governed, route, head)
         headers.append((b"content-type", b"application/json"))
         responder.respond(head.status, headers, body)
@@ -555,6 +598,12 @@ def _halted(attempt: Attempt, halt: Halt) -> GatewayError:
 
 class StalePooledConnection(UpstreamFailed):
     """A kept-alive connection turned out to be closed: the attempt failed, the deployment may be fine."""
+
+
+def _caller_request(request: InboundRequest) -> str | None:
+    """Its `x-request-id` where it is a UUIDv7, as another Sekisho sends: nothing that could hold a text (G6)."""
+    given = request.headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if is_uuid7(given) else None
 
 
 def _names(choice: Routable) -> set[str]:

@@ -59,6 +59,7 @@ class StreamRelay:
         self._responder = responder
         self._exchange = exchange
         self._attempt = attempt
+        self._keeping = attempt.keeping
         self._commitment = commitment
         self._headers = headers
         self._count_text = call.operation.text_bytes
@@ -175,6 +176,8 @@ class StreamRelay:
     def _give(self, piece: bytes) -> None:
         self._begin()
         self._commitment.update(piece)
+        if self._keeping is not None:
+            self._keeping.add(piece)
         if not self._responder.write(piece):
             self._exchange.pause()
 
@@ -204,6 +207,8 @@ class StreamRelay:
         self._closed = True
         self._begin()
         self._commitment.update(last)
+        if self._keeping is not None:
+            self._keeping.add(last)
         self._settle(ended, error)
         self._responder.write(last)
         self._responder.end()

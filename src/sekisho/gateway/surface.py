@@ -7,11 +7,15 @@ from typing import Final
 
 import orjson
 
+from sekisho.gateway.dialects.operations import CHAT
 from sekisho.gateway.errors import (
     BadRequest,
+    ContentNotKept,
     GatewayError,
+    Gone,
     MethodNotAllowed,
     NotFound,
+    OrganisationForgotten,
     Unauthenticated,
     Unavailable,
     gateway_failed,
@@ -24,6 +28,7 @@ from sekisho.gateway.paths import (
     MODELS_PATHS,
     call_of_deployment,
     calls_by_path,
+    is_of_kept_content,
     model_of,
     require_api_version,
     surface_of,
@@ -31,6 +36,7 @@ from sekisho.gateway.paths import (
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.ids import IdSource, is_uuid7
+from sekisho.ledger.interfaces import CommitmentKeyForgotten
 
 _JSON: Final = (b"content-type", b"application/json")
 _RECEIPT_RETRY_S: Final = 1  # the publisher signs about once a second
@@ -67,6 +73,12 @@ class Surface:
         self._gauges = gauges
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             **{path: {"POST": partial(pipeline.serve, call)} for path, call in calls_by_path().items()},
+            # OpenAI lists stored completions where completions are asked for.
+            **{
+                path: {"POST": partial(pipeline.serve, call), "GET": self._not_kept}
+                for path, call in calls_by_path().items()
+                if call.operation is CHAT
+            },
             **{path: {"GET": self._models} for path in MODELS_PATHS},
             "/healthz": {"GET": self._healthz},
             "/readyz": {"GET": self._readyz},
@@ -80,6 +92,9 @@ class Surface:
             self._metrics.statuses[status] += 1
         except GatewayError as error:
             self._answer_error(request_id, request, responder, error)
+        except CommitmentKeyForgotten as error:
+            refused = OrganisationForgotten(error.message, remedy=error.remedy)
+            self._answer_error(request_id, request, responder, refused)
         except Exception:
             log.exception("request %s: a fault of the gateway", request_id)
             self._answer_error(request_id, request, responder, gateway_failed())
@@ -103,6 +118,8 @@ class Surface:
             return known
         if path.startswith("/receipts/"):
             return {"GET": self._receipt}
+        if is_of_kept_content(path):
+            return dict.fromkeys(("GET", "POST", "DELETE"), self._not_kept)
         call = call_of_deployment(path)
         if call is not None:
             return {"POST": partial(self._pipeline.serve, call)}
@@ -160,7 +177,19 @@ class Surface:
             headers.append((b"retry-after", str(_RECEIPT_RETRY_S).encode()))
             responder.respond(202, headers, orjson.dumps({"status": "pending", "request": wanted}))
             return 202
+        if answer.state == "unlinked":
+            raise Gone(
+                "the commitment key of this receipt was destroyed, so it can't be made any more",
+                remedy="A receipt fetched before still verifies, and the entries stay in the log",
+            )
         raise NotFound("your organisation has no receipt with this id", code="receipt_not_found")
+
+    async def _not_kept(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
+        self._pipeline.authenticate(request)
+        raise ContentNotKept(
+            "this gateway keeps no content for its callers, so there are no files, batches or stored answers",
+            remedy="Send each request whole; `store` leaves as false, so that providers keep none either",
+        )
 
     async def _healthz(self, request_id: str, request: InboundRequest, responder: Responder) -> int:
         responder.respond(200, [_JSON], b'{"status":"ok"}')

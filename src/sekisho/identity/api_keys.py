@@ -17,6 +17,8 @@ NAME_LENGTH_MAX: Final = 100  # a label for people, shown in one line of a table
 ROLES_MAX: Final = 16  # every role is a parent in each decision's entities, so their number is on the hot path
 RESIDENCY_MAX: Final = 64
 CHANGE_KIND: Final = "change"
+ACCESS_KIND: Final = "access"
+AUDITOR: Final = "auditor"  # the role whose keys may read the entries of the log, of every organisation
 
 _TOKEN: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}", re.ASCII)  # ISO 3166-1 alpha-2
@@ -98,6 +100,14 @@ def created_body(key: ApiKey) -> bytes:
 def revoked_body(key: ApiKey) -> bytes:
     """What the ledger is told about a key's end (canonical JSON)."""
     return canonical.encode({"act": "key.revoke", "key": key.id, "organisation": key.principal.organisation})
+
+
+def ledger_read_body(key_id: str, size: int, until: int) -> bytes:
+    """What the ledger is told before a key reads entries in bulk (canonical JSON).
+
+    `size`: of the log when it began; `until` (µs UTC): this entry tells of all that the key reads before then.
+    """
+    return canonical.encode({"act": "ledger.read", "key": key_id, "size": size, "until": until})
 
 
 def _require_token(what: str, text: str) -> None:

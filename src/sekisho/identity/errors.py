@@ -24,6 +24,18 @@ IdentityError
 ├── KeyNotRegistered         an administrative act names a key that doesn't exist; nothing was written
 ├── StopRequestInvalid       what was asked of a stop can't be registered; nothing was written
 ├── StopNotSet               a stop is to be lifted that is not set; nothing was written
+├── PersonRequestInvalid     what was asked of a person can't be registered; nothing was written
+├── PersonKeyUnusable        a person's key file that can't be read or used
+├── ApprovalError            an act was not approved; nothing was done
+│   ├── ApprovalMissing          a rule demands an approval, and none came
+│   └── ApprovalRefused          one came that does not do:
+│       ├── ApprovalMalformed        it is none as we read them, or of an act that can't be shown
+│       ├── ApprovalBadSignature     a signature in it is not of these bytes
+│       ├── ApprovalForAnother       it is for another act, or another installation
+│       ├── ApprovalExpired          it is over, begins later, or is valid for too long
+│       ├── ApprovalNotAsked         whoever asked is not enrolled, or did not sign
+│       ├── ApprovalInsufficient     too few of those whom the rule names approve
+│       └── ApprovalUsed             it approved an act already
 └── RegisterError            the register of keys itself
     ├── RegisterUnavailable      it can't be read or written now
     ├── RegisterUnsupported      its schema is not the one this program knows
@@ -134,6 +146,54 @@ class StopRequestInvalid(IdentityError):
 
 
 class StopNotSet(IdentityError):
+    pass
+
+
+class PersonRequestInvalid(IdentityError):
+    pass
+
+
+class PersonKeyUnusable(IdentityError):
+    pass
+
+
+class ApprovalError(IdentityError):
+    pass
+
+
+class ApprovalMissing(ApprovalError):
+    pass
+
+
+class ApprovalRefused(ApprovalError):
+    pass
+
+
+class ApprovalMalformed(ApprovalRefused):
+    pass
+
+
+class ApprovalBadSignature(ApprovalRefused):
+    pass
+
+
+class ApprovalForAnother(ApprovalRefused):
+    pass
+
+
+class ApprovalExpired(ApprovalRefused):
+    pass
+
+
+class ApprovalNotAsked(ApprovalRefused):
+    pass
+
+
+class ApprovalInsufficient(ApprovalRefused):
+    pass
+
+
+class ApprovalUsed(ApprovalRefused):
     pass
 
 

@@ -1,6 +1,6 @@
 """Identity, as other contexts see it."""
 
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sekisho.identity.errors import AuthenticationError as AuthenticationError
 from sekisho.identity.errors import IssuerKeysUnavailable as IssuerKeysUnavailable
@@ -52,6 +52,26 @@ class Stop(NamedTuple):
     set_at: int  # µs UTC
     lifted_at: int | None
     sequence: int  # of the register's change that wrote this row last
+
+
+class PersonKey(NamedTuple):
+    """A public key that signs for a person. A person may have several, a key belongs to one person for ever."""
+
+    person: str  # an identifier that names nobody; it stands in declarations and entries
+    key: str  # Ed25519, in hex
+    enrolled_at: int  # µs UTC
+    retired_at: int | None
+
+
+class Demanded(Protocol):
+    """What must be there for an act, such as an approval (`persons_sql.Demand`)."""
+
+    def meet(self, connection: Any, now_us: int) -> dict[str, Any] | None:
+        """Look at it and use it up, in the act's own transaction; what the act's entry tells of it, if anything.
+
+        Raises what stands in the way; then the act is not done. `connection` is the register's (SQLAlchemy).
+        """
+        ...
 
 
 class KeyChanges(NamedTuple):

@@ -22,6 +22,7 @@ class RegisterLook(NamedTuple):
     waiting: int  # administrative acts that are not in the ledger yet
     waiting_since: int | None  # when the oldest of them was done, µs UTC
     newest_at: int | None  # the latest time (µs UTC) in it
+    persons: frozenset[str] = frozenset()  # the ids of those who have a key that is not retired
 
 
 def look_at_register(path: Path) -> RegisterLook:
@@ -41,9 +42,10 @@ def look_at_register(path: Path) -> RegisterLook:
                 times += " UNION ALL SELECT max(lifted_at) FROM identity_stops"
             waiting, since = connection.execute("SELECT count(*), min(at) FROM identity_outbox").fetchone()
             newest = connection.execute(times + ")").fetchone()[0]
+            persons = _persons(connection)
     except sqlite3.Error as error:
         raise RegisterUnavailable(f"The register {path} can't be read: {error}", remedy=_LOOK) from None
-    return RegisterLook(live, stops, waiting, since, newest)
+    return RegisterLook(live, stops, waiting, since, newest, persons)
 
 
 class KeyLook(NamedTuple):
@@ -80,6 +82,14 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def _persons(connection: sqlite3.Connection) -> frozenset[str]:
+    """The table is made when the first of them is enrolled."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'persons_keys'").fetchone() is None:
+        return frozenset()
+    rows = connection.execute("SELECT DISTINCT person FROM persons_keys WHERE retired_at IS NULL")
+    return frozenset(row[0] for row in rows)
 
 
 def _schema(connection: sqlite3.Connection, path: Path) -> int:

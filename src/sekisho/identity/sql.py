@@ -22,7 +22,7 @@ from sekisho.identity.errors import (
     RegisterUnsupported,
     StopNotSet,
 )
-from sekisho.identity.interfaces import ApiKey, KeyChanges, OutboxEntry, Principal, Stop
+from sekisho.identity.interfaces import ApiKey, Demanded, KeyChanges, OutboxEntry, Principal, Stop
 from sekisho.kernel import canonical
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.files import sync_directory
@@ -216,18 +216,20 @@ class SqlIdentity:
             self._tell(connection, sequence, now_us, actor, stops.told("stop.set", kind, name))
         return stop
 
-    def lift_stop(self, kind: str, name: str, actor: str) -> Stop:
-        """Lift a stop. Raises StopNotSet if it is not set."""
+    def lift_stop(self, kind: str, name: str, actor: str, demand: Demanded) -> Stop:
+        """Lift a stop. Raises StopNotSet if it is not set, and ApprovalError if what is demanded is not there."""
         stops.require_stop(kind, name)
         api_keys.require_actor(actor)
         with self.transaction(writes=True) as connection:
             known = self._stop(connection, kind, name)
             if known is None or known.lifted_at is not None:
                 raise StopNotSet(f"The {kind} {name!r} is not stopped", remedy="`sekisho stop list` shows all stops")
-            now_us, sequence = self._clock.now_us(), self._next_sequence(connection)
+            now_us = self._clock.now_us()
+            approval = demand.meet(connection, now_us)
+            sequence = self._next_sequence(connection)
             lifted = sa.update(_STOPS).where(_STOPS.c.kind == kind, _STOPS.c.name == name)
             connection.execute(lifted.values(lifted_at=now_us, sequence=sequence))
-            self._tell(connection, sequence, now_us, actor, stops.told("stop.lift", kind, name))
+            self._tell(connection, sequence, now_us, actor, stops.told("stop.lift", kind, name, approval))
         return known._replace(lifted_at=now_us, sequence=sequence)
 
     def list_stops(self) -> tuple[Stop, ...]:
@@ -267,10 +269,12 @@ class SqlIdentity:
         except sa.exc.DBAPIError as error:
             raise RegisterUnavailable(f"The register {self._shown} failed: {error.orig}", remedy=_LOOK) from error
 
-    def tell(self, connection: sa.Connection, at: int, actor: str, body: bytes) -> None:
-        """Put an administrative act (canonical JSON) into the outbox, within a transaction that writes."""
+    def tell(
+        self, connection: sa.Connection, at: int, actor: str, body: bytes, kind: str = api_keys.CHANGE_KIND
+    ) -> None:
+        """Put an act (canonical JSON) into the outbox, within a transaction that writes: an entry of that kind."""
         api_keys.require_actor(actor)
-        self._tell(connection, self._next_sequence(connection), at, actor, body)
+        self._tell(connection, self._next_sequence(connection), at, actor, body, kind)
 
     # Within a transaction
 
@@ -284,11 +288,19 @@ class SqlIdentity:
         connection.execute(counter)
         return self._state(connection, "sequence")
 
-    def _tell(self, connection: sa.Connection, sequence: int, at: int, actor: str, body: bytes) -> None:
+    def _tell(
+        self,
+        connection: sa.Connection,
+        sequence: int,
+        at: int,
+        actor: str,
+        body: bytes,
+        kind: str = api_keys.CHANGE_KIND,
+    ) -> None:
         entry = {
             "id": self._ids.new(at),
             "sequence": sequence,
-            "kind": api_keys.CHANGE_KIND,
+            "kind": kind,
             "at": at,
             "actor": actor,
             "body": body,

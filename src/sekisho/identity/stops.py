@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
+from sekisho.identity import acts
 from sekisho.identity.errors import StopRequestInvalid
 from sekisho.identity.interfaces import STOP_KINDS, KeyChanges, Stop
-from sekisho.kernel import canonical
 
 REASON_LENGTH_MAX: Final = 200  # a line for whoever looks at `sekisho stop list` at night
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)  # what names a declaration
@@ -22,9 +22,9 @@ def require_stop(kind: str, name: str, reason: str = "") -> None:
         raise StopRequestInvalid("the reason is not a line of text", remedy=f"Use at most {REASON_LENGTH_MAX} letters")
 
 
-def told(act: str, kind: str, name: str) -> bytes:
+def told(act: str, kind: str, name: str, approval: dict[str, Any] | None = None) -> bytes:
     """What the ledger is told (canonical JSON). The reason is free text and stays out (G6)."""
-    return canonical.encode({"act": act, "kind": kind, "name": name})
+    return acts.told(act, {"kind": kind, "name": name}, approval)
 
 
 class Stops:

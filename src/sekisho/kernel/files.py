@@ -4,10 +4,14 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from sekisho.kernel.errors import SekishoError
+
+LOOK_S_MAX: Final = 0.03  # several times what it takes to look whether a lock is held
+_LOCK_LOOK_S: Final = 0.01
 
 
 class LockHeld(SekishoError):
@@ -15,8 +19,9 @@ class LockHeld(SekishoError):
 
 
 def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` by `data`, all or nothing, durable when this returns. Raises OSError; then the old file stands.
+    """Replace `path` by `data`, all or nothing, durable when this returns.
 
+    Raises OSError; then the old file stands or, where it was the name that could not be made durable, one of the two.
     The directory is opened before anything is written: an I/O error on it that happened in between is reported to
     this descriptor, and would be lost to one opened later.
     """
@@ -69,10 +74,40 @@ class FileLock:
         self._descriptor = descriptor
         return self
 
+    def acquire_within(self, seconds: float) -> Self:
+        """Take the lock, waiting for it at most so long, or raise LockHeld. For what is held for moments. Blocking."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.acquire()
+            except LockHeld:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_LOCK_LOOK_S)
+
     def release(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Whether a process holds the lock at `path`. Changes nothing; what is not there is not held.
+
+        It is asked for, shared, and given back at once: whoever wants it in those microseconds is refused, unless it
+        is `acquire_within` a moment.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def __enter__(self) -> Self:
         return self if self._descriptor is not None else self.acquire()

@@ -45,6 +45,17 @@ def is_uuid7(text: str) -> bool:
     return UUID7.fullmatch(text) is not None
 
 
+def packed(identifier: str) -> bytes:
+    """The 16 bytes of an identifier in its text form."""
+    return bytes.fromhex(identifier.replace("-", ""))
+
+
+def unpacked(data: bytes) -> str:
+    """The text form of an identifier's 16 bytes."""
+    text = data.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def uuid7_time_us(identifier: str) -> int:
     """The millisecond that an identifier was made in, as microseconds since the Unix epoch."""
     return int(identifier[:8] + identifier[9:13], 16) * 1000

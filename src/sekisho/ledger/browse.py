@@ -52,7 +52,13 @@ class LogBrowser:
         return found
 
     def watermark_us(self) -> int | None:
-        return self._index.watermark_us()
+        covered = self._index.covered()
+        return None if covered is None else covered.watermark_us
+
+    def published_until_us(self) -> int | None:
+        """As the watermark, of what the checkpoint covers; None while a merge is on its way into it."""
+        covered = self._index.covered()  # before the checkpoint, which follows it
+        return None if covered is None or covered.size > self.size() else covered.watermark_us
 
     def close(self) -> None:
         self._index.close()

@@ -5,11 +5,12 @@ key alone, and a replaced machine brings a new log without asking them.
 """
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
 from sekisho.kernel.errors import NoteError
-from sekisho.kernel.notes import NoteSigner, NoteVerifier, SignedNote, decode_base64
+from sekisho.kernel.notes import NoteVerifier, SignedNote, Signer, decode_base64, sign_note
 from sekisho.ledger.errors import CheckpointInvalid
 from sekisho.ledger.merkle import HASH_BYTES, PROOF_HASHES_MAX, SIZE_MAX
 
@@ -37,14 +38,15 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) != 4 or lines[3] or not lines[0]:
             raise CheckpointInvalid("a checkpoint has three lines: origin, size and root")
-        return cls(lines[0], parse_decimal(lines[1]), _hash(lines[2]))
+        return cls(lines[0], parse_decimal(lines[1]), parse_hash(lines[2]))
 
 
-def sign_checkpoint(checkpoint: Checkpoint, signer: NoteSigner) -> str:
-    """The signed note. The key's name is the origin (tlog-checkpoint)."""
-    if signer.verifier.name != checkpoint.origin:
-        raise CheckpointInvalid(f"the key {signer.verifier.name} does not sign for {checkpoint.origin}")
-    return signer.sign(checkpoint.text)
+def sign_checkpoint(checkpoint: Checkpoint, *signers: Signer) -> str:
+    """The signed note. Each key's name is the origin (tlog-checkpoint)."""
+    for signer in signers:
+        if signer.verifier.name != checkpoint.origin:
+            raise CheckpointInvalid(f"the key {signer.verifier.name} does not sign for {checkpoint.origin}")
+    return sign_note(checkpoint.text, signers)
 
 
 def open_checkpoint(note: str, verifier: NoteVerifier) -> Checkpoint:
@@ -88,7 +90,7 @@ class EntryProof:
             raise CheckpointInvalid("the second line of a tlog-proof is its index")
         if len(lines) - 2 > PROOF_HASHES_MAX:
             raise CheckpointInvalid("a tlog-proof with too many hashes")
-        return cls(parse_decimal(lines[1].removeprefix("index ")), tuple(map(_hash, lines[2:])), note)
+        return cls(parse_decimal(lines[1].removeprefix("index ")), tuple(map(parse_hash, lines[2:])), note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,11 @@ class Enrolment:
     log: NoteVerifier
 
 
-def make_enrolment(site: NoteSigner, origin: str, log: NoteVerifier) -> str:
+def make_enrolment(site: Signer, origin: str, log: NoteVerifier) -> str:
     """The note by which a site's identity key enrols a log. The log key's name must be the origin."""
     if log.name != origin or "\n" in origin:
         raise CheckpointInvalid(f"the log key is named {log.name}, its origin is {origin}")
-    return site.sign(f"{ENROLMENT_HEADER}\n{origin}\n{log.vkey}\n")
+    return sign_note(f"{ENROLMENT_HEADER}\n{origin}\n{log.vkey}\n", [site])
 
 
 def open_enrolment(note: str, site: NoteVerifier) -> Enrolment:
@@ -118,6 +120,11 @@ def open_enrolment(note: str, site: NoteVerifier) -> Enrolment:
     if log.vkey != lines[2] or log.name != lines[1]:
         raise CheckpointInvalid("the enrolled log key does not bear the origin's name")
     return Enrolment(lines[1], log)
+
+
+def origin_hash(origin: str) -> str:
+    """SHA-256 of an origin, in lower-case hex: how tlog-witness names a log in a path."""
+    return hashlib.sha256(origin.encode()).hexdigest()
 
 
 def parse_decimal(text: str) -> int:
@@ -140,7 +147,8 @@ def _open(note: str, verifier: NoteVerifier, what: str) -> str:
     return signed.text
 
 
-def _hash(text: str) -> bytes:
+def parse_hash(text: str) -> bytes:
+    """A hash (32 bytes) in canonical base64."""
     try:
         data = decode_base64(text)
     except NoteError as error:

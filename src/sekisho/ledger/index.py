@@ -157,6 +157,10 @@ class Index:
             )
             return {row[0]: OpenEntry(*row[1:]) for row in rows}
 
+    def settle(self) -> None:
+        """Make it one file that readers can open where nobody can write."""
+        self._open_connection().execute("PRAGMA journal_mode = DELETE")
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -191,15 +195,27 @@ def _rows(values: Iterable[str]) -> Iterable[tuple[str]]:
     return ((value,) for value in values)
 
 
-class RequestRows(NamedTuple):
-    """What the index says of a request: its leaves in order, whether an entry of it is open, the watermark."""
+class Covered(NamedTuple):
+    """What the index stands for: a tree's size, and the watermark, before which everything written is in that tree."""
 
-    leaves: tuple[int, ...]
-    is_open: bool
+    size: int
     watermark_us: int
 
 
+class RequestRows(NamedTuple):
+    """What the index says of a request: its leaves in order, whether an entry of it is open, and what it stands for."""
+
+    leaves: tuple[int, ...]
+    is_open: bool
+    covered: Covered
+
+
 _Read = TypeVar("_Read")
+
+
+def _covered(connection: sqlite3.Connection) -> Covered | None:
+    row = connection.execute("SELECT size, watermark_us FROM state").fetchone()
+    return Covered(*row) if row else None
 
 
 class IndexReader:
@@ -215,10 +231,9 @@ class IndexReader:
         """One consistent reading, or None where there is no index yet. Raises LogUnreadable."""
         return self._reading(lambda connection: self._read(connection, request))
 
-    def watermark_us(self) -> int | None:
+    def covered(self) -> Covered | None:
         """What the index states, or None where there is none yet. Raises LogUnreadable."""
-        row = self._reading(lambda connection: connection.execute("SELECT watermark_us FROM state").fetchone())
-        return row[0] if row else None
+        return self._reading(_covered)
 
     def _reading(self, read: Callable[[sqlite3.Connection], _Read]) -> _Read | None:
         with self._lock:
@@ -243,10 +258,10 @@ class IndexReader:
 
     @staticmethod
     def _read(connection: sqlite3.Connection, request: str) -> RequestRows | None:
-        state = connection.execute("SELECT watermark_us FROM state").fetchone()
+        covered = _covered(connection)
         leaves = connection.execute("SELECT leaf FROM requests WHERE request = ? ORDER BY leaf", (request,)).fetchall()
         is_open = connection.execute("SELECT 1 FROM open WHERE request = ? LIMIT 1", (request,)).fetchone()
-        return RequestRows(tuple(row[0] for row in leaves), is_open is not None, state[0]) if state else None
+        return RequestRows(tuple(row[0] for row in leaves), is_open is not None, covered) if covered else None
 
     def _current(self) -> sqlite3.Connection | None:
         try:

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from sekisho.kernel.notes import Signer
+from sekisho.ledger.errors import CommitmentKeyForgotten as CommitmentKeyForgotten
+from sekisho.ledger.errors import CommitmentKeyMissing as CommitmentKeyMissing
 from sekisho.ledger.errors import EntryTooLarge as EntryTooLarge
 from sekisho.ledger.errors import LedgerFull as LedgerFull
 
@@ -93,13 +96,37 @@ class StreamCommitment(Protocol):
 
 
 class Commitments(Protocol):
-    """Ties content to an entry without storing it: SHA-256(salt ‖ bytes), with the salt from the organisation's key."""
+    """Ties content to an entry without storing it: SHA-256(salt ‖ bytes), with the salt from the organisation's key.
+
+    Raises CommitmentKeyForgotten for an organisation whose key was destroyed.
+    """
 
     def commit(self, organisation: str, entry_id: str, field: str, data: bytes) -> dict[str, int | str]:
         """`{"bytes","salt_sha256","sha256"}`, to stand in the entry's body under `field`."""
         ...
 
     def stream(self, organisation: str, entry_id: str, field: str) -> StreamCommitment: ...
+
+
+class StagedKey(NamedTuple):
+    """A key that is to sign the log from now on: its signer, the id of the entry that tells of it, who did it."""
+
+    signer: Signer
+    entry_id: str
+    actor: str
+
+
+class KeyRotation(Protocol):
+    """Where the publisher finds that its key is to be replaced. Both methods block and may raise OSError."""
+
+    def staged(self) -> StagedKey | None:
+        """The key that waits to take the place of the present one. Asked at each merge: cheap where there is none."""
+        ...
+
+    def advance(self) -> None:
+        """The staged key takes the place: first the enrolment, then the key, each durable; may be called again after
+        a crash in between. Both keys have signed the published checkpoint, so either enrolment fits it."""
+        ...
 
 
 class Lifecycle(Protocol):
@@ -119,7 +146,10 @@ class Lifecycle(Protocol):
 
 
 class ReceiptState(NamedTuple):
-    """What the log knows of a request: "complete", "pending" or "unknown"; the receipt's parts when complete."""
+    """What the log knows of a request: "complete", "pending" or "unknown".
+
+    The receipt's parts when complete; the first of them when pending, if it is published.
+    """
 
     state: str
     entries: Sequence["ProvenEntry"] = ()

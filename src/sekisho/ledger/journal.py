@@ -9,6 +9,7 @@ Frame: magic[4] ‖ length u32 BE ‖ CRC-32 u32 BE of (chain ‖ payload) ‖ c
 """
 
 import hashlib
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +27,11 @@ from sekisho.ledger.tiles import decode_bundle, encode_bundle
 
 MAGIC: Final = b"SkJ\x01"
 CHAIN_START: Final = bytes(32)
-REPAIR: Final = "Keep this directory; restore a backup of it as a new node and enrol that"
+REPAIR: Final = "Keep this directory; `sekisho ledger repair` says what can be done"
+NEW_NODE: Final = "Keep this directory, and go on from a backup, which makes a new node: `sekisho restore`"
 _FRAME: Final = struct.Struct(">4sII32s")
 _SUFFIX: Final = ".journal"
+_LOOKS_MAX: Final = 5  # a file is begun anew every 64 MiB: more than once within a look is not load
 
 
 class Source(NamedTuple):
@@ -91,6 +94,68 @@ class Record(NamedTuple):
     entries: list[bytes]
 
 
+class JournalReading(NamedTuple):
+    """What can be read of a journal without touching it.
+
+    `first` and `last` are the states of the first and the last whole record of the newest file. `torn_bytes` follow
+    the last whole record: one that is torn, or that is being written just now. `damaged_at` is where a record can't
+    be read though whole ones follow, or the file's chain breaks; `last` is then the state before it.
+    """
+
+    first: State | None = None
+    last: State | None = None
+    bytes: int = 0
+    torn_bytes: int = 0
+    damaged_at: int | None = None
+
+
+def read_journal(directory: Path) -> JournalReading:
+    """Read the newest file of a journal, whoever writes it. Raises LogUnreadable, OSError."""
+    for _ in range(_LOOKS_MAX):
+        files = journal_files(directory)
+        if not files:
+            return JournalReading()
+        try:
+            return _read(files[-1].read_bytes())
+        except FileNotFoundError:
+            continue  # the next file was begun meanwhile
+    raise LogUnreadable("the journal is begun anew faster than it can be read", remedy="Try again")
+
+
+def _read(data: bytes) -> JournalReading:
+    first = last = None
+    chain, offset = CHAIN_START, 0
+    try:
+        while (found := _read_frame(data, offset, chain)) is not None:
+            record, chain, offset = found
+            last = record.state
+            first = first or last
+    except LogHalted:
+        return JournalReading(first, last, len(data), 0, offset)
+    damaged = last is None or _holds_frame(data, offset + 1)
+    return JournalReading(first, last, len(data), len(data) - offset, offset if damaged else None)
+
+
+def readable_records(path: Path) -> Iterator[Record]:
+    """Every whole record of a damaged file, in order, whatever lies between them: its checksum alone speaks for it."""
+    data = path.read_bytes()
+    offset = data.find(MAGIC)
+    while offset >= 0:
+        found = _payload(data, offset)
+        if found is not None:
+            yield _record(found[1], offset)
+        offset = data.find(MAGIC, offset + (_FRAME.size + len(found[1]) if found is not None else 1))
+
+
+def journal_files(directory: Path) -> list[Path]:
+    """A journal's files, oldest first. Beyond the newest they are left over from a crash."""
+    try:
+        names = os.listdir(directory)  # a glob would take a directory that can't be read for an empty one
+    except FileNotFoundError:
+        return []
+    return [directory / name for name in sorted(names) if name[:1].isdigit() and name.endswith(_SUFFIX)]
+
+
 class Journal:
     """The open journal of the publish lock's holder. After an error of `append` it must not be used again."""
 
@@ -101,6 +166,7 @@ class Journal:
         self._file: AppendFile | None = None
         self._chain = CHAIN_START
         self.bytes = 0
+        self.torn = False  # whether `replay` has found a last record that can't be read
 
     def exists(self) -> bool:
         """Whether there is a journal to `replay`."""
@@ -119,26 +185,23 @@ class Journal:
             self._storage.remove(name)
 
     def replay(self) -> Iterator[Record]:
-        """The state that the file begins with, then each merge; afterwards the journal is open for appending.
+        """The state that the file begins with, then each merge. `create` follows, before anything is appended.
 
-        A torn last record is kept aside and cut. Raises LogHalted for damage anywhere else.
+        A torn last record is kept aside. Raises LogHalted for damage anywhere else.
         """
-        *old, path = self._files()
+        path = self._files()[-1]  # a crash came between beginning this file and dropping any others
         chain, offset, first = CHAIN_START, 0, True
         data = path.read_bytes()
         while offset < len(data):
             found = _read_frame(data, offset, chain)
             if found is None:
-                self._cut_torn(path, data, offset, first)
+                self._keep_torn(path, data, offset, first)
                 break
             record, chain, offset = found
             first = False
             yield record
         if first:
             raise LogHalted(f"{path} is empty", remedy=REPAIR)
-        self._use(path, chain, offset)
-        for name in old:  # a crash came between beginning this file and dropping those
-            self._storage.remove(name)
 
     def append(self, state: State, entries: Sequence[bytes]) -> None:
         """Durable when this returns: the merge has happened."""
@@ -155,19 +218,19 @@ class Journal:
             self._file = None
 
     def _files(self) -> list[Path]:
-        return sorted(self._directory.glob(f"[0-9]*{_SUFFIX}"))
+        return journal_files(self._directory)
 
     def _use(self, path: Path, chain: bytes, length: int) -> None:
         self._path, self._chain, self.bytes = path, chain, length
         self._file = self._storage.append_to(path)
 
-    def _cut_torn(self, path: Path, data: bytes, offset: int, first: bool) -> None:
+    def _keep_torn(self, path: Path, data: bytes, offset: int, first: bool) -> None:
         # Each record is durable before the next is written, so only the last one can be torn. A whole frame after the
         # bad one, or a bad first frame (written by replacing), is damage.
         if first or _holds_frame(data, offset + 1):
             raise LogHalted(f"{path} is damaged at byte {offset}", remedy=REPAIR)
         self._storage.replace(path.with_name(f"{path.name}.torn-{offset}"), data[offset:])
-        self._storage.cut(path, offset)
+        self.torn = True
 
 
 def _frame(chain: bytes, state: State, entries: Sequence[bytes]) -> tuple[bytes, bytes]:
@@ -199,12 +262,15 @@ def _read_frame(data: bytes, offset: int, chain: bytes) -> tuple[Record, bytes, 
     stored, payload = found
     if hashlib.sha256(chain + payload).digest() != stored:
         raise LogHalted(f"the journal's chain breaks at byte {offset}", remedy=REPAIR)
+    return _record(payload, offset), stored, offset + _FRAME.size + len(payload)
+
+
+def _record(payload: bytes, offset: int) -> Record:
     head = int.from_bytes(payload[:4], "big")
     try:
-        record = Record(State.decode(payload[4 : 4 + head]), decode_bundle(payload[4 + head :]))
+        return Record(State.decode(payload[4 : 4 + head]), decode_bundle(payload[4 + head :]))
     except (CanonicalError, LogUnreadable, KeyError, TypeError, ValueError) as error:
         raise LogHalted(f"the journal's record at byte {offset} can't be read: {error}", remedy=REPAIR) from None
-    return record, stored, offset + _FRAME.size + len(payload)
 
 
 def _holds_frame(data: bytes, offset: int) -> bool:

@@ -29,13 +29,22 @@ class Taken(NamedTuple):
     position: Position
 
 
+class OwnEntry(NamedTuple):
+    """What the publisher has to say itself. An `id` that is in the log already is not logged again."""
+
+    kind: str
+    actor: str
+    body: dict[str, Any]
+    id: str | None = None
+
+
 @dataclass(slots=True)
 class Intake:
     """What one merge takes in.
 
     `ended` are dead writers read to their end, to be closed now; their `locks` are held until the merge is over.
-    `living` go on; `closed` were closed before and are still there; `drained` says that every log was read to its
-    end.
+    `living` go on; `closed` were closed before and are still there; `own` is what the publisher adds; `drained` says
+    that every log was read to its end.
     """
 
     taken: list[Taken] = field(default_factory=list)
@@ -43,6 +52,7 @@ class Intake:
     ended: list[WriteAheadSource] = field(default_factory=list)
     closed: list[WriteAheadSource] = field(default_factory=list)
     locks: list[FileLock] = field(default_factory=list)
+    own: list[OwnEntry] = field(default_factory=list)
     drained: bool = True
 
 
@@ -130,21 +140,25 @@ class Interruptions:
     def make(self, envelope: dict[str, Any], seq: int) -> dict[str, Any]:
         """The envelope of the entry that closes `envelope`."""
         kind, body = self._lifecycle.interrupted(envelope)
+        made = self.own(OwnEntry(kind, self._name, canonical.decode(body)), seq)
+        if "request" in envelope:
+            made["request"] = envelope["request"]
+        return made
+
+    def own(self, entry: OwnEntry, seq: int) -> dict[str, Any]:
+        """The envelope of an entry that the publisher itself writes."""
         now_us = self._clock.now_us()
-        made = {
-            "actor": self._name,
+        return {
+            "actor": entry.actor,
             "at": now_us,
-            "body": canonical.decode(body),
-            "id": self._ids.new(now_us),
-            "kind": kind,
+            "body": entry.body,
+            "id": entry.id or self._ids.new(now_us),
+            "kind": entry.kind,
             "seq": seq,
             "site": self._site,
             "v": ENVELOPE_VERSION,
             "writer": self._name,
         }
-        if "request" in envelope:
-            made["request"] = envelope["request"]
-        return made
 
 
 def assemble(
@@ -176,6 +190,12 @@ def assemble(
         for opened in _left_open(source.name, index, change):
             known = entries[opened.leaf - state.size] if opened.leaf >= state.size else entry_at(opened.leaf)
             made = interruptions.make(interruptions.read(known), seq)
+            change.add(state.size + len(entries), interruptions.see(made))
+            entries.append(envelopes.encode(made))
+            seq += 1
+    for own in intake.own:
+        if own.id is None or not index.known([own.id]):
+            made = interruptions.own(own, seq)
             change.add(state.size + len(entries), interruptions.see(made))
             entries.append(envelopes.encode(made))
             seq += 1

@@ -11,45 +11,57 @@ any two is made good by the next start, which runs the same steps from the journ
 6. now and then: tiles made durable, the journal begun anew.
 
 After any error in between, this object is spent: the process ends and a new one recovers. Nothing is tried twice.
+
+What a process before this one wrote can be read, and may not be on the disk all the same: it may have died before its
+sync, and a sync that failed is not made good by a later one, since the kernel takes those pages for clean. So recovery
+writes all that the journal holds once more, and the checkpoint, makes that durable and begins the journal anew, before
+it signs anything.
 """
 
 import dataclasses
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from sekisho.kernel.clock import Clock
-from sekisho.kernel.files import FileLock, sync_directory
+from sekisho.kernel.files import LOOK_S_MAX, FileLock, sync_directory
 from sekisho.kernel.ids import IdSource
-from sekisho.kernel.notes import NoteSigner
+from sekisho.kernel.notes import SignedNote, Signer
 from sekisho.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from sekisho.ledger.errors import CheckpointInvalid, LedgerFormatError, LogHalted, LogUnreadable
-from sekisho.ledger.index import INDEX, Index, IndexChange, IndexDamaged
-from sekisho.ledger.interfaces import Lifecycle
-from sekisho.ledger.journal import Journal, State
+from sekisho.ledger.index import INDEX, Index, IndexDamaged
+from sekisho.ledger.indexing import fill_index
+from sekisho.ledger.interfaces import KeyRotation, Lifecycle, StagedKey
+from sekisho.ledger.journal import NEW_NODE, REPAIR, Journal, Source, State
 from sekisho.ledger.log_files import CHECKPOINT, LogFiles
-from sekisho.ledger.merge import Intake, Interruptions, Merge, assemble, collect
+from sekisho.ledger.merge import Intake, Interruptions, Merge, OwnEntry, Taken, assemble, collect
 from sekisho.ledger.merkle import tree_root
-from sekisho.ledger.sources import Position, Sources
+from sekisho.ledger.salvage import Run
+from sekisho.ledger.sources import Position, Sources, WriteAheadSource
 from sekisho.ledger.storage import Disk, Storage
 from sekisho.ledger.tiles import TILE_WIDTH, Edge, TileName, partial_tiles
 
 FORMAT: Final = "1\n"  # of the whole ledger directory
 MERGE_BYTES_MAX: Final = 16 << 20  # bounds a merge's memory (about six times as much) and a journal record
-JOURNAL_BYTES_MAX: Final = 64 << 20  # bounds recovery (about two seconds) and what stands on disk twice
+JOURNAL_BYTES_MAX: Final = 64 << 20  # bounds recovery (some seconds) and what stands on disk twice
 INTERVAL_SECONDS: Final = 1.0
 PUBLISHER: Final = "publisher"  # the writer's name in the publisher's own entries
-_REBUILD_BUNDLES: Final = 64  # entries of 64 bundles per transaction when the index is rebuilt
 _WRONG_DISK: Final = (
-    "This data directory is a clone or an old copy of a log that went on elsewhere. Go on there, or enrol a new node"
+    "This data directory is a clone or an old copy of a log that went on elsewhere. Go on there, or restore a backup,"
+    " which makes a new node; if its files are damaged, `sekisho ledger repair` says so"
 )
 
 
-class Identity(NamedTuple):
-    """Who signs, and where: the log's key, and the site that stands in our own entries."""
+_Result = TypeVar("_Result")
 
-    signer: NoteSigner
+
+class Identity(NamedTuple):
+    """Who signs, and where: the log's key, the site that stands in our own entries, and how the key is replaced."""
+
+    signer: Signer
     site: str
+    rotation: KeyRotation | None = None
 
 
 class Publisher:
@@ -73,6 +85,8 @@ class Publisher:
     ) -> None:
         self._root = root
         self._signer = identity.signer
+        self._rotation = identity.rotation
+        self._introduced: Signer | None = None  # signs beside the present key while it takes its place
         self._lifecycle = lifecycle
         self._clock = clock
         self._sources = sources
@@ -100,7 +114,7 @@ class Publisher:
         """Take the lock and recover. Raises LockHeld, LogHalted, LedgerFormatError, OSError."""
         for directory in (self._root, self._root / "wal", self._root / "journal"):
             directory.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
+        self._lock.acquire_within(LOOK_S_MAX)
         try:
             self._require_format()
             self._recover()
@@ -114,12 +128,34 @@ class Publisher:
 
         Raises LogHalted, WriteAheadDamaged, OSError, sqlite3.OperationalError; then this publisher is spent.
         """
+        return self._at_work(self._merge)
+
+    def _at_work(self, work: Callable[[], _Result]) -> _Result:
+        """Do `work`; if anything interrupts it, this publisher is spent."""
         if not self._usable:
             raise LogHalted("the publisher is not running", remedy="Start it anew; recovery sets right what broke off")
         self._usable = False
-        added = self._merge()
+        result = work()
         self._usable = True
-        return added
+        return result
+
+    def record(self, entry: OwnEntry) -> None:
+        """Log and publish an entry of the publisher's own; nothing if its id is in the log. Raises as `merge_once`."""
+        self._at_work(lambda: self._take(Intake(own=[entry]), self._state.watermark_us))
+
+    def salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
+        """Log what could be read of a dead writer whose log is damaged, `told` with the first of it, and
+        close it; how many entries that added.
+
+        For the holder of that writer's lock, who has kept a copy: the directory is removed. `runs` begin where the log
+        was merged to, and may leave gaps. A crash in between leaves the rest to the next salvage. Raises as
+        `merge_once`.
+        """
+        return self._at_work(lambda: self._salvage(source, runs, told))
+
+    def merged_to(self, writer: str) -> Source:
+        """Where a write-ahead log was merged to."""
+        return self._state.sources.get(writer, Source(self._beginning, 0))
 
     def run(self, stop: threading.Event) -> None:
         """Merge about once a second, at once while there is a backlog, until `stop`; errors travel."""
@@ -141,10 +177,10 @@ class Publisher:
         path = self._root / "format"
         if not path.exists():
             self._storage.replace(path, FORMAT.encode())
-        elif (found := path.read_text(encoding="utf-8")) != FORMAT:
+        elif (found := path.read_bytes()) != FORMAT.encode():
             raise LedgerFormatError(
-                f"the ledger is in format {found.strip()[:20]!r}, this version reads {FORMAT.strip()!r}",
-                remedy="Use the version of Sekisho that wrote it, or a newer one",
+                f"the ledger is in format {found[:20]!r}, this version reads {FORMAT.encode()!r}",
+                remedy=f"Use the version of Sekisho that wrote it, or a newer one. {path} itself may be damaged",
             )
 
     def _recover(self) -> None:
@@ -152,9 +188,8 @@ class Publisher:
             self._replay()
         elif self._published() is not None or (self._root / "tile").exists():
             raise LogHalted("there is a published log but no journal", remedy=_WRONG_DISK)
-        else:
-            self._journal.create(self._state)
         self._require_published_is_ours()
+        self._begin_journal()
         self._recover_index()
         self._publish(self._state)
 
@@ -165,37 +200,39 @@ class Publisher:
         try:
             self._edge = Edge.load(self._state.size, self._files.tile)
         except LogUnreadable as error:
-            raise LogHalted(f"the log's right edge is gone: {error}", remedy=_WRONG_DISK) from None
+            raise LogHalted(f"the log's right edge can't be read: {error.message}", remedy=REPAIR) from None
         self._require_root(self._state)
         sizes: list[int] = []
         full: list[TileName] = []
         for state, entries in records:
             for name, data in self._edge.append(entries):
-                self._put_if_other(name, data)
+                self._put(name, data)
                 full.append(name)
             self._state = state
             self._require_root(state)
             sizes.append(state.size)
         for size in sizes:  # the widths that may be in a published checkpoint
             for name, data in self._edge.partials(size):
-                self._put_if_other(name, data)
+                self._put(name, data)
         self._drop_partials([name for name in full if (self._root / name.partials_directory).exists()])
 
     def _require_root(self, state: State) -> None:
         if self._edge.size != state.size or self._edge.root() != state.root:
-            raise LogHalted(
-                f"the tiles do not lead to the journal's root at {state.size} entries", remedy="Restore from a backup"
-            )
+            raise LogHalted(f"the tiles do not lead to the journal's root at {state.size} entries", remedy=REPAIR)
 
-    def _put_if_other(self, name: TileName, data: bytes) -> None:
-        path = self._root / name.path
-        if not path.exists() or path.read_bytes() != data:
-            self._storage.put(path, data)
+    def _put(self, name: TileName, data: bytes) -> None:
+        self._storage.put(self._root / name.path, data)
         self._unsynced.add(name)
 
     def _require_published_is_ours(self) -> None:
         published = self._published()
         if published is None:
+            if self._journal.torn:
+                raise LogHalted(
+                    "the journal's last record can't be read, and there is no checkpoint that tells whether it was"
+                    " published: going on could sign a size twice",
+                    remedy=NEW_NODE,
+                )
             return
         if published.size > self._state.size:
             raise LogHalted(
@@ -203,6 +240,8 @@ class Publisher:
             )
         if self._files_root(published.size) != published.root:
             raise LogHalted(f"the published root at {published.size} entries is not ours", remedy=_WRONG_DISK)
+        # Who wrote it may have died before it was durable. Without it nobody could tell later what was published.
+        self._storage.replace(self._root / CHECKPOINT, (self._root / CHECKPOINT).read_bytes())
 
     def _files_root(self, size: int) -> bytes:
         # Over the tiles of the tree as it is now: an older size has its subtrees in it, but not all of its tiles.
@@ -221,48 +260,71 @@ class Publisher:
         self._fill_index(size)
 
     def _fill_index(self, first: int) -> None:
-        """Bring the index from `first` entries up to the tree, in transactions of a bounded number of entries."""
-        while first < self._state.size:
-            end = min(self._state.size, (first // TILE_WIDTH + _REBUILD_BUNDLES) * TILE_WIDTH)
-            change = IndexChange()
-            for leaf, entries in self._files.entries(first, self._state.size):
-                if leaf >= end:
-                    break
-                for offset, entry in enumerate(entries):
-                    change.add(leaf + offset, self._interruptions.see(self._interruptions.read(entry)))
-            self._index.apply(change, end, self._files_root(end), 0)
-            first = end
+        """Bring the index from `first` entries up to the tree."""
+        interruptions = self._interruptions
+        fill_index(
+            self._index,
+            self._files,
+            first,
+            self._state.size,
+            lambda entry: interruptions.see(interruptions.read(entry)),
+            self._files_root,
+        )
         self._index.apply(None, self._state.size, self._state.root, self._state.watermark_us)
 
     # Merging
 
     def _merge(self) -> int:
+        staged = self._rotation.staged() if self._rotation is not None else None
+        if staged is not None:
+            self._rotate(staged)
         now_us = self._clock.now_us()
         sources = self._sources(self._root)
         closed = self._still_closed({source.name for source in sources})
+        if closed != self._state.closed:
+            self._state = dataclasses.replace(self._state, closed=closed)
         intake = collect(sources, self._state, closed, self._beginning, MERGE_BYTES_MAX)
         try:
             self.backlog = not intake.drained
-            merge = self._assemble(intake)
-            state = dataclasses.replace(
-                self._state,
-                sources=merge.sources,
-                closed=closed | {source.name for source in intake.ended},
-                publisher_seq=merge.publisher_seq,
-                watermark_us=now_us if intake.drained else self._state.watermark_us,
-            )
-            if merge.entries or state.sources != self._state.sources or state.closed != self._state.closed:
-                self._commit(merge, state)
-            else:
-                self._state = state
-                self._index.apply(None, state.size, state.root, state.watermark_us)
-            self._give_back(intake)
+            added = self._take(intake, now_us if intake.drained else self._state.watermark_us)
         finally:
             for lock in intake.locks:
                 lock.release()
         if self._journal.bytes > self._journal_bytes_max:
             self._begin_journal()
+        return added
+
+    def _take(self, intake: Intake, watermark_us: int) -> int:
+        """Commit and publish an intake; how many entries it adds."""
+        merge = self._assemble(intake)
+        state = dataclasses.replace(
+            self._state,
+            sources=merge.sources,
+            closed=self._state.closed | {source.name for source in intake.ended},
+            publisher_seq=merge.publisher_seq,
+            watermark_us=watermark_us,
+        )
+        if merge.entries or state.sources != self._state.sources or state.closed != self._state.closed:
+            self._commit(merge, state)
+        else:
+            self._state = state
+            self._index.apply(None, state.size, state.root, state.watermark_us)
+        self._give_back(intake)
         return len(merge.entries)
+
+    def _salvage(self, source: WriteAheadSource, runs: Iterable[Run], told: OwnEntry) -> int:
+        added = used = 0
+        taken: list[Taken] = []
+        own = [told]  # with the first merge: after a crash, the next salvage knows nothing of gaps before that place
+        position = self.merged_to(source.name).position
+        for run in runs:
+            taken.append(Taken(source.name, run.first_seq, list(run.entries), run.position))
+            used, position = used + sum(map(len, run.entries)), run.position
+            if used >= MERGE_BYTES_MAX:
+                added += self._take(Intake(taken=taken, own=own), self._state.watermark_us)
+                taken, used, own = [], 0, []
+        taken.append(Taken(source.name, position.seq, [], position))
+        return added + self._take(Intake(taken=taken, ended=[source], own=own), self._state.watermark_us)
 
     def _give_back(self, intake: Intake) -> None:
         for source in intake.living:
@@ -308,8 +370,7 @@ class Publisher:
 
     def _write_tiles(self, full: list[tuple[TileName, bytes]], size_before: int) -> None:
         for name, data in (*full, *self._edge.partials()):
-            self._storage.put(self._root / name.path, data)
-            self._unsynced.add(name)
+            self._put(name, data)
         finished = {name for name, _ in full}
         self._drop_partials([name.full for name in partial_tiles(size_before) if name.full in finished])
 
@@ -358,5 +419,33 @@ class Publisher:
                 )
             if published.size == state.size:
                 return
-        checkpoint = Checkpoint(self._signer.verifier.name, state.size, state.root)
-        self._storage.replace(self._root / CHECKPOINT, sign_checkpoint(checkpoint, self._signer).encode())
+        self._put_checkpoint(Checkpoint(self._signer.verifier.name, state.size, state.root))
+
+    def _put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        signers = [self._signer] if self._introduced is None else [self._signer, self._introduced]
+        self._storage.replace(self._root / CHECKPOINT, sign_checkpoint(checkpoint, *signers).encode())
+
+    def _rotate(self, staged: StagedKey) -> None:
+        """Replace the log's key. A crash leaves the old key in force or the new one, and both fit what is published.
+
+        1. An entry tells of the new key; the checkpoint that covers it is signed by both.
+        2. Enrolment and key files advance.
+        3. From here on the new key signs alone.
+        """
+        self._introduced = staged.signer
+        body = {
+            "act": "ledger.key.rotate",
+            "origin": self._signer.verifier.name,
+            "vkey": staged.signer.verifier.vkey,
+            "vkey_before": self._signer.verifier.vkey,
+        }
+        told = OwnEntry("change", staged.actor, body, staged.entry_id)
+        self._take(Intake(own=[told]), self._state.watermark_us)
+        published = self._published()
+        if published is None:
+            raise LogHalted("the published checkpoint has gone", remedy=_WRONG_DISK)
+        if not SignedNote.parse(self._files.checkpoint() or "").verified_by([staged.signer.verifier]):
+            self._put_checkpoint(published)  # the same root: a crash came between the entry and its checkpoint
+        if self._rotation is not None:
+            self._rotation.advance()
+        self._signer, self._introduced = staged.signer, None

@@ -4,11 +4,13 @@ No file locks, no need for a running publisher. The checkpoint is read first and
 stands beyond it does not count yet.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from sekisho.kernel.ids import is_uuid7, uuid7_time_us
 from sekisho.ledger.checkpoint import Checkpoint, EntryProof, read_checkpoint
+from sekisho.ledger.cosigned import CosignedNotes
 from sekisho.ledger.errors import LogUnreadable, ProofInvalid
 from sekisho.ledger.index import INDEX, IndexReader
 from sekisho.ledger.interfaces import ProvenEntry, ReceiptState
@@ -31,11 +33,13 @@ class LogReader:
     def __init__(self, root: Path) -> None:
         self._files = LogFiles(root)
         self._index = IndexReader(root / INDEX)
+        self._cosigned = CosignedNotes(root)
 
     def state(self, request_id: str, now_us: int) -> ReceiptState:
         """What the log knows of a request (design: every decision of it closed is *complete*).
 
-        *pending*: an entry is open, or beyond the checkpoint, or the request may be newer than what is merged.
+        *pending*: an entry is open, or beyond the checkpoint, or the request may be newer than what is merged; with
+        the first entry, if that is published.
         *unknown*: none of these. Raises LogUnreadable if files are missing or damaged.
         """
         for attempt in range(READ_ATTEMPTS_MAX):
@@ -57,14 +61,31 @@ class LogReader:
         if rows is None or note is None:
             return ReceiptState(_absent(request_id, 0, now_us))
         if not rows.leaves:
-            return ReceiptState(_absent(request_id, rows.watermark_us, now_us))
+            return ReceiptState(_absent(request_id, rows.covered.watermark_us, now_us))
         checkpoint = read_checkpoint(note)
-        if rows.is_open or rows.leaves[-1] >= checkpoint.size:
+        if rows.covered.size < checkpoint.size:
+            # It is being brought up to the log again; what it has of this request may not be all.
             return ReceiptState(PENDING)
+        if rows.is_open or rows.leaves[-1] >= checkpoint.size:
+            # Whose it is can be told as soon as the first entry is published.
+            first = [leaf for leaf in rows.leaves[:1] if leaf < checkpoint.size]
+            return ReceiptState(PENDING, self._prove_all(first, note))
         if len(rows.leaves) > REQUEST_ENTRIES_MAX:
             raise LogUnreadable(f"the index holds {len(rows.leaves)} entries for one request")
+        # What witnesses have cosigned is worth more to who verifies than what is newest.
+        cosigned = self._cosigned.covering(note, rows.leaves[-1] + 1)
+        try:
+            return ReceiptState(COMPLETE, self._prove_all(rows.leaves, cosigned))
+        except LogUnreadable:
+            if cosigned == note:
+                raise
+            # It was of another history, which a copied directory may hold: what is published now must still do.
+            return ReceiptState(COMPLETE, self._prove_all(rows.leaves, note))
+
+    def _prove_all(self, leaves: Iterable[int], note: str) -> tuple[ProvenEntry, ...]:
+        checkpoint = read_checkpoint(note)
         nodes = self._files.nodes(checkpoint.size)
-        return ReceiptState(COMPLETE, tuple(self._prove(leaf, checkpoint, note, nodes) for leaf in rows.leaves))
+        return tuple(self._prove(leaf, checkpoint, note, nodes) for leaf in leaves)
 
     def _prove(self, leaf: int, checkpoint: Checkpoint, note: str, nodes: TileNodes) -> ProvenEntry:
         entry = self._files.entry(leaf, checkpoint.size)

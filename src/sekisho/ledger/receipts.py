@@ -22,6 +22,7 @@ from sekisho.ledger.interfaces import ENTRY_BYTES_MAX, ProvenEntry
 FORMAT: Final = "sekisho.receipt/1"
 ENTRIES_MAX: Final = 256  # as many as a reader of the log would prove
 RECEIPT_BYTES_MAX: Final = 32 << 20  # 256 entries of 64 KiB, with proofs and escapes
+BRACKETS_MAX: Final = 1 << 20  # thousands for each entry, which has dozens; each may cost a reader a hundred bytes
 _FIELDS: Final = frozenset({"enrolment", "entries", "format", "request", "site_key"})
 _ENTRY_FIELDS: Final = frozenset({"entry", "proof", "salts"})
 
@@ -68,6 +69,8 @@ def parse_receipt(data: bytes) -> Receipt:
     """Take a receipt file apart. Raises ReceiptInvalid for anything that is not exactly of the form above."""
     if len(data) > RECEIPT_BYTES_MAX:
         raise ReceiptInvalid(f"the file is larger than {RECEIPT_BYTES_MAX >> 20} MiB")
+    if data.count(b"[") + data.count(b"{") > BRACKETS_MAX:
+        raise ReceiptInvalid("the file is not a receipt: it holds too many arrays and objects")
     try:
         value = canonical.decode(data)
     except CanonicalError as error:

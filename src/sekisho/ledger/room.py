@@ -19,6 +19,18 @@ from sekisho.ledger.frames import ENTRY_COST_MAX, ENTRY_OVERHEAD_MAX, SEGMENT_HE
 ENTRIES_PER_RESERVATION: Final = 2  # an entry and its sequel; each may have to stand in a frame of its own
 
 
+BUDGET_ALARM: Final = 0.5  # of the budget: time to act while everything still works
+
+
+def budget_bytes(free: int, reserve: int, unmerged: int) -> int:
+    """How much may be unmerged, on a disk with `free` bytes, before a writer refuses.
+
+    It refuses where free space is below twice the unmerged bytes and the reserve; each further byte lowers the one and
+    raises the other.
+    """
+    return max(0, unmerged + (free - reserve - 2 * unmerged) // 3)
+
+
 class Room:
     """What is allocated, and what of it is claimed: by entries not yet written, and by reservations. Bytes."""
 

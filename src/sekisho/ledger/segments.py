@@ -29,14 +29,20 @@ def segment_numbers(directory: Path) -> list[int]:
     return sorted(int(match[1]) for name in os.listdir(directory) if (match := _SEGMENT_NAME.fullmatch(name)))
 
 
+class SyncFailed(OSError):
+    """A sync failed, for whatever reason: what is on the disk can't be known any more."""
+
+
 def is_disk_full(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether more space would mend it. A sync that found none is not mended: what it dropped is gone."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) and not isinstance(error, SyncFailed)
 
 
 def create_segment(directory: Path, header: SegmentHeader, allocate: Callable[[int, int, int], None]) -> int:
     """Make a segment of its full size, durable under its name; its descriptor. Blocks (milliseconds).
 
-    Raises OSError; then nothing is left of it, because ext4 keeps what an allocation got before it failed.
+    Raises OSError, SyncFailed among them; then nothing is left of it, because ext4 keeps what an allocation got before
+    it failed.
     The directory is opened first: an I/O error on it would be lost to a descriptor opened later.
     """
     path = directory / segment_name(header.number)
@@ -49,9 +55,9 @@ def create_segment(directory: Path, header: SegmentHeader, allocate: Callable[[i
             encoded = encode_segment_header(header)
             if os.pwrite(descriptor, encoded, 0) != len(encoded):
                 raise OSError(errno.EIO, "short write", str(temporary))
-            os.fsync(descriptor)
+            _sync(descriptor, temporary)
             os.rename(temporary, path)
-            os.fsync(directory_descriptor)
+            _sync(directory_descriptor, directory)
         except BaseException:
             os.close(descriptor)
             for name in (temporary, path):
@@ -61,3 +67,10 @@ def create_segment(directory: Path, header: SegmentHeader, allocate: Callable[[i
     finally:
         os.close(directory_descriptor)
     return descriptor
+
+
+def _sync(descriptor: int, path: Path) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror, str(path)) from None

@@ -39,10 +39,6 @@ class Storage(Protocol):
         """Open an existing file for appending."""
         ...
 
-    def cut(self, path: Path, length: int) -> None:
-        """Shorten a file to `length` bytes, durable when this returns."""
-        ...
-
     def remove(self, path: Path) -> None:
         """Remove a file, or a directory with what is in it. Not durable. What is not there is no error."""
         ...
@@ -86,14 +82,6 @@ class Disk:
 
     def append_to(self, path: Path) -> AppendFile:
         return _DiskAppendFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
-
-    def cut(self, path: Path, length: int) -> None:
-        descriptor = os.open(path, os.O_WRONLY)
-        try:
-            os.ftruncate(descriptor, length)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def remove(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -163,7 +163,7 @@ class Edge:
 
     @classmethod
     def load(cls, size: int, read: TileSource) -> "Edge":
-        """The edge of a tree of `size` from its partial tiles."""
+        """The edge of a tree of `size` from its partial tiles. Raises LogUnreadable if they don't fit together."""
         edge = cls()
         edge.size = size
         edge._levels = [[] for _ in range(size.bit_length() // 8 + 1)]
@@ -174,6 +174,9 @@ class Edge:
                 edge._levels[name.level] = split_hashes(read(name))
             if len(edge.entries if name.level == ENTRIES else edge._levels[name.level]) != name.width:
                 raise LogUnreadable(f"{name.path} does not hold {name.width} items")
+        # The hashes are held against a root by whoever has one; the entries go into wider bundles as they are.
+        if edge.entries and list(map(leaf_hash, edge.entries)) != edge._levels[0]:
+            raise LogUnreadable(f"the entries of the last bundle at {size} entries are not those of its hash tile")
         return edge
 
     def copy(self) -> "Edge":
@@ -226,16 +229,24 @@ class Edge:
         return found
 
     def root(self) -> bytes:
-        """The root over all leaves: each level's complete subtrees, folded from the right."""
-        result: bytes | None = None
-        for hashes in self._levels:
-            end = len(hashes)
-            while end:
-                width = end & -end  # the rightmost complete subtree among these
-                part = complete_root(hashes[end - width : end])
-                result = part if result is None else node_hash(part, result)
-                end -= width
-        return EMPTY_ROOT if result is None else result
+        """The root over all leaves."""
+        return edge_root(self._levels)
+
+
+def edge_root(levels: Sequence[Sequence[bytes]]) -> bytes:
+    """The root of a tree from its right edge: the hashes of each level's unfinished tile, level 0 first.
+
+    Each level's complete subtrees are folded from the right.
+    """
+    result: bytes | None = None
+    for hashes in levels:
+        end = len(hashes)
+        while end:
+            width = end & -end  # the rightmost complete subtree among these
+            part = complete_root(hashes[end - width : end])
+            result = part if result is None else node_hash(part, result)
+            end -= width
+    return EMPTY_ROOT if result is None else result
 
 
 def node_source(entries: Sequence[bytes]) -> NodeSource:

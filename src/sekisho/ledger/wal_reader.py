@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from sekisho.kernel.files import FileLock, LockHeld, sync_directory, write_durable
 from sekisho.ledger import frames
@@ -29,6 +29,21 @@ _TORN_NAME: Final = re.compile(r"torn-\d+", re.ASCII)
 
 
 START: Final = Position(0, 0, frames.CHAIN_START)
+_SURVEY_BYTES: Final = 4 << 20  # read at a time
+
+
+class Survey(NamedTuple):
+    """What a write-ahead log holds from a position on: `entries` of `entry_bytes` together, the `first` of them, what
+    is torn or being written behind them, and the damage that stands in the way of reading on. `whole`: read to the
+    end.
+    """
+
+    entries: int
+    entry_bytes: int
+    first: bytes | None
+    torn_bytes: int
+    damage: WriteAheadDamaged | None
+    whole: bool
 
 
 def writers(root: Path) -> "list[WriteAheadReader]":
@@ -90,6 +105,31 @@ class WriteAheadReader:
         if not batch.entries:
             self._end_at(position)
         return batch
+
+    def survey(self, position: Position, *, bytes_max: int) -> Survey:
+        """Look at about `bytes_max` bytes of entries from `position` on, of a living writer or a dead one. Writes
+        nothing."""
+        entries = used = torn = 0
+        first: bytes | None = None
+        damage: WriteAheadDamaged | None = None
+        while used < bytes_max:
+            try:
+                batch = self.read(position, bytes_max=_SURVEY_BYTES)
+                if not batch.entries:
+                    torn = sum(len(kept) for _, kept in self.torn_after(position))
+                    break
+            except WriteAheadDamaged as error:
+                # What was only being written at the first look is whole at the second: it was synced in between.
+                if damage is not None:
+                    break
+                damage = error
+                continue
+            damage = None
+            first = first or batch.entries[0]
+            entries += len(batch.entries)
+            used += sum(map(len, batch.entries))
+            position = batch.position
+        return Survey(entries, used, first, torn, damage, used < bytes_max)
 
     def release(self, position: Position) -> int:
         """Delete segments wholly below `position`, oldest first; the bytes given back.
@@ -194,9 +234,17 @@ class WriteAheadReader:
     # -- the end of a dead log
 
     def _end_at(self, position: Position) -> None:
+        for offset, kept in self.torn_after(position):
+            write_durable(self.directory / f"torn-{offset}", kept, mode=FILE_MODE)
+
+    def torn_after(self, position: Position) -> list[tuple[int, bytes]]:
+        """What is torn behind the end of a dead log: (logical offset, bytes). Raises WriteAheadDamaged if it is more.
+
+        Writes nothing.
+        """
         numbers = segment_numbers(self.directory)
         if not numbers:
-            return
+            return []
         segment_bytes = self._require_shape(numbers).segment_bytes
         torn: list[tuple[int, bytes]] = []
         for offset, data in self._rest(position.offset, numbers, segment_bytes):
@@ -205,8 +253,7 @@ class WriteAheadReader:
                     raise self._damaged(position.offset, "a frame can't be read that later ones say was synced")
             if kept := data.rstrip(b"\0"):
                 torn.append((offset, kept))
-        for offset, kept in torn:
-            write_durable(self.directory / f"torn-{offset}", kept, mode=FILE_MODE)
+        return torn
 
     def _rest(self, offset: int, numbers: list[int], segment_bytes: int) -> Iterator[tuple[int, bytes]]:
         """What stands from logical `offset` on: (logical offset, bytes) of each segment."""

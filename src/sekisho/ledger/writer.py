@@ -3,6 +3,14 @@
 What runs where: entries are encoded, framed and written (`pwrite` into allocated space, so the page cache) on the
 event loop; `fdatasync` runs in a thread of its own, one at a time; new segments are made in another. A failed sync
 ends the process from the thread that saw it, before any future could complete.
+
+Invariants (those of the bytes are in `frames`, those of the space in `room`):
+
+1. synced <= written, both on borders of frames; a future that promises durability completes at or below synced only.
+2. At most one sync runs; it covers every descriptor written to since the one before began, and no descriptor is
+   closed before a sync that covers it has succeeded.
+3. Entries get their numbers in the order of the appends, and are written in that order; what is numbered has room.
+4. After a sync, a write or a closing that failed nothing is written, synced or answered any more: the process ends.
 """
 
 import asyncio
@@ -14,7 +22,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, Protocol, TypeVar
@@ -25,7 +33,7 @@ from sekisho.kernel.files import FileLock, sync_directory
 from sekisho.ledger import frames
 from sekisho.ledger.errors import EntryTooLarge, LedgerError, LedgerFull
 from sekisho.ledger.interfaces import ENTRY_BYTES_MAX, ENVELOPE_VERSION, EntryDraft, Reservation
-from sekisho.ledger.room import Room, RoomReservation, reservation_cost
+from sekisho.ledger.room import Room, RoomReservation, budget_bytes, reservation_cost
 from sekisho.ledger.segments import (
     DIRECTORY_MODE,
     LOCK_NAME,
@@ -183,6 +191,13 @@ class WriteAheadWriter:
         return max(0, self._written - self._oldest * self._settings.segment_bytes)
 
     @property
+    def budget_used(self) -> float:
+        """How much of what may be unmerged is, 0 to 1."""
+        self._sample_if_due()
+        budget = budget_bytes(self._free_bytes, self._settings.free_reserve_bytes, self.unmerged_bytes)
+        return 1.0 if budget <= self.unmerged_bytes else self.unmerged_bytes / budget
+
+    @property
     def entries(self) -> int:
         """Entries appended so far."""
         return self._seq
@@ -247,10 +262,8 @@ class WriteAheadWriter:
             await self._making  # else it would make a file in a directory that is no longer ours
         self._syncer.stop()
         self._maker.stop()
-        for descriptor in (*self._retired, *self._ahead, self._descriptor):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._lock.release()
+        if self._close_all(one for one in (*self._retired, *self._ahead, self._descriptor) if one >= 0):
+            self._lock.release()
 
     def _enqueue(self, draft: EntryDraft, reservation: Reservation | None) -> None:
         if self._ended:
@@ -389,9 +402,8 @@ class WriteAheadWriter:
             if seconds is None:
                 return
             self.sync_seconds_last = seconds
-            for descriptor in retired:
-                os.close(descriptor)
-            self._synced_until(until, waiting)
+            if self._close_all(retired):
+                self._synced_until(until, waiting)
 
         self._syncer.submit(sync, done)
 
@@ -415,6 +427,16 @@ class WriteAheadWriter:
             self._sync_wanted = True
         elif self._synced < self._written and not self._ended:
             self._start_sync()
+
+    def _close_all(self, descriptors: Iterable[int]) -> bool:
+        """Close segments that are synced. An error raised here, in a callback, would leave every append waiting."""
+        try:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        except OSError as error:
+            self._fail(f"closing a segment failed: {error}")
+            return False
+        return True
 
     def _fail(self, reason: str) -> None:
         """End the process: what the kernel did with those pages can't be known any more. From either thread."""

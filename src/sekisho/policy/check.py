@@ -12,7 +12,7 @@ from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.entities import entities_part
 from sekisho.policy.errors import PolicyMistakes
-from sekisho.policy.interfaces import PolicyParts, PolicyTitle
+from sekisho.policy.interfaces import RETAIN, PolicyParts, PolicyTitle
 from sekisho.policy.packs import load_pack, pack_names
 from sekisho.policy.schema import schema_text
 from sekisho.policy.source import split_policies
@@ -21,6 +21,9 @@ POLICIES_MAX: Final = 1_000  # deciding is linear in them: about 1.5 µs each
 TITLE_MAX: Final = 300  # a title is one line in a 403
 ENFORCE: Final = "enforce"  # @enforce("always"): monitor mode does not lift this forbid
 ALWAYS: Final = "always"
+RETAIN_DAYS: Final = "retain_days"  # @retain_days("30"): how long a permit of `retain` lets content be kept
+RETAIN_DAYS_MAX: Final = 3_650  # ten years: longer than any rule on keeping records that we know of asks for
+_DAYS: Final = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}", re.ASCII)
 
 
@@ -47,7 +50,8 @@ class _Policy:
 
     def title(self) -> PolicyTitle:
         a = self.annotations
-        return PolicyTitle(a["id"], a["title"], a["title_ja"], self.effect, self.file, ENFORCE in a)
+        days = int(a[RETAIN_DAYS]) if RETAIN_DAYS in a else None
+        return PolicyTitle(a["id"], a["title"], a["title_ja"], self.effect, self.file, ENFORCE in a, days)
 
 
 def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], labels: tuple[str, ...]) -> CheckedPolicies:
@@ -138,6 +142,10 @@ def _check_annotations(policy: _Policy, mistakes: list[Mistake]) -> None:
             mistakes.append(policy.mistake("has an unknown @enforce", 'Write @enforce("always"), or leave it out'))
         elif policy.effect != "forbid":
             mistakes.append(policy.mistake("is a permit with @enforce", "Only a forbid can be enforced: remove it"))
+    days = policy.annotations.get(RETAIN_DAYS)
+    if days is not None and not (_DAYS.fullmatch(days) and int(days) <= RETAIN_DAYS_MAX):
+        remedy = f'Write a number from 1 to {RETAIN_DAYS_MAX}, like @retain_days("30")'
+        mistakes.append(policy.mistake("has an unusable @retain_days", remedy))
 
 
 def _check_meaning(
@@ -149,11 +157,25 @@ def _check_meaning(
         remedy = "Use attributes that the schema has, and names that are declared"
         mistakes.append(policy.mistake(problem, remedy))
     (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
+    _check_retaining(policy, pst.entity_uids(node), mistakes)
     for uid in pst.entity_uids(node):
         if str(uid.type) == "Deployment" and uid.id not in deployments:
             mistakes.append(
                 policy.mistake(f"names the deployment {uid.id!r}", "No deployment of that name is declared")
             )
+
+
+def _check_retaining(policy: _Policy, uids: Iterable[Any], mistakes: list[Mistake]) -> None:
+    """Content is kept only where a permit says so by name and for how long: a wide permit must not mean it as well."""
+    if policy.effect != "permit":
+        if RETAIN_DAYS in policy.annotations:
+            mistakes.append(policy.mistake("is a forbid with @retain_days", "Only a permit keeps content: remove it"))
+        return
+    named = any(str(uid.type) == "Action" and uid.id == RETAIN for uid in uids)
+    if named != (RETAIN_DAYS in policy.annotations):
+        problem = "permits retain without an end" if named else "has @retain_days, but does not name the action retain"
+        remedy = f'Write @retain_days("30") and action == Action::"{RETAIN}"; they belong together'
+        mistakes.append(policy.mistake(problem, remedy))
 
 
 def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:
@@ -191,6 +213,7 @@ def _policies_part(policies: list[_Policy]) -> bytes:
             "title_ja": policy.annotations["title_ja"],
         }
         | ({ENFORCE: ALWAYS} if ENFORCE in policy.annotations else {})
+        | ({RETAIN_DAYS: int(policy.annotations[RETAIN_DAYS])} if RETAIN_DAYS in policy.annotations else {})
         for policy in policies
     ]
     return canonical.encode({"policies": rows})

@@ -25,6 +25,7 @@ from sekisho.policy.entities import entities_at, reference
 from sekisho.policy.errors import PolicyPartsError
 from sekisho.policy.interfaces import (
     NO_RESIDENCY,
+    RETAIN,
     SEND_RAW,
     SEND_REDACTED,
     STALENESS_ROLES,
@@ -34,6 +35,7 @@ from sekisho.policy.interfaces import (
     PolicyReads,
     PolicyTitle,
     PrincipalInput,
+    Retention,
     Verdict,
 )
 from sekisho.policy.memo import DecisionMemo
@@ -42,6 +44,7 @@ from sekisho.policy.reads import policy_reads
 ERRORS_MAX: Final = 4  # of one verdict; one is enough to deny, the entry has to stay small
 ERROR_LENGTH_MAX: Final = 160
 PRINCIPALS_MAX: Final = 128  # entity sets with a principal in them that are kept; building one costs 20 to 90 µs
+RETENTIONS_MAX: Final = 4_096  # of requests that are alike in all that policies see
 _POLICY_ID: Final = "policy"  # the engine numbers policies by position: policy0, policy1, …
 
 
@@ -56,6 +59,7 @@ class CedarDecider:
     policies: tuple[PolicyTitle, ...]
     engine: Mapping[str, str]
     schema_digest: str
+    retains: bool
 
     def __init__(self, parts: PolicyParts, *, snapshot: str, epoch_from: int) -> None:
         """Raises PolicyPartsError if the parts don't parse, or don't hold against one another."""
@@ -67,7 +71,15 @@ class CedarDecider:
             rows = canonical_json.decode(parts.policies)["policies"]
             entities = canonical_json.decode(parts.entities)
             self.policies = tuple(
-                PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"], "enforce" in row)
+                PolicyTitle(
+                    row["id"],
+                    row["title"],
+                    row["title_ja"],
+                    row["effect"],
+                    row["file"],
+                    "enforce" in row,
+                    row.get("retain_days"),
+                )
                 for row in rows
             )
             self._texts = tuple(row["text"] for row in rows)
@@ -87,7 +99,9 @@ class CedarDecider:
             raise PolicyPartsError(
                 "the snapshot's policies don't hold against its schema", remedy="Build the snapshot again"
             )
+        self.retains = any(title.retain_days is not None for title in self.policies)
         self._memo = DecisionMemo()
+        self._retentions: dict[tuple[DecisionInput, str, tuple[str, ...]], Retention | None] = {}
         self._with_principal: dict[tuple[PrincipalInput, str], cedarpy.Entities] = {}
 
     def _candidates(self, part: dict[str, Any]) -> dict[str, _Candidates]:
@@ -122,6 +136,27 @@ class CedarDecider:
             input_bytes=input_bytes,
             candidates_bytes=candidates_bytes(verdicts),
         )
+
+    def retention(self, decision_input: DecisionInput, deployment: str, labels: tuple[str, ...]) -> Retention | None:
+        """See `Decider.retention`."""
+        if not self.retains:
+            return None
+        key = (decision_input, deployment, labels)
+        if key not in self._retentions:
+            if len(self._retentions) >= RETENTIONS_MAX:
+                del self._retentions[next(iter(self._retentions))]
+            self._retentions[key] = self._retention_afresh(decision_input, deployment, labels)
+        return self._retentions[key]
+
+    def _retention_afresh(self, value: DecisionInput, deployment: str, labels: tuple[str, ...]) -> Retention | None:
+        for verdict in self._verdicts(value, RETAIN, labels):
+            if verdict.deployment == deployment and verdict.permitted:
+                days = {index: self.policies[index].retain_days for index in verdict.reasons}
+                # A permit of everything that some Cedar allows is none of ours: only one that says how long counts.
+                said = [(index, limit) for index, limit in days.items() if limit is not None]
+                if said:
+                    return Retention(min(limit for _, limit in said), tuple(index for index, _ in said))
+        return None
 
     def reads(self, index: int) -> PolicyReads:
         return policy_reads(self._texts[index])

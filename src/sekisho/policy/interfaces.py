@@ -8,6 +8,7 @@ from sekisho.catalog.interfaces import Catalogue, PolicyText
 
 SEND_RAW: Final = "sendRaw"
 SEND_REDACTED: Final = "sendRedacted"
+RETAIN: Final = "retain"  # to keep what was sent to a deployment, and what it answered
 INPUT_VERSION: Final = 1
 STALENESS_ROLES: Final = ("catalog", "intel", "models", "policy")
 NO_RESIDENCY: Final = "no jurisdiction is left where the request's data may go"  # the verdict's error where it is so
@@ -76,7 +77,8 @@ class Decision:
 class PolicyTitle:
     """A policy as people know it: its `@id`, titles, effect ("permit" or "forbid") and file.
 
-    `always`: it was annotated `@enforce("always")`, so that monitor mode does not lift it.
+    `always`: it was annotated `@enforce("always")`, so that monitor mode does not lift it. `retain_days`: how long a
+    permit of `retain` lets content be kept.
     """
 
     id: str
@@ -85,6 +87,14 @@ class PolicyTitle:
     effect: str
     file: str
     always: bool = False
+    retain_days: int | None = None
+
+
+class Retention(NamedTuple):
+    """That content may be kept: for how many days, and the policies (indexes) that say so."""
+
+    days: int
+    reasons: tuple[int, ...]
 
 
 class PolicyReads(NamedTuple):
@@ -125,6 +135,7 @@ class Decider(Protocol):
     policies: tuple[PolicyTitle, ...]
     engine: Mapping[str, str]  # {"name", "version"} of the Cedar engine
     schema_digest: str  # hex SHA-256 of the schema part
+    retains: bool  # whether any policy permits that content is kept
 
     def decide(self, decision_input: DecisionInput) -> Decision:
         """Verdicts for every deployment of the model, raw first; an unknown model has none.
@@ -136,4 +147,11 @@ class Decider(Protocol):
 
     def reads(self, index: int) -> PolicyReads:
         """What the policy with this index looks at. For people; not for the request path."""
+        ...
+
+    def retention(self, decision_input: DecisionInput, deployment: str, labels: tuple[str, ...]) -> Retention | None:
+        """Whether content with these labels, sent to this deployment, may be kept. None, always, unless `retains`.
+
+        The days are the fewest that a permit which decided it names. Any error, and any forbid, is a None.
+        """
         ...

@@ -14,7 +14,7 @@ from sekisho.catalog.interfaces import (
     WORD_FACTS,
     Catalogue,
 )
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, STALENESS_ROLES
+from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, STALENESS_ROLES
 
 # Labels that inspection gives to what it can't read or what could send data on; always enumerated.
 STANDING_LABELS: Final = ("egress.tool", "egress.url", "opaque")
@@ -52,7 +52,9 @@ type Request = {{
   labels: Set<Label>,
   staleness: Staleness,
 }};
-action {raw}, {redacted} appliesTo {{ principal: [Principal], resource: [Deployment], context: Request }};
+// {retain}: may what was sent to the deployment, and what it answered, be kept? labels: of the body that was sent.
+// A permit of it names the action and how long: @retain_days("30").
+action {raw}, {redacted}, {retain} appliesTo {{ principal: [Principal], resource: [Deployment], context: Request }};
 """
 
 
@@ -72,7 +74,7 @@ def schema_text(catalogue: Catalogue, labels: tuple[str, ...]) -> str:
     lines = [f"entity {name} enum {_quoted(values)};\n" for name, values in enumerations.items()]
     facts = ",\n".join(f"  {name}: {kind}" for name, kind in sorted(_fact_types().items()))
     staleness = ", ".join(f"{role}_days: Long" for role in STALENESS_ROLES)
-    body = _BODY.format(facts=facts, staleness=staleness, raw=SEND_RAW, redacted=SEND_REDACTED)
+    body = _BODY.format(facts=facts, staleness=staleness, raw=SEND_RAW, redacted=SEND_REDACTED, retain=RETAIN)
     return _HEAD + "".join(lines) + body
 
 

@@ -20,11 +20,17 @@ def epoch_bounds(catalogue: Catalogue, now_us: int) -> tuple[int, int | None]:
 
     `from` is 0 before the first end, `until` None after the last.
     """
-    ends = {fact.expires for fact in _facts(catalogue) if fact.expires is not None}
-    ends |= {one.monitor_until for one in catalogue.organisations if one.monitor_until is not None}
+    ends = epoch_ends(catalogue)
     passed = [end for end in ends if end <= now_us]
     coming = [end for end in ends if end > now_us]
     return max(passed, default=0), min(coming, default=None)
+
+
+def epoch_ends(catalogue: Catalogue) -> tuple[int, ...]:
+    """Every instant (µs UTC) at which an epoch ends and the next begins, ascending."""
+    ends = {fact.expires for fact in _facts(catalogue) if fact.expires is not None}
+    ends |= {one.monitor_until for one in catalogue.organisations if one.monitor_until is not None}
+    return tuple(sorted(ends))
 
 
 def catalogue_at(catalogue: Catalogue, instant_us: int) -> Catalogue:

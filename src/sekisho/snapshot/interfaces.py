@@ -8,10 +8,15 @@ On disk, under `snapshots/`: `parts/<sha256>`, `<manifest sha256>.json`, and `cu
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from sekisho.catalog.interfaces import Catalogue, Deployment, Organisation
 from sekisho.inspection.interfaces import Inspector
-from sekisho.policy.interfaces import Decider
+from sekisho.policy.interfaces import Decider, PolicyParts
+from sekisho.snapshot.epochs import catalogue_at as catalogue_at
+from sekisho.snapshot.epochs import epoch_ends as epoch_ends
+from sekisho.snapshot.errors import SnapshotError as SnapshotError
+from sekisho.snapshot.errors import SnapshotMissing as SnapshotMissing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +38,21 @@ class Snapshot:
     deployments_by_model: Mapping[str, tuple[Deployment, ...]]
     organisations: Mapping[str, Organisation]
     class_ranks: Mapping[str, int]  # position in boundary.toml, 0 lowest
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRules:
+    """What a stored snapshot decides with, verified part by part: for every epoch, nothing made ready.
+
+    `catalogue` is as declared: facts with their ends.
+    """
+
+    digest: str
+    catalogue: Catalogue
+    parts: PolicyParts
+
+
+class StoredSnapshots(Protocol):
+    def rules(self, digest: str) -> StoredRules:
+        """The rules of a stored snapshot. Blocking. Raises SnapshotError: SnapshotMissing if it isn't there."""
+        ...

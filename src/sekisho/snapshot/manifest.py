@@ -48,6 +48,11 @@ class Manifest:
         raise SnapshotDamaged(f"the snapshot has no part {layer}/{name}", remedy="Build or import it again")
 
 
+def is_digest(text: str) -> bool:
+    """Whether it is a SHA-256 in lower-case hex, as snapshots and parts are named by."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def manifest_of(parts: Mapping[tuple[str, str], bytes]) -> Manifest:
     """The manifest of parts given as (layer, name) → bytes."""
     return Manifest(

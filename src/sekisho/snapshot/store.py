@@ -23,7 +23,7 @@ from sekisho.policy.interfaces import DeciderFactory, PolicyParts, PolicyTitle
 from sekisho.snapshot.build import CATALOGUE, ENTITIES, INSPECTION, POLICIES, SCHEMA, BuiltSnapshot
 from sekisho.snapshot.epochs import catalogue_at, epoch_bounds
 from sekisho.snapshot.errors import SnapshotDamaged, SnapshotMissing
-from sekisho.snapshot.interfaces import Snapshot
+from sekisho.snapshot.interfaces import Snapshot, StoredRules
 from sekisho.snapshot.manifest import PART_BYTES_MAX, Manifest, Part, decode
 
 MANIFEST_BYTES_MAX: Final = 65_536
@@ -105,6 +105,10 @@ class SnapshotStore:
         parts = {name: data for (layer, name), data in built.parts.items() if layer == "authority"}
         return self._assemble(built.digest, parts, now_us)
 
+    def catalogue(self, digest: str) -> Catalogue:
+        """The catalogue of a stored snapshot as it was declared, ended facts included; raises as `load`."""
+        return _catalogue(self._part(self._manifest(digest).part(CATALOGUE)))
+
     def policy_titles(self, digest: str) -> tuple[PolicyTitle, ...]:
         """The policies of a stored snapshot as people know them, by index; raises as `load`."""
         part = self._part(self._manifest(digest).part(POLICIES))
@@ -113,6 +117,13 @@ class SnapshotStore:
             return tuple(_policy_title(row) for row in rows)
         except (CanonicalError, KeyError, TypeError) as error:
             raise SnapshotDamaged(f"the policies can't be read: {error}", remedy=_REBUILD) from None
+
+    def rules(self, digest: str) -> StoredRules:
+        """As `StoredSnapshots` says."""
+        manifest = self._manifest(digest)
+        parts = {name: self._part(manifest.part(name)) for name in (CATALOGUE, ENTITIES, POLICIES, SCHEMA)}
+        policy_parts = PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])
+        return StoredRules(digest, _catalogue(parts[CATALOGUE]), policy_parts)
 
     def _assemble(self, digest: str, parts: Mapping[str, bytes], now_us: int) -> Snapshot:
         declared = _catalogue(parts[CATALOGUE])
@@ -181,4 +192,12 @@ def _catalogue(data: bytes) -> Catalogue:
 
 
 def _policy_title(row: Mapping[str, Any]) -> PolicyTitle:
-    return PolicyTitle(row["id"], row["title"], row["title_ja"], row["effect"], row["file"], "enforce" in row)
+    return PolicyTitle(
+        row["id"],
+        row["title"],
+        row["title_ja"],
+        row["effect"],
+        row["file"],
+        "enforce" in row,
+        row.get("retain_days"),
+    )

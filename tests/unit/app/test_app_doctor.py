@@ -12,11 +12,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sekisho import __version__
-from sekisho.app.doctor import clock, declared, disk, keys, locks, providers, smells, versions
+from sekisho.app.doctor import clock, content, declared, disk, keys, locks, providers, smells, versions, witnesses
 from sekisho.app.doctor.examine import Running, Theme, judge_answers
 from sekisho.app.doctor.findings import OK, PROBLEM, WARNING, bounded, ok, problem, warning
+from sekisho.app.witness import open_witness
 from sekisho.catalog.errors import CredentialError
 from sekisho.catalog.interfaces import (
+    ApprovalRule,
     BasicSignIn,
     Catalogue,
     CredentialReference,
@@ -32,11 +34,15 @@ from sekisho.catalog.interfaces import (
 from sekisho.cli.doctor import as_lines, as_objects
 from sekisho.cli.doctor_words import WORDS, told
 from sekisho.cli.explain import language_of
+from sekisho.content.files import ContentFiles
+from sekisho.content.interfaces import Content
 from sekisho.gateway.http1.interfaces import ClientTls
 from sekisho.identity.interfaces import Stop
 from sekisho.identity.register_look import RegisterLook
+from sekisho.kernel.ids import IdSource
+from sekisho.ledger.cosigner import WitnessStatus
 from sekisho.ledger.interfaces import PublishedEntry
-from sekisho.settings import ControlSettings, GatewaySettings, InstallationSettings, Settings
+from sekisho.settings import ControlSettings, DataDirectory, GatewaySettings, InstallationSettings, Settings
 
 GIB = 1 << 30
 NOW_US = 1_790_000_000_000_000
@@ -554,6 +560,31 @@ def test_stops_and_monitor_mode_are_said():
     assert declared.judge_monitoring(catalogue(organisations=[watching]), NOW_US + 1) == []
 
 
+@pytest.mark.parametrize(
+    ("persons", "needed", "expected"),
+    [
+        ("abc", 2, []),  # one of them asks
+        ("abcx", 3, []),
+        ("abc", 3, [2]),
+        ("ab", 2, [1]),
+        ("abx", 2, []),
+        ("x", 1, [0]),
+        ("", 1, [0]),
+    ],
+)
+def test_a_rule_that_nobody_could_meet_is_a_problem(persons, needed, expected):
+    rules = [ApprovalRule(act=act, approvers=("a", "b", "c"), needed=needed) for act in ("person.enrol", "stop.lift")]
+    found = declared.judge_approvals(rules, frozenset(persons))
+    assert [one.values["can"] for one in found] == expected * 2
+    assert {one.severity for one in found} <= {PROBLEM}
+
+
+def test_rules_that_leave_enrolling_open_are_said():
+    rules = [ApprovalRule(act="stop.lift", approvers=("a",), needed=1)]
+    assert codes(declared.judge_approvals(rules, frozenset("ax"))) == [(WARNING, "declared.approval_open")]
+    assert declared.judge_approvals([], frozenset()) == []
+
+
 def test_facts_that_end_soon_come_in_their_order():
     def fact(expires):
         return Fact(("JP",), Grade.DECLARED, expires=expires)
@@ -684,3 +715,62 @@ def test_what_runs_is_what_is_installed():
 def test_the_kernels_status_is_read_where_it_stands():
     """struct timex: modes and padding, four longs, then status (adjtimex(2), 64 bits)."""
     assert struct.calcsize("@I4xqqqq") == clock._STATUS.start
+
+
+# -- kept content
+
+
+def test_content_that_is_past_its_end_is_told_and_nothing_is_written(tmp_path):
+    directory = DataDirectory(tmp_path)
+    directory.keys.mkdir()
+
+    def looked(end_us, *, control_runs):
+        return content.look_at_content(directory, end_us, control_runs=control_runs)
+
+    assert looked(NOW_US, control_runs=False) == []
+    files = ContentFiles(directory.content, directory.content_keys)
+    for end_us in (NOW_US, NOW_US + 1_000_000):
+        files.write(Content("default", IdSource().new(NOW_US), "r", end_us, b"asked", b"answered"))
+    before = sorted(tmp_path.rglob("*"))
+    assert codes(looked(NOW_US + content.OVERDUE_US - 1, control_runs=True)) == [(OK, "content.ends")]
+    (waits,) = looked(NOW_US + content.OVERDUE_US, control_runs=False)
+    assert waits == warning("content.waits", count=1, end_at=NOW_US)
+    (overdue,) = looked(NOW_US + 10 * content.OVERDUE_US, control_runs=True)
+    assert overdue == problem("content.overdue", count=2, end_at=NOW_US)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# -- witnesses
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (WitnessStatus("w", size=9), (OK, "witness.cosigned")),
+        (WitnessStatus("w", behind_since_us=NOW_US - 60_000_000), (OK, "witness.cosigned")),
+        (WitnessStatus("w", behind_since_us=NOW_US - 62_000_000, trouble="no route"), (WARNING, "witness.behind")),
+        (WitnessStatus("w", size=9, alarm="it has seen more"), (PROBLEM, "witness.alarm")),
+    ],
+)
+def test_witnesses_that_lag_or_raise_an_alarm_are_told(status, expected):
+    assert codes(witnesses.judge_witnesses([status], NOW_US)) == [expected]
+
+
+def test_a_witness_whose_record_is_gone_is_a_problem_and_nothing_is_written(tmp_path):
+    class Still:
+        def now_us(self):
+            return NOW_US
+
+    directory = DataDirectory(tmp_path)
+    directory.keys.mkdir()
+    assert witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still()) == []
+    open_witness(directory, "a/b/c", Still())
+    assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(OK, "witness.signs")]
+    (directory.witness / ("0" * 64)).touch()
+    directory.witness_key.rename(tmp_path / "key")
+    assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(PROBLEM, "witness.record")]
+    (tmp_path / "key").rename(directory.witness_key)
+    (directory.witness / "format").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    assert codes(witnesses.look_at_witnesses(directory, "a/b/c", ["w"], Still())) == [(PROBLEM, "witness.record")]
+    assert sorted(tmp_path.rglob("*")) == before

@@ -30,6 +30,8 @@ QUESTIONS = [
     ("How do I run my own GGUF file?", "16-local-engines"),
     ("How do I stop a provider in an emergency?", "17-operating"),
     ("What is wrong with my installation? Is there a doctor?", "17-operating"),
+    ("How do I audit a whole log?", "18-auditing"),
+    ("What does the role auditor do?", "18-auditing"),
     ("Sekishoとは何ですか", "01-what-is-sekisho"),
     ("initの使い方は？", "02-first-steps"),
     ("OpenAI SDKの接続方法は？", "03-pointing-an-sdk"),
@@ -47,6 +49,7 @@ QUESTIONS = [
     ("自前のモデルを動かすには", "16-local-engines"),
     ("事業者を緊急停止するには", "17-operating"),
     ("監視モードとは何ですか", "17-operating"),
+    ("台帳全体を監査するには", "18-auditing"),
     ("あなたは言語モデルですか", "15-the-model-manual"),
 ]
 

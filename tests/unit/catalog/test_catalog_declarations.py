@@ -333,6 +333,24 @@ def test_a_link_inside_the_tree_is_followed(tmp_path):
     assert [item.name for item in read_declarations(tmp_path / "d").catalogue.models] == ["alias", "manual"]
 
 
+@pytest.mark.parametrize(
+    ("url", "declared", "stores"),
+    [
+        ("https://a.example/v1", None, False),
+        ("https://a.example/v1", True, True),
+        ("https://api.openai.com/v1", None, True),
+        ("https://api.openai.com/v1", False, False),
+    ],
+)
+def test_who_keeps_answers_unless_told_not_to_is_declared_or_known(url, declared, stores):
+    assert only_deployment(url=url, stores_by_default=declared).stores_by_default is stores
+
+
+def test_whether_it_keeps_answers_is_true_or_false():
+    _, (mistake,) = catalogue_of(tables(deployment={"stores_by_default": "yes"}))
+    assert (mistake.key, mistake.file) == ("stores_by_default", "deployments/d.toml")
+
+
 def test_names_are_known_whatever_is_in_the_files(tmp_path):
     (tmp_path / "deployments").mkdir()
     (tmp_path / "deployments" / "d.toml").write_text("= mistakes =")

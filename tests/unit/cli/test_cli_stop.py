@@ -1,18 +1,25 @@
 """`sekisho stop`: its exit codes; what it does to what runs is a matter of journeys."""
 
 import json
+import shutil
 
 import pytest
 
+from sekisho.app.installation import Listen, create_installation
 from sekisho.cli.main import main
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """Made once, because policies take a second to compile."""
+    root = tmp_path_factory.mktemp("installation")
+    create_installation(root, Listen())
+    return root
+
+
 @pytest.fixture
-def installation(tmp_path):
-    (tmp_path / "sekisho.toml").touch()
-    (tmp_path / "declarations" / "providers").mkdir(parents=True)
-    (tmp_path / "declarations" / "providers" / "local.toml").touch()
-    return tmp_path
+def installation(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "site")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sekisho.cli import verify
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
 from ledger_fakes import ORGANISATION_KEY, ORIGIN, World  # the ledger's units lend their world
+from receipt_corpus import cosigned, policy
 
 from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.ledger.reader import LogReader
@@ -34,6 +35,13 @@ def files(tmp_path_factory):
     note = make_enrolment(world.site_key, ORIGIN, world.log_key.verifier)
     data = build_receipt(request, site, note, entries, ORGANISATION_KEY)
     (directory / "receipt.json").write_bytes(data)
+    (directory / "cosigned.json").write_bytes(cosigned(data, "a"))
+    log = world.log_key.verifier
+    for name, text in (
+        ("one", policy(log, quorum="a")), ("two", policy(log, quorum="abc")), ("open", policy(quorum="a")),
+        ("malformed", b"quorum a\n"),
+    ):  # fmt: skip
+        (directory / f"{name}.policy").write_bytes(text)
     (directory / "changed.json").write_bytes(data.replace(b"domestic", b"elsewhere"))
     (directory / "site.vkey").write_text(f"# our site\n{site.vkey}\n", encoding="utf-8")
     (directory / "question").write_bytes(b"question")
@@ -62,6 +70,16 @@ def run(files, *words):
         (["@receipt.json", "--trust", "@question"], verify.EXIT_USAGE),
         (["@receipt.json", "--content", "received"], verify.EXIT_USAGE),
         (["@receipt.json", "--content", "prompt=@question"], verify.EXIT_USAGE),
+        (["@cosigned.json", "--policy", "@one.policy"], verify.EXIT_VERIFIED),
+        (["@cosigned.json", "--policy", "@open.policy"], verify.EXIT_NOT_PINNED),
+        (["@cosigned.json", "--policy", "@open.policy", "--trust", "@site.vkey"], verify.EXIT_VERIFIED),
+        (["@cosigned.json", "--policy", "@two.policy", "--trust", "@site.vkey"], verify.EXIT_POLICY_UNMET),
+        (["@receipt.json", "--policy", "@one.policy"], verify.EXIT_POLICY_UNMET),
+        (["@changed.json", "--policy", "@one.policy"], verify.EXIT_NOT_VALID),
+        (["@cosigned.json", "--policy", "@malformed.policy"], verify.EXIT_USAGE),
+        (["@cosigned.json", "--policy", "@missing.policy"], verify.EXIT_USAGE),
+        ([], verify.EXIT_USAGE),
+        (["@receipt.json", "--html"], verify.EXIT_USAGE),
     ],
 )
 def test_the_status_tells_the_verdict(files, capsys, words, status):
@@ -78,11 +96,20 @@ def test_the_key_itself_can_be_given(files, capsys):
 
 def test_json_and_japanese(files, capsys):
     assert run(files, "@receipt.json", "--json") == verify.EXIT_NOT_PINNED
-    assert json.loads(capsys.readouterr().out)["verdict"] == "consistent, signer not pinned"
+    assert json.loads(capsys.readouterr().out)["verdict"] == "consistent"
     assert run(files, "@changed.json", "--json") == verify.EXIT_NOT_VALID
-    assert json.loads(capsys.readouterr().out)["verdict"] == "not valid"
+    failure = json.loads(capsys.readouterr().out)
+    assert (failure["verdict"], failure["reason"]) == ("invalid", "inclusion")
+    assert "does not lead to the root" in failure["message"]
+    assert run(files, "@changed.json", "--language", "ja") == verify.EXIT_NOT_VALID
+    assert "すべての記録は、チェックポイントの台帳に含まれている (inclusion)" in capsys.readouterr().out
     assert run(files, "@receipt.json", "--trust", "@site.vkey", "--language", "ja") == verify.EXIT_VERIFIED
     assert capsys.readouterr().out.startswith("検証済み")
+
+
+def test_a_malformed_policy_is_named_with_its_line(files, capsys):
+    assert run(files, "@receipt.json", "--policy", "@malformed.policy") == verify.EXIT_USAGE
+    assert "malformed.policy: line 1: no witness or group" in capsys.readouterr().err
 
 
 def test_verifying_needs_none_of_the_servers_dependencies():
@@ -94,3 +121,12 @@ def test_verifying_needs_none_of_the_servers_dependencies():
     loaded = set(done.stdout.split())
     assert {"sekisho", "cryptography"} <= loaded
     assert not loaded & {"orjson", "msgspec", "uvloop", "httptools", "sqlalchemy", "fastapi", "hyperscan", "cedarpy"}
+
+
+def test_files_of_keys_are_read_as_the_page_reads_them(files):
+    key = (files / "vkey").read_text(encoding="utf-8").strip()
+    for text in (f"\ufeff{key}\r\n", f" # ours\n\n\t{key} \n", f"# x\u2028\n{key}"):
+        (files / "keys").write_bytes(text.encode())
+        assert run(files, "@receipt.json", "--trust", "@keys") == verify.EXIT_VERIFIED, text
+    (files / "keys").write_bytes(f"{key}\n".encode() * 1_000)
+    assert run(files, "@receipt.json", "--trust", "@keys") == verify.EXIT_USAGE  # what is cut off might be the key

@@ -2,9 +2,9 @@
 
 import secrets
 
-from sekisho.console.errors import ExplainRefused
+from sekisho.console.errors import ExplainRefused, NotAllowed
 from sekisho.console.interfaces import Panel, Ports, Served, Status
-from sekisho.identity.errors import SessionsFull, SignInRefused
+from sekisho.identity.errors import KeyUnknown, RegisterUnavailable, SessionsFull, SignInRefused
 from sekisho.identity.interfaces import ConsoleSession
 from sekisho.policy.interfaces import PolicyTitle
 
@@ -54,6 +54,24 @@ class FakeReceipts:
         return RECEIPT if self.state(request_id) == "complete" else b""
 
 
+class FakeAuditors:
+    """`keys` maps what may come as Authorization to whether its role is auditor; `admitted` are those that were."""
+
+    def __init__(self):
+        self.keys = {"Bearer sk-auditor": True, "Bearer sk-caller": False}
+        self.admitted = []
+        self.broken = False
+
+    def admit(self, authorization):
+        if self.broken:
+            raise RegisterUnavailable("the register is away")
+        if authorization not in self.keys:
+            raise KeyUnknown("This API key is not known here")
+        if not self.keys[authorization]:
+            raise NotAllowed("this key may not read the log's entries")
+        self.admitted.append(authorization)
+
+
 class World:
     """`ports` and what they were asked: `now_us` can be moved, `asked` is what was to be explained."""
 
@@ -62,6 +80,7 @@ class World:
         self.log = log
         self.sign_in = FakeSignIn()
         self.receipts = FakeReceipts()
+        self.auditors = FakeAuditors()
         self.asked = []
         self.status = Status("<b>origin</b>", 7, "2" * 64, "http://127.0.0.1:8400", "in force", 0, "0.1.0")
         self.panel = Panel("ready", (), 1_000_000, ())
@@ -74,6 +93,7 @@ class World:
             titles=lambda digest: self.titles,
             explain=self.explain,
             sign_in=self.sign_in,
+            auditors=self.auditors,
             site_key=lambda: "site+00000000+AQ==",
             organisations=lambda: ("default",),
             now_us=lambda: self.now_us,
@@ -87,7 +107,14 @@ class World:
             "class": {"from": [{"by": "key", "value": "internal"}], "value": "internal"},
             "deployments": [],
             "labels": {"found": [], "raw": [], "redactable": True, "redacted": []},
-            "outcome": {"action": None, "deployments": [], "monitored": False, "permitted": False, "stopped": []},
+            "outcome": {
+                "action": None,
+                "deployments": [],
+                "monitored": False,
+                "permitted": False,
+                "retain": [{"days": 30, "deployment": "tokyo", "policies": ["keep.<all>"]}],
+                "stopped": [],
+            },
             "residency": {"from": [{"by": "request", "value": ["JP"]}], "value": ["JP"]},
             "snapshot": "2" * 64,
             "words": {"en": ["Because."], "ja": ["理由。"]},

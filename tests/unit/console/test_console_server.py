@@ -105,22 +105,82 @@ async def test_the_checkpoint_is_not_there_before_the_first_is_published(client,
     (ledger / "checkpoint").write_text(CHECKPOINT, encoding="utf-8")
     answer = await client.get("/ledger/checkpoint")
     assert answer.text == CHECKPOINT
-    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["cache-control"] == "public, max-age=1, must-revalidate"
 
 
-@pytest.mark.parametrize(("tile", "body"), [("0/000.p/3", b"partial"), ("0/x001/234", b"whole")])
-async def test_hash_tiles_are_public_and_never_change(client, tile, body):
+async def test_the_enrolment_is_public(client, ledger):
+    (ledger / "enrolment").write_text("a note")
+    assert (await client.get("/ledger/enrolment")).text == "a note"
+
+
+@pytest.mark.parametrize(
+    ("tile", "body", "cache"),
+    [
+        ("0/000.p/3", b"partial", "public, max-age=60"),
+        ("0/x001/234", b"whole", "public, max-age=31536000, immutable"),
+    ],
+)
+async def test_hash_tiles_are_public_and_whole_ones_never_change(client, tile, body, cache):
     answer = await client.get(f"/ledger/tile/{tile}", headers={"host": "log.example.jp"})
     assert answer.content == body
-    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["cache-control"] == cache
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 401), ({"authorization": "Bearer sk-x"}, 401), ({"authorization": "Bearer sk-caller"}, 403)],
+)
+async def test_entries_are_for_auditors_keys_alone(client, world, headers, status):
+    answer = await client.get("/ledger/tile/entries/000", headers=headers)
+    assert answer.status_code == status
+    assert b"labels" not in answer.content
+    assert answer.headers["cache-control"] == "no-store"
+    assert ("www-authenticate" in answer.headers) is (status == 401)
+    assert world.auditors.admitted == []
+
+
+async def test_an_auditors_key_reads_entries_and_no_cache_in_between_keeps_them(client, world, ledger):
+    (ledger / "tile" / "entries" / "001.p").mkdir()
+    (ledger / "tile" / "entries" / "001.p" / "9").write_bytes(b"more labels")
+    headers = {"authorization": "Bearer sk-auditor"}
+    answer = await client.get("/ledger/tile/entries/000", headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"labels of requests")
+    assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+    answer = await client.get("/ledger/tile/entries/001.p/9", headers=headers)
+    assert answer.headers["cache-control"] == "private, max-age=60"
+    assert (await client.get("/ledger/tile/entries/002", headers=headers)).status_code == 404
+    assert len(world.auditors.admitted) == 3
+
+
+async def test_snapshots_are_for_auditors_keys_alone_and_nothing_beside_them_is_served(ledger, world):
+    snapshots = ledger / "snapshots"
+    (snapshots / "parts").mkdir(parents=True)
+    digest = "ab" * 32
+    for name in ("current", f"{digest}.json", f"parts/{digest}", "secret"):
+        (snapshots / name).write_text(name)
+    transport = httpx.ASGITransport(control_app(ledger, world.ports, SERVED, snapshots=snapshots))
+    headers = {"authorization": "Bearer sk-auditor"}
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        for name in ("current", f"{digest}.json", f"parts/{digest}"):
+            assert (await client.get(f"/ledger/snapshots/{name}")).status_code == 401
+            assert (await client.get(f"/ledger/snapshots/{name}", headers=headers)).text == name
+        for name in ("secret", "../log.key", "%2e%2e/log.key", f"{'cd' * 32}.json", ""):
+            assert (await client.get(f"/ledger/snapshots/{name}", headers=headers)).status_code == 404
+
+
+async def test_no_entry_leaves_while_its_reading_can_not_be_recorded(client, world):
+    world.auditors.broken = True
+    answer = await client.get("/ledger/tile/entries/000", headers={"authorization": "Bearer sk-auditor"})
+    assert answer.status_code == 503
+    assert b"labels" not in answer.content
 
 
 @pytest.mark.parametrize(
     "path",
-    ["entries/000", "0/999", "0/000.p", "0/../entries/000", "%2e%2e/log.key", "0/%2e%2e/entries/000", "", "0/x001"],
+    ["0/999", "0/000.p", "0/../entries/000", "%2e%2e/log.key", "0/%2e%2e/entries/000", "", "0/x001", "entries/../0"],
 )
 async def test_nothing_else_of_the_ledger_is_served(client, path):
-    assert (await client.get(f"/ledger/tile/{path}")).status_code == 404
+    assert (await client.get(f"/ledger/tile/{path}")).status_code in (401, 404)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc", "/static/x", "/static/..%2fserver.py"])
@@ -392,6 +452,7 @@ async def test_the_explain_page_asks_what_was_typed(client, world):
     assert orjson.loads(asked.body) == {"model": "m", "messages": [{"role": "user", "content": "a\nb</textarea>"}]}
     assert (asked.roles, asked.residency) == (("x", "y"), None)
     assert "Because." in page.text
+    assert "kept for 30 days (keep.&lt;all&gt;)" in page.text
     assert "b&lt;/textarea&gt;" in page.text
     refused = await post(client, "/explain", {"text": "x", "model": "no-such"})
     assert "404" in refused.text
@@ -406,3 +467,14 @@ async def test_auditors_read_and_do_not_explain(client, world):
     assert (await client.get("/explain")).status_code == 403
     assert (await post(client, "/explain", {"text": "x", "model": "m"})).status_code == 403
     assert world.asked == []
+
+
+async def test_witnesses_and_their_alarms_are_on_the_first_page(client, world):
+    await signed_in(client)
+    assert "Witnesses" not in (await client.get("/")).text
+    world.panel = world.panel._replace(witnesses=3, cosigning=3)
+    assert '<span class="good">3 of 3 cosign</span>' in (await client.get("/")).text
+    world.panel = world.panel._replace(cosigning=2, alarms=("ALARM: witness <w>: it has seen more",))
+    page = (await client.get("/")).text
+    assert '<span class="bad">2 of 3 cosign</span>' in page
+    assert "<li>ALARM: witness &lt;w&gt;: it has seen more</li>" in page

@@ -8,7 +8,7 @@ import pytest
 from gateway_fakes import Script, World
 from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.entries import GatewayLifecycle
-from sekisho.gateway.errors import UpstreamFailed
+from sekisho.gateway.errors import GatewayError, UpstreamFailed
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamUnreachable
 from sekisho.kernel.clock import SystemClock
 from sekisho.ledger.wal_reader import START, WriteAheadReader
@@ -76,6 +76,29 @@ async def test_a_merge_never_falls_between_a_failure_and_the_next_attempt(tmp_pa
     kinds = [entry["kind"] for entries in found for entry in entries]
     assert kinds == ["decision", "outcome", "decision", "outcome"]
     assert seen_ended_after(found) == [False] * (len(found) - 1) + [True]
+    entries = [entry for frame in found for entry in frame]
+    assert entries[1]["body"]["next"] == entries[2]["id"]  # so nobody can show the request without what followed
+    assert "next" not in entries[3]["body"]
+    assert list(entries[1]["body"]) == sorted(entries[1]["body"])  # canonical
+
+
+async def test_no_decision_is_named_as_next_that_does_not_fit_an_entry(tmp_path, monkeypatch):
+    world, writer = world_on(tmp_path)
+    in_turn(world, [FAILURES["status 503"], Script(body=b'{"choices":[]}')])
+
+    def append(draft, reservation=None):
+        done = writer_append(draft, reservation)
+        monkeypatch.setattr("sekisho.gateway.pipeline.DECISION_BYTES_MAX", len(draft.body) - 1)  # the next is as large
+        return done
+
+    writer_append = writer.append
+    writer.append = append
+    with pytest.raises(GatewayError):
+        await world.chat()
+    await writer.close()
+    entries = [entry for frame in frames(writer.directory) for entry in frame]
+    assert [entry["kind"] for entry in entries] == ["decision", "outcome"]
+    assert "next" not in entries[1]["body"]
 
 
 @pytest.mark.parametrize("failure", FAILURES)

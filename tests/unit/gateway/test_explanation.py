@@ -5,7 +5,7 @@ import json
 import orjson
 import pytest
 
-from sekisho.catalog.interfaces import Fact, Grade
+from sekisho.catalog.interfaces import Fact, Grade, PolicyText
 from sekisho.gateway.errors import BadRequest, NotFound, OrganisationStopped
 from sekisho.gateway.explanation import Question, explain_request, explanation_bytes
 from sekisho.identity.interfaces import KeyChanges, Principal, Stop
@@ -24,8 +24,19 @@ CALLER = Principal("key-k1", "default", ("caller",), None, None)
 CONTRACT = Fact(("JP", "US"), Grade.CONTRACTUAL, "contract 7", None, 2_000_000_000_000_000)
 
 
+KEEP = """
+@id("keep") @title("t") @title_ja("題") @retain_days("30")
+permit (principal, action == Action::"retain", resource)
+unless { context.labels.contains(Label::"jp.my_number") };
+"""
+
+
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory):
+    return assembled(tmp_path_factory)
+
+
+def assembled(tmp_path_factory, *policies):
     inspector = compile_inspector(rules_bytes())
     built = build_snapshot(
         catalogue(
@@ -33,16 +44,16 @@ def snapshot(tmp_path_factory):
             deployment("both", processing=CONTRACT, storage=CONTRACT),
             deployment("world", model="n", processing=declared(*ANYWHERE)),
         ),
-        (),
+        policies,
         inspection_rules=rules_bytes(),
         labels=inspector.labels(),
         compile_policies=compile_policies,
     )
     root = tmp_path_factory.mktemp("nothing-is-stored")
     store = SnapshotStore(root, make_inspector=compile_inspector, make_decider=CedarDecider)
-    assembled = store.assemble(built, 1_000_000_000_000_000)
+    made = store.assemble(built, 1_000_000_000_000_000)
     assert list(root.iterdir()) == []
-    return assembled
+    return made
 
 
 def outcome(action, deployments):
@@ -51,6 +62,7 @@ def outcome(action, deployments):
         "deployments": deployments,
         "monitored": False,
         "permitted": True,
+        "retain": [],
         "stopped": (),
     }
 
@@ -104,6 +116,14 @@ def test_it_says_where_class_and_residency_came_from(snapshot):
     assert all("no jurisdiction is left" in item["raw"]["errors"][0] for item in said["deployments"])
 
 
+def test_it_says_what_would_be_kept(tmp_path_factory):
+    keeping = assembled(tmp_path_factory, PolicyText("policies/keep.cedar", KEEP))
+    kept = [{"days": 30, "deployment": "tokyo", "policies": ("keep",)}]
+    assert explained(keeping)["outcome"]["retain"] == kept
+    assert explained(keeping, TEXT)["outcome"]["retain"] == []  # it would leave with the number in it
+    assert explained(keeping, residency="US")["outcome"]["retain"] == []  # nothing would be sent
+
+
 def test_redaction_is_explained_as_far_as_it_helps(snapshot):
     said = explained(snapshot, TEXT, residency="JP")
     assert said["labels"]["raw"] == ("jp.my_number",)
@@ -116,6 +136,7 @@ def test_redaction_is_explained_as_far_as_it_helps(snapshot):
         "deployments": ("tokyo",),
         "monitored": False,
         "permitted": True,
+        "retain": [],
         "stopped": (),
     }
 

@@ -28,6 +28,21 @@ def test_unknown_fields_pass_and_the_model_is_renamed(operation) -> None:
     assert orjson.loads(upstream_body(asked.document, "upstream-m")) == {**document, "model": "upstream-m"}
 
 
+@every_operation
+@pytest.mark.parametrize("store", [True, None, "yes", 1, {}], ids=repr)
+def test_nobody_has_a_provider_keep_anything(operation, store) -> None:
+    asked = parse_request(operation, {}, orjson.dumps({**asking(operation, "hi"), "store": store}))
+    for say_store in (False, True):
+        assert orjson.loads(upstream_body(asked.document, "m", say_store=say_store))["store"] is False
+
+
+def test_where_a_caller_is_silent_store_is_said_only_to_who_would_keep_it_by_default() -> None:
+    document = parse_request(CHAT, {}, orjson.dumps(GOOD)).document
+    assert orjson.loads(upstream_body(document, "m")) == GOOD
+    assert orjson.loads(upstream_body(document, "m", say_store=True)) == {**GOOD, "store": False}
+    assert document == GOOD  # what was inspected is not changed
+
+
 def test_of_duplicate_keys_the_inspected_value_is_the_one_that_leaves() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"shown","content":"used"}]}'
     sent = upstream_body(parse_request(CHAT, {}, body).document, "m")

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 
+import msgspec
 import orjson
 import pytest
 
@@ -65,6 +67,39 @@ async def test_the_decision_is_durable_before_a_byte_leaves_and_the_outcome_writ
     assert outcome["ended"] == "complete"
     assert outcome["peer"]["address"] == "192.0.2.1"
     assert world.writer.reserved == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("01a21113-e2b0-72ac-a15a-ba5ff5ee0d73", True),
+        ("01A21113-E2B0-72AC-A15A-BA5FF5EE0D73", False),
+        ("order 17 of Taro", False),
+        ("3f2504e0-4f89-41d3-9a0c-0305e82c3301", False),
+    ],
+)
+async def test_a_callers_own_id_is_kept_in_the_decision_only_where_it_can_hold_no_text(given, kept) -> None:
+    world = World()
+    world.script("a", Script(body=ANSWER))
+    body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
+    await world.send(CHAT_CALL, body, headers={b"x-request-id": given.encode()})
+    decision = world.writer.bodies("decision")[0]
+    assert decision.get("caller_request") == (given if kept else None)
+    assert orjson.dumps(decision, option=orjson.OPT_SORT_KEYS) == orjson.dumps(decision)  # canonical as written
+
+
+@pytest.mark.parametrize("stores", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"store": True}, {"store": False}])
+async def test_what_leaves_asks_no_provider_to_keep_it_and_is_what_was_committed_to(stores, fields) -> None:
+    world = World()
+    snapshot = world.in_force.snapshot
+    deployments = {"a": msgspec.structs.replace(snapshot.deployments["a"], stores_by_default=stores)}
+    world.in_force = world.in_force._replace(snapshot=dataclasses.replace(snapshot, deployments=deployments))
+    world.script("a", Script(body=ANSWER))
+    assert await world.ask(CHAT_CALL, **fields) == 200
+    sent = world.client.exchanges[0].sent
+    assert orjson.loads(sent).get("store", "absent") == (False if stores or fields else "absent")
+    assert world.writer.bodies("decision")[0]["sent"]["bytes"] == len(sent)
 
 
 async def test_g1_while_the_decision_is_not_durable_the_upstream_is_not_even_connected() -> None:

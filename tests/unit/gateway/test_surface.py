@@ -117,7 +117,7 @@ async def test_an_unknown_path_is_404(world):
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("GET", "/v1/chat/completions", b"POST"),
+        ("PUT", "/v1/chat/completions", b"POST, GET"),
         ("DELETE", "/v1/models", b"GET"),
         ("POST", "/v1/models/m", b"GET"),
         ("GET", f"/openai/deployments/m/embeddings{VERSION}", b"POST"),
@@ -131,7 +131,12 @@ async def test_a_wrong_method_is_405_and_says_which_are_allowed(world, method, p
 
 @pytest.mark.parametrize(
     ("answer", "status"),
-    [(ReceiptAnswer("complete", b"{}"), 200), (ReceiptAnswer("pending"), 202), (ReceiptAnswer("unknown"), 404)],
+    [
+        (ReceiptAnswer("complete", b"{}"), 200),
+        (ReceiptAnswer("pending"), 202),
+        (ReceiptAnswer("unknown"), 404),
+        (ReceiptAnswer("unlinked"), 410),
+    ],
 )
 async def test_a_receipt_is_asked_for_on_behalf_of_the_keys_organisation(world, answer, status):
     world.receipts.answer = answer
@@ -196,3 +201,33 @@ async def test_the_log_does_not_repeat_what_a_caller_wrote(world, caplog):
     assert b"my-private-words" in world.responder.body
     assert "model_not_found" in caplog.text
     assert "my-private" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/files"),
+        ("GET", "/v1/files/file-1/content"),
+        ("POST", "/openai/v1/batches"),
+        ("GET", f"/openai/batches/b-1{VERSION}"),
+        ("GET", "/v1/chat/completions"),
+        ("GET", "/v1/chat/completions/chatcmpl-1"),
+        ("DELETE", "/openai/v1/chat/completions/chatcmpl-1"),
+        ("GET", "/v1/responses/resp_1"),
+        ("POST", "/v1/vector_stores"),
+    ],
+)
+async def test_what_lives_in_kept_content_is_403_and_says_so(world, method, path):
+    assert await call(world, method, path, KEY) == 403
+    error = orjson.loads(world.responder.body)["error"]
+    assert error.get("innererror", error)["code"] == "content_not_kept"
+    assert "keeps no content" in error["message"]
+
+
+async def test_nobody_is_told_of_kept_content_without_a_key(world):
+    assert await call(world, "GET", "/v1/files") == 401
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/filesystem", "/v1/chat/completions/", "/v2/files"])
+async def test_what_only_looks_like_it_is_404(world, path):
+    assert await call(world, "GET", path, KEY) == 404

@@ -17,6 +17,11 @@ class Clock:
         return self.now
 
 
+class NothingDemanded:
+    def meet(self, connection, now_us):
+        return None
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "state.sqlite"
@@ -39,7 +44,7 @@ def test_it_tells_what_is_there(path, register):
     register.revoke_key(key.id, "operator")
     kept = register.set_stop("provider", "p", "why", "operator")
     register.set_stop("deployment", "d", "", "operator")
-    lifted = register.lift_stop("deployment", "d", "operator")
+    lifted = register.lift_stop("deployment", "d", "operator", NothingDemanded())
     look = look_at_register(path)  # beside the one that has it open
     assert look.live_keys == 1
     assert look.stops == register.list_stops() == (kept,)

@@ -59,6 +59,25 @@ def test_a_malformed_vkey_is_refused(vkey: str) -> None:
         NoteVerifier.parse(vkey)
 
 
+@pytest.mark.parametrize(
+    "public_key",
+    [
+        bytes(32),
+        bytes(31) + b"\x80",
+        b"\x01" + bytes(31),
+        (2**255 - 20).to_bytes(32, "little"),
+        (2**255 - 18).to_bytes(32, "little"),  # 1, not reduced
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85"),
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+    ],
+)
+def test_a_key_under_which_one_signature_fits_any_text_is_refused(public_key: bytes) -> None:
+    """Points of order 1, 2, 4 and 8: the identity with s = 0 verifies under some of them, whatever the text."""
+    with pytest.raises(NoteError, match="small order"):
+        NoteVerifier.parse(NoteVerifier("x", public_key).vkey)
+
+
 @pytest.mark.parametrize("text", ["no newline", "a\tb\n", "a\rb\n"])
 def test_text_that_is_no_note_is_not_signed(text: str) -> None:
     with pytest.raises(NoteError):

@@ -126,15 +126,19 @@ class World:
     def request(self, writer, *, failures=0, denied=False, outcome=True):
         """A request's entries: failed attempts, then one that answers (or a denial, or no outcome at all)."""
         request = self.ids.new(self.clock.now_us())
+        following = self.ids.new(self.clock.now_us())
         for attempt in range(1, failures + 2):
             last = attempt == failures + 1
-            decision = self.decide(writer, request, attempt, denied=denied and last)
-            if not (denied and last) and (outcome or not last):
-                self.finish(writer, request, decision, attempt, "answered" if last else "failed")
+            decision = self.decide(writer, request, attempt, denied=denied and last, identifier=following)
+            following = self.ids.new(self.clock.now_us())
+            if not last:
+                self.finish(writer, request, decision, attempt, "failed", next=following)
+            elif outcome and not denied:
+                self.finish(writer, request, decision, attempt, "answered")
         return request
 
-    def decide(self, writer, request, attempt=1, *, denied=False):
-        identifier = self.ids.new(self.clock.now_us())
+    def decide(self, writer, request, attempt=1, *, denied=False, identifier=None):
+        identifier = identifier or self.ids.new(self.clock.now_us())
         body = {
             "attempt": attempt,
             "candidates": [
@@ -143,7 +147,10 @@ class World:
             ],
             "chosen": None if denied else {"action": "sendRaw", "deployment": "domestic"},
             "engine": {"name": "cedar", "version": "4"},
-            "input": {"class": "confidential", "labels_raw": [], "model": "manual", "principal": {"id": "app"}},
+            "input": {
+                "class": "confidential", "labels_raw": [], "model": "manual",
+                "principal": {"id": "app", "organisation": "bank"},
+            },
             "monitored": False,
             "policies": {"0": "home", "1": "abroad"},
             "received": self.commit(identifier, "received", b"question"),
@@ -152,11 +159,11 @@ class World:
         }  # fmt: skip
         return writer.append("decision", body, request, identifier)
 
-    def finish(self, writer, request, decision, attempt, ended):
+    def finish(self, writer, request, decision, attempt, ended, **more):
         identifier = self.ids.new(self.clock.now_us())
         body = {
             "answer": self.commit(identifier, "answer", b"answer"), "attempt": attempt, "decision": decision,
-            "ended": ended, "status": 200, "usage": {"input_tokens": 3, "output_tokens": 4},
+            "ended": ended, "status": 200, "usage": {"input_tokens": 3, "output_tokens": 4}, **more,
         }  # fmt: skip
         return writer.append("outcome", body, request, identifier)
 
@@ -176,7 +183,7 @@ class BreakingDisk:
 
     def __init__(self, break_at=None, *, persisted=False):
         self._disk = Disk()
-        self._break_at = break_at
+        self.break_at = break_at
         self._persisted = persisted
         self.count = 0
         self.unsynced = {}
@@ -184,7 +191,7 @@ class BreakingDisk:
 
     def _do(self, act):
         self.count += 1
-        if self.count - 1 != self._break_at:
+        if self.count - 1 != self.break_at:
             return act()
         if self._persisted:
             act()
@@ -213,9 +220,6 @@ class BreakingDisk:
     def append_to(self, path):
         return BreakingFile(self, self._disk.append_to(path), path)
 
-    def cut(self, path, length):
-        self._do(lambda: self._disk.cut(path, length))
-
     def remove(self, path):
         self._do(lambda: self._disk.remove(path))
 
@@ -239,7 +243,7 @@ class BreakingFile:
     def append(self, data):
         def tear():
             self._disk.count += 1
-            if self._disk.count - 1 != self._disk._break_at:
+            if self._disk.count - 1 != self._disk.break_at:
                 return self._file.append(data)
             self._file.append(data if self._disk._persisted else data[: len(data) * 2 // 3])
             raise DiskBroke("injected")

@@ -67,3 +67,17 @@ def test_a_requests_entries_are_found_by_its_id(world, browser):
         assert [canonical.decode(p.entry)["request"] for p in found[request]] == [request] * 2
     assert found["unknown"] == []
     assert len(browser.of_requests([requests[0]], 1)[requests[0]]) == 1
+
+
+def test_a_merge_that_is_not_in_the_checkpoint_yet_is_not_published(world, browser):
+    """A backup reads the checkpoint once this says that it covers what was written."""
+    assert browser.published_until_us() is None
+    publish(world, 3)
+    assert browser.published_until_us() == browser.watermark_us()
+    old = (world.root / "checkpoint").read_bytes()
+    publish(world, 3)
+    new = (world.root / "checkpoint").read_bytes()
+    (world.root / "checkpoint").write_bytes(old)  # a look between the index and the checkpoint
+    assert browser.published_until_us() is None
+    (world.root / "checkpoint").write_bytes(new)
+    assert browser.published_until_us() == browser.watermark_us()

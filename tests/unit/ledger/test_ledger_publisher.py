@@ -1,5 +1,7 @@
 """The publisher: what it merges is there once, in order, signed once per size, whatever breaks."""
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -11,6 +13,10 @@ from sekisho.ledger.audit import audit_integrity
 from sekisho.ledger.checkpoint import open_checkpoint
 from sekisho.ledger.errors import LedgerFormatError, LogHalted
 from sekisho.ledger.log_files import LogFiles
+from sekisho.ledger.merge import OwnEntry
+from sekisho.ledger.publisher import MERGE_BYTES_MAX
+from sekisho.ledger.salvage import Run
+from sekisho.ledger.sources import Position
 
 
 @pytest.fixture
@@ -345,17 +351,57 @@ def require_exactly_once(world, everything):
     assert left == set(closed)
 
 
-def test_a_torn_last_record_is_kept_aside_and_cut(world):
+def test_a_torn_last_record_is_kept_aside(world):
     writer = world.writer()
     publisher = world.publisher()
     path = next((world.root / "journal").glob("*.journal"))
-    length = path.stat().st_size
     publisher.close()
     writer.append("change", {})
     with path.open("ab") as journal:
         journal.write(b"SkJ\x01 the beginning of a record")
     publisher = world.publisher()
-    assert path.stat().st_size == length
     assert [p.read_bytes() for p in path.parent.glob("*.torn-*")] == [b"SkJ\x01 the beginning of a record"]
     assert publisher.merge_once() == 1
+    (path,) = (world.root / "journal").glob("*.journal")
+    assert b"the beginning of a record" not in path.read_bytes()
     audit(world)
+
+
+def test_a_directory_that_cannot_be_read_is_not_an_empty_journal(world, monkeypatch):
+    """Else the next file would get a number below the one that is there, and be dropped for it."""
+    publisher = world.publisher(journal_bytes_max=10)
+    world.writer().append("change", {})
+
+    def broken(directory):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(directory))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", broken)
+        patch.setattr(os, "scandir", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            publisher.merge_once()
+    publisher = restart(world)
+    assert publisher.size == 1
+
+
+def test_a_salvage_that_breaks_off_has_told_already_what_was_lost_before_that_place(world):
+    """Salvaged in several merges: the next salvage begins where the last merge ended, and sees no gap before it."""
+    writer = world.writer()
+    writer.alive = False
+    for _ in range(2 + MERGE_BYTES_MAX // 60_000):
+        writer.append("change", {"text": "x" * 60_000})
+    end = len(writer.entries)
+    told = OwnEntry("change", "operator", {"act": "ledger.repair", "lost": [[1, 2]]})
+
+    def runs():
+        yield Run(0, (writer.entries[0],), Position(1, 1, bytes(4)))
+        yield Run(2, tuple(writer.entries[2:]), Position(end, end, bytes(4)))
+        raise OSError("the disk again")
+
+    publisher = world.publisher()
+    with pytest.raises(OSError, match="the disk again"):
+        publisher.salvage(writer, runs(), told)
+    publisher.close()
+    envelopes = [canonical.decode(entry) for entry in logged(world)]
+    assert [e["body"]["lost"] for e in envelopes if e["body"].get("act") == "ledger.repair"] == [[[1, 2]]]
+    assert [e["seq"] for e in envelopes if e["writer"] == writer.name] == [0, *range(2, end)]

@@ -2,21 +2,28 @@
 
 import base64
 import copy
+import shutil
+import tracemalloc
 
 import pytest
 from ledger_fakes import ORGANISATION_KEY, ORIGIN, World
+from receipt_corpus import (
+    ENTRY_CHANGES,
+    FILE_CHANGES,
+    altered,
+    receipt_of,
+    recorded,
+)
 
 from sekisho.kernel import canonical
 from sekisho.kernel.notes import NoteVerifier
 from sekisho.ledger import commitments
-from sekisho.ledger.checkpoint import Checkpoint, EntryProof, make_enrolment, sign_checkpoint
+from sekisho.ledger.checkpoint import make_enrolment
 from sekisho.ledger.description import describe, summary
 from sekisho.ledger.errors import LogUnreadable, ReceiptInvalid
-from sekisho.ledger.interfaces import ProvenEntry
-from sekisho.ledger.merkle import inclusion_proof, tree_root
-from sekisho.ledger.reader import DECIDE_US_MAX, FUTURE_US_MAX, LogReader
-from sekisho.ledger.receipts import build_receipt
-from sekisho.ledger.tiles import node_source
+from sekisho.ledger.interfaces import ProvenEntry, ReceiptState
+from sekisho.ledger.reader import DECIDE_US_MAX, FUTURE_US_MAX, PENDING, LogReader
+from sekisho.ledger.receipts import build_receipt, parse_receipt
 from sekisho.ledger.verify import CONSISTENT, VERIFIED, verify_receipt
 
 
@@ -32,28 +39,14 @@ def reader(world):
     reader.close()
 
 
-def receipt_of(world, entries, *, request, origin=ORIGIN):
-    """A receipt over a log that holds just these entries."""
-    node, size = node_source(entries), len(entries)
-    note = sign_checkpoint(Checkpoint(origin, size, tree_root(size, node)), world.log_key)
-    proven = [
-        ProvenEntry(entry, index, EntryProof(index, tuple(inclusion_proof(index, size, node)), note).text)
-        for index, entry in enumerate(entries)
-    ]
-    enrolment = make_enrolment(world.site_key, ORIGIN, world.log_key.verifier)
-    return build_receipt(request, world.site_key.verifier, enrolment, proven, ORGANISATION_KEY)
-
-
-def recorded(world, **options):
-    writer = world.writer()
-    request = world.request(writer, **options)
-    return request, list(writer.entries)
-
-
-def altered(entry, change):
-    envelope = canonical.decode(entry)
-    change(envelope)
-    return canonical.encode(envelope)
+def test_a_file_of_brackets_is_refused_before_it_fills_memory():
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReceiptInvalid, match="too many arrays"):
+            parse_receipt(b"[" + b"[]," * (4 << 20) + b"[]]")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_receipt_is_verified_with_the_pinned_key_only(world):
@@ -114,34 +107,6 @@ def test_another_organisations_key_builds_no_receipt(world):
         build_receipt(request, world.site_key.verifier, "", [world_key], b"other" * 8)
 
 
-def fresh(envelope, **changes):
-    """Another id, and no commitment that would hang on the old one."""
-    envelope["id"] = envelope["id"][:-1] + ("1" if envelope["id"][-1] == "0" else "0")
-    envelope["body"].update(received=None, sent=None, answer=None)
-    envelope.update(changes)
-
-
-ENTRY_CHANGES = {
-    "a gap in the attempts": (lambda e: e[2:], "attempt 1 is missing"),
-    "no outcome": (lambda e: e[:3], "attempt 2 has no outcome"),
-    "no decision": (lambda e: [e[1]], "no decision before it"),
-    "two outcomes": (lambda e: [*e, altered(e[3], fresh)], "two"),
-    "an entry twice": (lambda e: [*e, e[3]], "twice"),
-    "another request": (
-        lambda e: [*e[:3], altered(e[3], lambda x: x.update(request=x["id"]))],
-        "another request",
-    ),
-    "another site": (lambda e: [*e[:3], altered(e[3], lambda x: x.update(site="osaka"))], "different sites"),
-    "another kind": (lambda e: [*e, altered(e[0], lambda x: fresh(x, kind="meter"))], "'meter'"),
-    "outcome of a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), e[1]], "denial"),
-    "decided after a denial": (lambda e: [altered(e[0], lambda x: x["body"].update(chosen=None)), e[2]], "denial"),
-    "chosen left out": (lambda e: [altered(e[0], lambda x: x["body"].pop("chosen")), e[1]], "what was chosen"),
-    "attempt of another type": (lambda e: [altered(e[0], lambda x: x["body"].update(attempt=True)), e[1]], "which"),
-    "nothing received": (lambda e: [altered(e[0], lambda x: x["body"].pop("received")), e[1]], "received"),
-    "no commitment": (lambda e: [altered(e[0], lambda x: x["body"].update(sent={})), e[1]], "not a commitment"),
-}
-
-
 @pytest.mark.parametrize("name", ENTRY_CHANGES)
 def test_entries_that_do_not_fit_together_are_refused(world, name):
     change, reason = ENTRY_CHANGES[name]
@@ -149,39 +114,6 @@ def test_entries_that_do_not_fit_together_are_refused(world, name):
     verify_receipt(receipt_of(world, entries, request=request))
     with pytest.raises(ReceiptInvalid, match=reason):
         verify_receipt(receipt_of(world, change(entries), request=request))
-
-
-def swap_entries(value):
-    value["entries"].reverse()
-
-
-def salt_with_spare_bits(value):
-    text = next(iter(value["entries"][0]["salts"].values()))
-    spare = text[:-2] + chr(ord(text[-2]) + 1) + "="
-    assert base64.b64decode(spare) == base64.b64decode(text)
-    value["entries"][0]["salts"]["received"] = spare
-
-
-FILE_CHANGES = {
-    "unknown field": lambda v: v.update(note="x"),
-    "unknown field of an entry": lambda v: v["entries"][0].update(note="x"),
-    "unknown field of an envelope": lambda v: v["entries"][0]["entry"].update(note="x"),
-    "missing field": lambda v: v.pop("site_key"),
-    "format": lambda v: v.update(format="sekisho.receipt/2"),
-    "no entries": lambda v: v.update(entries=[]),
-    "order": swap_entries,
-    "request": lambda v: v.update(request="0198c2a0-0000-7000-8000-000000000000"),
-    "salt missing": lambda v: v["entries"][0]["salts"].pop("received"),
-    "salt too many": lambda v: v["entries"][0]["salts"].update(more=base64.b64encode(bytes(32)).decode()),
-    "salt spelled otherwise": salt_with_spare_bits,
-    "wrong salt": lambda v: v["entries"][0]["salts"].update(received=base64.b64encode(bytes(32)).decode()),
-    "extra line in a proof": lambda v: v["entries"][0].update(
-        proof=v["entries"][0]["proof"].replace("@v1\n", "@v1\nextra AAAA\n")
-    ),
-    "types": lambda v: v.update(entries={}),
-    "types deeper": lambda v: v["entries"][0].update(salts=[]),
-    "enrolment": lambda v: v.update(enrolment=v["entries"][0]["proof"].partition("\n\n")[2]),
-}
 
 
 @pytest.mark.parametrize("name", FILE_CHANGES)
@@ -280,6 +212,24 @@ def test_the_reader_follows_a_log_that_grows_and_an_index_that_is_rebuilt(world,
             state = reader.state(request, world.clock.now_us())
             data = build_receipt(request, world.site_key.verifier, enrolment, state.entries, ORGANISATION_KEY)
             assert verify_receipt(data, trusted=[world.site_key.verifier]).verdict == VERIFIED
+
+
+def test_an_index_that_lags_behind_the_checkpoint_makes_no_receipt_of_half_a_request(world, reader):
+    """It is being rebuilt, up to between two attempts of the request; the receipt must not end there."""
+    writer = world.writer("w")
+    request = world.ids.new(world.clock.now_us())
+    publisher = world.publisher()
+    for attempt, ended in ((1, "failed"), (2, "answered")):
+        world.finish(writer, request, world.decide(writer, request, attempt), attempt, ended)
+        publisher.merge_once()
+        if attempt == 1:
+            publisher.close()
+            shutil.copy(world.root / "index.sqlite", world.root / "half.sqlite")
+            publisher = world.publisher()
+    publisher.close()
+    assert len(reader.state(request, world.clock.now_us()).entries) == 4
+    (world.root / "half.sqlite").replace(world.root / "index.sqlite")
+    assert reader.state(request, world.clock.now_us()) == ReceiptState(PENDING)
 
 
 def test_a_damaged_tile_does_not_become_a_receipt(world, reader):

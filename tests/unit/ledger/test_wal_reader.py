@@ -82,7 +82,7 @@ class Log:
         with pytest.raises(WriteAheadDamaged) as raised:
             read_into(found, reader, bytes_max, dead=True)
         assert found == entries
-        assert "Restore" in str(raised.value)
+        assert "sekisho ledger repair" in str(raised.value)
         assert not list(self.directory.glob("torn-*"))
         return None
 

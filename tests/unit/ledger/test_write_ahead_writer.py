@@ -143,6 +143,7 @@ async def test_who_waits_for_a_batched_write_hears_that_it_failed(tmp_path, monk
     def fail(*_):
         raise OSError(EIO, "broken")
 
+    await until(lambda: (writer.directory / "00000001.seg").exists())  # nothing else writes meanwhile
     written = writer.append_batched(draft())
     monkeypatch.setattr(os, "pwrite", fail)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the turn itself fails too
@@ -224,6 +225,28 @@ async def test_a_failed_sync_or_write_ends_the_process(tmp_path, monkeypatch, wh
     assert any(record.levelname == "CRITICAL" for record in caplog.records)
     with pytest.raises(LedgerError):
         writer.append(draft())
+    monkeypatch.undo()
+
+
+async def test_a_segment_that_cannot_be_closed_ends_the_process(tmp_path, monkeypatch, caplog):
+    """Raised where it happens, in a callback, the error would be seen by nobody, and every append would wait on."""
+    disk = TestDisk()
+    writer = open_writer(tmp_path, disk)
+    await until(lambda: (writer.directory / "00000001.seg").exists())
+    first, close = writer._descriptor, os.close
+
+    def broken(descriptor):
+        if descriptor == first:
+            raise OSError(EIO, os.strerror(EIO))
+        close(descriptor)
+
+    monkeypatch.setattr(os, "close", broken)
+    for _ in range(SEGMENT_BYTES // 60_000 + 1):
+        await until(lambda: not writer.full)
+        writer.append(draft(body_of(60_000)))
+    await until(lambda: disk.ended_with)
+    assert disk.ended_with == [WRITE_AHEAD_FAILED]
+    assert any("closing a segment failed" in record.message for record in caplog.records)
     monkeypatch.undo()
 
 
@@ -510,3 +533,40 @@ def test_the_lock_goes_with_the_process(tmp_path):
     with reader.try_lock():
         assert len(read_all(reader, dead=True)[0]) == 2, "a kill takes nothing that was written"
         assert reader.try_lock() is None
+
+
+async def test_the_disk_budget_that_is_used_rises_before_anything_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "SAMPLE_SECONDS", 0.0)
+    disk = TestDisk(free=100 << 20)
+    writer = open_writer(tmp_path, disk)
+    await writer.append(draft(body_of(60_000)))
+    assert 0 < writer.budget_used < 0.01
+    disk.free = 4 * writer.unmerged_bytes + SETTINGS.free_reserve_bytes
+    assert 0.5 < writer.budget_used < 1
+    writer.reserve(100).release()
+    disk.free = writer.unmerged_bytes
+    assert writer.budget_used == 1.0
+    await writer.close()
+
+
+@pytest.mark.parametrize("which", ["the segment's", "the directory's"])
+@pytest.mark.parametrize("number", [ENOSPC, EIO])
+async def test_a_sync_that_fails_while_a_segment_is_made_ends_the_process(tmp_path, monkeypatch, which, number):
+    """Also one that fails for want of space: waiting for space mends an allocation, not a sync."""
+    disk, sync, left = TestDisk(), os.fsync, [1 if which == "the segment's" else 2]
+
+    def fails(descriptor):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    writer = open_writer(tmp_path, disk)
+    await until(lambda: writer._making is None)
+    monkeypatch.setattr(os, "fsync", fails)
+    for _ in range(2 * SEGMENT_BYTES // 60_000):  # until another one is needed
+        with contextlib.suppress(LedgerError):
+            appended = writer.append(draft(body_of(60_000)))
+            await until(lambda: appended.done() or disk.ended_with)  # noqa: B023 - what has ended answers nobody
+    await until(lambda: left[0] <= 0 and writer._making is None)
+    assert disk.ended_with == [WRITE_AHEAD_FAILED]

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from sekisho.app.doctor.findings import Finding, bounded, ok, problem, warning
 from sekisho.app.installation import DeclarationsRefused, build_declared, snapshot_store
-from sekisho.catalog.interfaces import MODE_MONITOR, Catalogue, Fact, Mistake
+from sekisho.catalog.interfaces import MODE_MONITOR, ApprovalRule, Catalogue, Fact, Mistake
 from sekisho.catalog.watch import git_lock
 from sekisho.identity.interfaces import Stop
 from sekisho.settings import DataDirectory
@@ -42,6 +42,19 @@ def judge_stops(stops: Iterable[Stop]) -> list[Finding]:
         for one in stops
     ]
     return bounded(found, SHOWN_MAX, "declared.stops_more")
+
+
+def judge_approvals(rules: Sequence[ApprovalRule], persons: frozenset[str]) -> list[Finding]:
+    """Whether each rule can be met by those who are enrolled, and whether enrolling is guarded as well."""
+    found = []
+    for rule in rules:
+        # Whoever asks does not count: if only approvers are enrolled, one of them has to ask.
+        can = len(persons.intersection(rule.approvers)) - (1 if persons <= set(rule.approvers) else 0)
+        if can < rule.needed:
+            found.append(problem("declared.approval_short", act=rule.act, needed=rule.needed, can=max(can, 0)))
+    if rules and all(rule.act != "person.enrol" for rule in rules):
+        found.append(warning("declared.approval_open"))
+    return found
 
 
 def judge_monitoring(catalogue: Catalogue, now_us: int) -> list[Finding]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sekisho.app.console import GatewayState, ask_control
 from sekisho.app.doctor.clock import Seen, is_synchronised, judge_clock, judge_synchronised
-from sekisho.app.doctor.declared import judge_stops, look_at_declarations, look_at_git_lock
+from sekisho.app.doctor.content import look_at_content
+from sekisho.app.doctor.declared import judge_approvals, judge_stops, look_at_declarations, look_at_git_lock
 from sekisho.app.doctor.disk import look_at_disk, newest_at
 from sekisho.app.doctor.findings import Finding, ok, problem, warning
 from sekisho.app.doctor.keys import judge_register, look_at_keys
@@ -16,6 +17,7 @@ from sekisho.app.doctor.locks import Held, environment_of, judge_locks, look_at_
 from sekisho.app.doctor.providers import look_at_credentials, look_at_endpoints
 from sekisho.app.doctor.smells import look_at_settings
 from sekisho.app.doctor.versions import judge_running, look_at_versions
+from sekisho.app.doctor.witnesses import look_at_witnesses
 from sekisho.catalog.interfaces import Catalogue
 from sekisho.identity.register_look import RegisterLook, look_at_register
 from sekisho.kernel.clock import Clock
@@ -27,7 +29,7 @@ from sekisho.settings import FORMAT, DataDirectory, FormatUnknown, Settings, Set
 
 class Theme(NamedTuple):
     """Findings that belong together; `name` is one of disk, clock, processes, keys, declarations, providers, versions,
-    settings."""
+    settings, witnesses."""
 
     name: str
     findings: list[Finding]
@@ -83,6 +85,7 @@ class Doctor:
             "providers": lambda: self._providers(settings, connect=connect),
             "disk": lambda: self._disk(settings),
             "clock": self._time,
+            "witnesses": lambda: self._witnesses(settings),
             "settings": lambda: self._settings(settings),
             "versions": lambda: self._versions(settings),
         }
@@ -137,7 +140,9 @@ class Doctor:
     def _declared(self) -> list[Finding]:
         looked = look_at_declarations(self._directory, self._clock.now_us(), control_runs=self._held.control_runs)
         self._catalogue, self._in_force = looked.declared or looked.in_force, looked.in_force
-        return looked.findings
+        if self._in_force is None or self._register is None:
+            return looked.findings
+        return looked.findings + judge_approvals(self._in_force.approvals, self._register.persons)
 
     def _keys(self, settings: Settings) -> list[Finding]:
         # Of what is in force: a new organisation gets its key when it is taken over.
@@ -166,7 +171,9 @@ class Doctor:
 
     def _disk(self, settings: Settings) -> list[Finding]:
         directory, reserve = self._directory, settings.ledger.free_reserve_bytes
-        return look_at_disk(directory.ledger, directory.write_ahead, reserve, self._clock.now_us())
+        now_us, control_runs = self._clock.now_us(), self._held.control_runs
+        found = look_at_disk(directory.ledger, directory.write_ahead, reserve, now_us)
+        return found + look_at_content(directory, now_us, control_runs=control_runs)
 
     def _time(self) -> list[Finding]:
         seen: list[Seen] = []
@@ -183,6 +190,10 @@ class Doctor:
             if at:
                 seen.append(Seen(what, at))
         return [judge_clock(self._clock.now_us(), seen), *judge_synchronised(is_synchronised())]
+
+    def _witnesses(self, settings: Settings) -> list[Finding]:
+        names = () if self._in_force is None else [one.name for one in self._in_force.witnesses]
+        return look_at_witnesses(self._directory, settings.installation.origin, names, self._clock)
 
     def _settings(self, settings: Settings) -> list[Finding]:
         now = datetime.datetime.fromtimestamp(self._clock.now_us() / 1_000_000, datetime.UTC)

@@ -69,6 +69,8 @@ def _modes(directory: DataDirectory) -> list[Mode]:
     secret = [directory.keys, directory.organisation_keys, directory.site_key, directory.log_key, directory.state]
     if directory.organisation_keys.is_dir():
         secret += sorted(directory.organisation_keys.iterdir())
+    if directory.content_keys.is_dir():
+        secret += [directory.content_keys, *sorted(directory.content_keys.iterdir())]
     return [_mode(path, directory.root) for path in secret]
 
 

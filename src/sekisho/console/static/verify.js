@@ -1,37 +1,48 @@
-// Verifying a Sekisho receipt in the browser, offline, from the file and the site's pinned key alone.
+// Verifying a Sekisho receipt in the browser, offline, from the file and what the reader trusts alone.
 //
-// Written from the formats in ARCHITECTURE.md ("Entries", "Receipts"), C2SP signed-note, tlog-checkpoint and
-// tlog-proof, and RFC 6962. It imports nothing and asks nobody: WebCrypto does SHA-256 and Ed25519.
+// Written from the formats in ARCHITECTURE.md ("Entries", "Receipts"), C2SP signed-note, tlog-checkpoint, tlog-proof,
+// tlog-cosignature and tlog-policy, and RFC 6962. It asks nobody: WebCrypto does SHA-256 and Ed25519. The console's
+// pages load these modules; `sekisho verify --html` puts the same text into one file.
 // The obligations are numbered as in src/sekisho/ledger/verify.py and discharged in that order; the first that fails
 // ends it, as everything after would stand on what does not hold. (11 comes before 10, which needs content to compare.)
 
+import {
+  COUNT_MAX, ED25519, Invalid, Unsupported, concat, decodeBase64, encoder, equal, hex, isSignedBy, isText, parseNote,
+  parseVkey, require, requireEd25519, sha256, trim,
+} from "./notes.js";
+import { findSigners, isQuorum, parsePolicy } from "./tlog-policy.js";
+
 export const OBLIGATIONS = [
-  { number: 1, en: "The file is a receipt in its one canonical form", ja: "ファイルは正規形の受領証である" },
-  { number: 2, en: "Its site key is the one you pinned", ja: "拠点の鍵は、固定した鍵と一致する" },
-  { number: 3, en: "The site key signed the enrolment of the log key", ja: "台帳の鍵の登録に、拠点の鍵の署名がある" },
-  { number: 4, en: "Every entry is well formed, of this request and of one site", ja: "すべての記録は正しい形式で、このリクエストと一つの拠点に属する" },
-  { number: 5, en: "The enrolled log key signed the checkpoint", ja: "チェックポイントに、登録された台帳の鍵の署名がある" },
-  { number: 6, en: "Every entry is in the log that the checkpoint commits to", ja: "すべての記録は、チェックポイントの台帳に含まれている" },
-  { number: 7, en: "The attempts are numbered without a gap, and a denial is the last", ja: "試行の番号に欠番がなく、拒否は最後にある" },
-  { number: 8, en: "Every permitted attempt has its one outcome, a denial has none", ja: "許可された試行には結果がちょうど一つあり、拒否には結果がない" },
-  { number: 9, en: "Every commitment has its salt, and they fit", ja: "すべてのコミットメントとソルトが対応し、一致する" },
-  { number: 10, en: "Content that was given is what was committed to", ja: "与えられた内容は、記録された内容と一致する" },
-  { number: 11, en: "What was chosen was permitted, or the decision says that monitor mode let it pass", ja: "選ばれた配備先は許可されているか、監視モードで通したと記録されている" },
+  { number: 1, code: "form", en: "The file is a receipt in its one canonical form", ja: "ファイルは正規形の受領証である" },
+  { number: 2, code: "site-key", en: "Its site key is one that you pinned", ja: "拠点の鍵は、固定した鍵と一致する" },
+  { number: 3, code: "enrolment", en: "The site key signed the enrolment of the log key", ja: "台帳の鍵の登録に、拠点の鍵の署名がある" },
+  { number: 4, code: "envelope", en: "Every entry is well formed, of this request and of one site", ja: "すべての記録は正しい形式で、このリクエストと一つの拠点に属する" },
+  { number: 5, code: "checkpoint", en: "The enrolled log key signed the checkpoint", ja: "チェックポイントに、登録された台帳の鍵の署名がある" },
+  { number: 6, code: "inclusion", en: "Every entry is in the log that the checkpoint commits to", ja: "すべての記録は、チェックポイントの台帳に含まれている" },
+  { number: 7, code: "attempts", en: "The attempts are numbered without a gap, none that followed is missing, and a denial is the last", ja: "試行の番号に欠番がなく、続いた試行もすべてあり、拒否は最後にある" },
+  { number: 8, code: "outcomes", en: "Every permitted attempt has its one outcome, a denial has none", ja: "許可された試行には結果がちょうど一つあり、拒否には結果がない" },
+  { number: 9, code: "commitments", en: "Every commitment has its salt, and they fit", ja: "すべてのコミットメントとソルトが対応し、一致する" },
+  { number: 10, code: "content", en: "Content that was given is what was committed to", ja: "与えられた内容は、記録された内容と一致する" },
+  { number: 11, code: "choice", en: "What was chosen was permitted, or the decision says that monitor mode let it pass", ja: "選ばれた配備先は許可されているか、監視モードで通したと記録されている" },
+  { number: 12, code: "signature", en: "No signature of a log or witness of the policy fails", ja: "ポリシーに記載された台帳と証人の署名に、検証に失敗するものはない" },
+  { number: 13, code: "log", en: "A log of the policy signed the checkpoint", ja: "チェックポイントに、ポリシーに記載された台帳の署名がある" },
+  { number: 14, code: "quorum", en: "The witnesses that cosigned are a quorum of the policy", ja: "連署した証人は、ポリシーの定足数を満たしている" },
 ];
 
-export const VERIFIED = "verified"; // by a key that was pinned
+export const VERIFIED = "verified"; // by a pinned site key, or by a log that the policy lists
 export const CONSISTENT = "consistent"; // all holds, but nobody says whose it is
 export const INVALID = "invalid";
+export const UNMET = "unmet"; // all holds, but it is not what the policy demands
+export const UNUSABLE = "unusable"; // a pinned key or the policy is malformed: nothing was checked
 export const UNSUPPORTED = "unsupported"; // this browser can't check Ed25519 signatures
 
 const FORMAT = "sekisho.receipt/1";
-const RECEIPT_BYTES_MAX = 32 * 2 ** 20;
+export const RECEIPT_BYTES_MAX = 32 * 2 ** 20;
+const BRACKETS_MAX = 2 ** 20; // thousands for each entry, which has dozens
 const ENTRIES_MAX = 256;
 const ENTRY_BYTES_MAX = 65535;
 const DEPTH_MAX = 64;
-const SIGNATURES_MAX = 64;
 const PROOF_HASHES_MAX = 63;
-const COUNT_MAX = 2n ** 63n - 1n;
 const CONTENT_FIELDS = ["answer", "received", "sent"];
 const RECEIPT_FIELDS = ["enrolment", "entries", "format", "request", "site_key"];
 const ENTRY_FIELDS = ["entry", "proof", "salts"];
@@ -40,32 +51,24 @@ const ENVELOPE_WITH_REQUEST = [...ENVELOPE_FIELDS, "request"].sort();
 const COMMITMENT_FIELDS = ["bytes", "salt_sha256", "sha256"];
 const UUID7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const HEX64 = /^[0-9a-f]{64}$/;
-// What can't stand in a key's name: '+', white space of any script, control characters.
-const NO_NAME = /[+\u0000-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
-const CONTROL = /[\u0000-\u0009\u000b-\u001f]/; // in a note's text: all but the newline
-const encoder = new TextEncoder();
-
-class Invalid extends Error {}
-class Unsupported extends Error {}
-
-function require(condition, reason) {
-  if (!condition) throw new Invalid(reason);
-}
-
 /**
  * Verify a receipt.
  *
  * @param {Uint8Array} bytes the file, exactly
- * @param {{trusted?: string[], content?: Object<string, Uint8Array>}} options pinned site keys (vkeys), and content to
- *   compare, by field: `received`, `sent` or `answer`
- * @returns {Promise<{verdict: string, reason: string, obligations: {number: number, held: boolean|null}[],
- *   receipt: object|null, origin: string, size: string}>} `held` is null for what was not asked (2 without a pinned
- *   key, 10 without content) or not reached. Never throws for what is in the file.
+ * @param {{trusted?: string[], policy?: Uint8Array|null, content?: Object<string, Uint8Array>}} options pinned site
+ *   keys (vkeys), a tlog-policy file, and content to compare, by field: `received`, `sent` or `answer`
+ * @returns {Promise<{verdict: string, reason: string, message: string,
+ *   obligations: {number: number, code: string, held: boolean|null}[], receipt: object|null, origin: string, size: string,
+ *   cosignatures: {name: string, time: bigint}[]}>} `reason` is the code of the obligation that failed, or names what
+ *   was unusable (`keys`, `policy`); `held` is null for what was not asked (2 without a pinned key, 10 without
+ *   content, 12 to 14 without a policy, 13 without a log in it) or not reached. Never throws for what is in the file.
  */
-export async function verifyReceipt(bytes, { trusted = [], content = {} } = {}) {
+export async function verifyReceipt(bytes, { trusted = [], policy = null, content = {} } = {}) {
   const held = new Map(OBLIGATIONS.map(({ number }) => [number, null]));
-  const result = { verdict: INVALID, reason: "", receipt: null, origin: "", size: "" };
-  let current = 1;
+  const result = { verdict: INVALID, reason: "", message: "", receipt: null, origin: "", size: "", cosignatures: [] };
+  const end = (verdict, reason, message) => Object.assign(result, { verdict, reason, message });
+  let current = 0;
+  let asked = "keys";
   const discharge = async (number, check) => {
     current = number;
     const value = await check();
@@ -74,33 +77,37 @@ export async function verifyReceipt(bytes, { trusted = [], content = {} } = {}) 
   };
   try {
     await requireEd25519();
-    await verifyInOrder(bytes, { trusted, content }, discharge, result);
-    result.verdict = trusted.length ? VERIFIED : CONSISTENT;
+    const pinned = await Promise.all(trusted.map((text) => parseVkey(trim(text), ED25519)));
+    asked = "policy";
+    const parsed = policy === null ? null : await parsePolicy(policy);
+    await verifyInOrder(bytes, { pinned, policy: parsed, content }, discharge, result);
+    result.verdict = pinned.length || parsed?.logs.length ? VERIFIED : CONSISTENT;
   } catch (error) {
     if (error instanceof Unsupported) {
-      result.verdict = UNSUPPORTED;
-    } else if (error instanceof Invalid) {
-      held.set(current, false);
-    } else {
+      end(UNSUPPORTED, "", error.message);
+    } else if (!(error instanceof Invalid)) {
       throw error;
+    } else if (current === 0) {
+      end(UNUSABLE, asked, error.message);
+    } else {
+      held.set(current, false);
+      end(current >= 13 ? UNMET : INVALID, OBLIGATIONS.find(({ number }) => number === current).code, error.message);
     }
-    result.reason = error.message;
   }
-  result.obligations = OBLIGATIONS.map(({ number }) => ({ number, held: held.get(number) }));
+  result.obligations = OBLIGATIONS.map(({ number, code }) => ({ number, code, held: held.get(number) }));
   return result;
 }
 
-async function verifyInOrder(bytes, { trusted, content }, discharge, result) {
+async function verifyInOrder(bytes, { pinned, policy, content }, discharge, result) {
   const receipt = await discharge(1, () => parseReceipt(bytes));
   result.receipt = receipt;
-  if (trusted.length) {
-    await discharge(2, async () => {
-      const pinned = await Promise.all(trusted.map((text) => parseVkey(text.trim())));
+  if (pinned.length) {
+    await discharge(2, () =>
       require(
         pinned.some((key) => key.vkey === receipt.siteKey.vkey),
-        `the receipt is of the site ${receipt.siteKey.name}, whose key is not the one you pinned`,
-      );
-    });
+        `the receipt is of the site ${receipt.siteKey.name}, whose key is not among those you trust`,
+      ),
+    );
   }
   const logKey = await discharge(3, () => openEnrolment(receipt.enrolment, receipt.siteKey));
   await discharge(4, () => verifyEnvelopes(receipt));
@@ -118,12 +125,32 @@ async function verifyInOrder(bytes, { trusted, content }, discharge, result) {
       for (const field of fields) await verifyContent(receipt.entries, field, content[field]);
     });
   }
+  if (policy) await verifyPolicy(policy, checkpoint, discharge, result);
+}
+
+async function verifyPolicy(policy, { note }, discharge, result) {
+  const signers = await discharge(12, () => findSigners(policy, note));
+  result.cosignatures = signers.cosignatures;
+  if (policy.logs.length) {
+    await discharge(13, () =>
+      require(signers.logs.length > 0, "the checkpoint is not signed by a log that the policy lists"),
+    );
+  }
+  const { length } = signers.cosignatures;
+  await discharge(14, () =>
+    require(
+      isQuorum(policy, signers.cosignatures.map(({ id }) => id)),
+      `the checkpoint is cosigned by ${length} of the policy's ${policy.witnesses.length} witnesses, which are not the quorum`,
+    ),
+  );
 }
 
 // -- obligation 1: the form
 
 async function parseReceipt(bytes) {
   require(bytes.length <= RECEIPT_BYTES_MAX, "the file is larger than 32 MiB");
+  const brackets = bytes.reduce((count, byte) => count + (byte === 0x5b || byte === 0x7b), 0);
+  require(brackets <= BRACKETS_MAX, "the file is not a receipt: it holds too many arrays and objects");
   const value = parseCanonical(bytes);
   require(isObject(value) && value.format === FORMAT, `the file is not a receipt of the form ${FORMAT}`);
   requireFields(value, RECEIPT_FIELDS, "the receipt");
@@ -133,7 +160,7 @@ async function parseReceipt(bytes) {
     Array.isArray(entries) && entries.length > 0 && entries.length <= ENTRIES_MAX,
     `a receipt holds 1 to ${ENTRIES_MAX} entries`,
   );
-  const siteKey = await parseVkey(value.site_key);
+  const siteKey = await parseVkey(value.site_key, ED25519);
   return { request: value.request, siteKey, enrolment: value.enrolment, entries: entries.map(parseEntry) };
 }
 
@@ -200,64 +227,31 @@ function hasLoneSurrogate(text) {
   return /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text);
 }
 
-// -- obligation 3 and 5: notes and keys
+// -- obligations 3 and 5: whose log
 
-/** C2SP signed-note verifier key: name+hex(keyID)+base64(type ‖ key), Ed25519 only. */
-async function parseVkey(text) {
-  const [name, id, ...rest] = text.split("+");
-  require(rest.length > 0 && name && !NO_NAME.test(name), "not a site or log key (name+id+base64)");
-  const encoded = rest.join("+"); // base64 may hold '+', names may not
-  const key = decodeBase64(encoded);
-  require(key.length === 33 && key[0] === 1, "the key is not an Ed25519 key");
-  const keyId = (await sha256(concat(encoder.encode(`${name}\n`), key))).slice(0, 4);
-  require(hex(keyId) === id, "the key's id does not belong to it");
-  return { name, keyId, publicKey: key.slice(1), vkey: text };
+/** The text and the signatures of a note that `key` signed. */
+async function openNote(text, key, what) {
+  const note = parseNote(text, what);
+  require(await isSignedBy(note, key), `the ${what} is not signed by ${key.name}`);
+  return note;
 }
 
-/** The text of a note that `key` signed. */
-async function openNote(note, key, what) {
-  const end = note.lastIndexOf("\n\n");
-  require(end >= 0 && note.length > end + 2 && note.endsWith("\n"), `the ${what} is not a signed note`);
-  const text = note.slice(0, end + 1);
-  require(!CONTROL.test(text), `the ${what} holds control characters`);
-  const lines = note.slice(end + 2, -1).split("\n");
-  require(lines.length <= SIGNATURES_MAX, `the ${what} has too many signatures`);
-  const signatures = lines.map(parseSignature);
-  let found = false;
-  for (const { name, keyId, signature } of signatures) {
-    if (name !== key.name || !equal(keyId, key.keyId)) continue; // another signer's, whom we don't know
-    // A key that is no point of the curve makes the browser throw: nothing verifies under it.
-    const holds = await verifyEd25519(key.publicKey, signature, encoder.encode(text)).catch(() => false);
-    require(holds, `the signature of ${name} does not verify`);
-    found = true;
-  }
-  require(found, `the ${what} is not signed by ${key.name}`);
-  return text;
-}
-
-function parseSignature(line) {
-  const match = /^— ([^ ]+) (.*)$/su.exec(line);
-  require(match !== null && !NO_NAME.test(match[1]), "a malformed signature line");
-  const data = decodeBase64(match[2]);
-  require(data.length >= 5, "a signature line without a signature");
-  return { name: match[1], keyId: data.slice(0, 4), signature: data.slice(4) };
-}
-
-async function openEnrolment(note, siteKey) {
-  const lines = (await openNote(note, siteKey, "enrolment")).split("\n");
+async function openEnrolment(text, siteKey) {
+  const lines = (await openNote(text, siteKey, "enrolment")).text.split("\n");
   require(lines.length === 4 && lines[0] === "sekisho.enrolment/v1" && lines[3] === "", "not an enrolment");
-  const logKey = await parseVkey(lines[2]);
+  const logKey = await parseVkey(lines[2], ED25519);
   require(logKey.name === lines[1], "the enrolled log key does not bear the origin's name");
   return logKey;
 }
 
 async function verifyCheckpoint(receipt, logKey) {
-  const note = receipt.entries[0].proof.checkpoint;
-  require(receipt.entries.every((entry) => entry.proof.checkpoint === note), "the proofs are against different checkpoints");
-  const lines = (await openNote(note, logKey, "checkpoint")).split("\n");
+  const text = receipt.entries[0].proof.checkpoint;
+  require(receipt.entries.every((entry) => entry.proof.checkpoint === text), "the proofs are against different checkpoints");
+  const note = await openNote(text, logKey, "checkpoint");
+  const lines = note.text.split("\n");
   require(lines.length === 4 && lines[0] && lines[3] === "", "a checkpoint has three lines: origin, size and root");
   require(lines[0] === logKey.name, "the checkpoint is of another origin");
-  return { origin: lines[0], size: parseCount(lines[1]), root: parseHash(lines[2]) };
+  return { note, origin: lines[0], size: parseCount(lines[1]), root: parseHash(lines[2]) };
 }
 
 // -- obligation 4
@@ -322,12 +316,19 @@ function nodeHash(left, right) {
 // -- obligations 7 and 8: attempts
 
 function verifyAttempts(entries) {
+  const decisions = new Map(entries.map(({ envelope }) => [envelope.id, envelope]));
   let decided = 0;
   let denied = false;
   for (const { envelope } of entries) {
-    const { attempt } = envelope.body;
+    const { body } = envelope;
+    const { attempt } = body;
     require(Number.isInteger(attempt), "an entry does not say which attempt it is of");
-    if (envelope.kind !== "decision") continue;
+    if (envelope.kind !== "decision") {
+      const next = Object.hasOwn(body, "next") ? decisions.get(body.next) : null;
+      const follows = next?.kind === "decision" && next.body.attempt === attempt + 1;
+      require(next === null || follows, `attempt ${attempt + 1}, which followed, is missing`);
+      continue;
+    }
     require(!denied, "something was decided after a denial");
     decided += 1;
     require(attempt === decided, `attempt ${decided} is missing`);
@@ -450,10 +451,6 @@ function isObject(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function isText(value) {
-  return typeof value === "string";
-}
-
 function isCount(value) {
   return Number.isSafeInteger(value) && value >= 0;
 }
@@ -478,62 +475,4 @@ function parseHash(text) {
   const data = decodeBase64(text);
   require(data.length === 32, "a hash is 32 bytes");
   return data;
-}
-
-/** Standard base64 in its one spelling. */
-function decodeBase64(text) {
-  require(isText(text) && /^[A-Za-z0-9+/]*={0,2}$/.test(text), "not base64");
-  let binary;
-  try {
-    binary = atob(text);
-  } catch {
-    throw new Invalid("not base64");
-  }
-  require(btoa(binary) === text, "base64 that is not canonical");
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
-}
-
-function concat(...parts) {
-  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    joined.set(part, offset);
-    offset += part.length;
-  }
-  return joined;
-}
-
-function equal(left, right) {
-  return left.length === right.length && left.every((byte, i) => byte === right[i]);
-}
-
-function hex(bytes) {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-// -- WebCrypto
-
-async function sha256(data) {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", data));
-}
-
-async function verifyEd25519(publicKey, signature, data) {
-  const key = await crypto.subtle.importKey("raw", publicKey, { name: "Ed25519" }, false, ["verify"]);
-  return crypto.subtle.verify({ name: "Ed25519" }, key, signature, data);
-}
-
-/** RFC 8032 section 7.1, test 1: a browser must accept it and refuse it altered, or its verdicts are worth nothing. */
-async function requireEd25519() {
-  const bytes = (text) => Uint8Array.from(text.match(/../g), (pair) => parseInt(pair, 16));
-  const publicKey = bytes("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
-  const signature = bytes(
-    "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
-  );
-  try {
-    const empty = new Uint8Array();
-    if (!(await verifyEd25519(publicKey, signature, empty))) throw new Unsupported("Ed25519 does not work here");
-    if (await verifyEd25519(publicKey, signature, Uint8Array.of(1))) throw new Unsupported("Ed25519 does not work here");
-  } catch (error) {
-    throw error instanceof Unsupported ? error : new Unsupported("this browser can't check Ed25519 signatures");
-  }
 }

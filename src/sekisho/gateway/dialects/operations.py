@@ -105,13 +105,17 @@ def _has_huge_number(document: Any) -> bool:
     return False
 
 
-def upstream_body(document: dict[str, Any], upstream_model: str) -> bytes:
-    """The body for a deployment: the inspected document under the deployment's own model name, nothing injected.
+def upstream_body(document: dict[str, Any], upstream_model: str, *, say_store: bool = False) -> bytes:
+    """The body for a deployment: the inspected document under the deployment's own model name.
 
+    Nothing else is changed but `store`, OpenAI's field that has a provider keep the request and the answer: it leaves
+    as false, whatever the caller says. With `say_store` it is said even where the caller is silent.
     Raises BadRequest for a document that is nested too deeply.
     """
     if document["model"] != upstream_model:
         document = {**document, "model": upstream_model}
+    if document.get("store", say_store) is not False:
+        document = {**document, "store": False}
     try:
         return orjson.dumps(document)
     except orjson.JSONEncodeError:  # orjson reads 1024 levels and writes 254

@@ -4,6 +4,9 @@ import base64
 import json
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from approval_world import (
     APPROVERS,
     ASKING,
@@ -19,9 +22,6 @@ from approval_world import (
     enrolled,
     key_of,
 )
-from hypothesis import assume, given
-from hypothesis import strategies as st
-
 from sekisho.catalog.interfaces import APPROVABLE_ACTS, ApprovalRule
 from sekisho.identity import acts
 from sekisho.identity.acts import ENGLISH, JAPANESE, Act, describe_act, read_act

@@ -1,7 +1,12 @@
-"""For every test: the journeys of a file share its installation, so they run on one worker, in order."""
+"""For every test: the journeys of a file share its installation, so they run on one worker, in order; no test is timed."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 class JourneysByFile(LoadScopeScheduling):

@@ -1,4 +1,4 @@
-"""For every test: the journeys of a file share its installation, so they run on one worker, in order; no test is timed."""
+"""For every test: the journeys of a file share its installation, so one worker runs them in order; none is timed."""
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -22,3 +22,13 @@ class JourneysByFile(LoadScopeScheduling):
 @pytest.hookimpl
 def pytest_xdist_make_scheduler(config, log):
     return JourneysByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def installation_template(tmp_path_factory):
+    """A new installation, to be copied and never changed: made once, because policies take a second to compile."""
+    from sekisho.app.installation import Listen, create_installation
+
+    root = tmp_path_factory.mktemp("template") / "site"
+    create_installation(root, Listen())
+    return root

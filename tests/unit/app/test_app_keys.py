@@ -49,9 +49,9 @@ def test_a_forgotten_key_is_gone_from_the_disk_and_from_processes_that_had_it(or
 
 def test_what_is_missing_is_told_as_what_it_is(organisations, tmp_path):
     (tmp_path / "bank.key").unlink()
-    with pytest.raises(CommitmentKeyMissing, match="bank.key is missing"):
+    with pytest.raises(CommitmentKeyMissing, match=r"bank\.key is missing"):
         organisations.key("bank")
-    with pytest.raises(SekishoError, match="site.key is missing") as missing:
+    with pytest.raises(SekishoError, match=r"site\.key is missing") as missing:
         load_signing_key(tmp_path / "site.key", "site")
     assert type(missing.value) is SekishoError, "it is no commitment key"
 

@@ -1,7 +1,12 @@
-"""For every test: the journeys of a file share its installation, so they run on one worker, in order."""
+"""For every test: the journeys of a file share its installation, so one worker runs them in order; none is timed."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 class JourneysByFile(LoadScopeScheduling):
@@ -17,3 +22,13 @@ class JourneysByFile(LoadScopeScheduling):
 @pytest.hookimpl
 def pytest_xdist_make_scheduler(config, log):
     return JourneysByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def installation_template(tmp_path_factory):
+    """A new installation, to be copied and never changed: made once, because policies take a second to compile."""
+    from sekisho.app.installation import Listen, create_installation
+
+    root = tmp_path_factory.mktemp("template") / "site"
+    create_installation(root, Listen())
+    return root

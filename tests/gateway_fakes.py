@@ -27,7 +27,7 @@ from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.ids import IdSource
-from sekisho.ledger.interfaces import EntryDraft, LedgerFull
+from sekisho.ledger.interfaces import CommitmentKeyForgotten, EntryDraft, LedgerFull
 from sekisho.policy.interfaces import (
     SEND_RAW,
     SEND_REDACTED,
@@ -306,7 +306,14 @@ class FakeDecider:
 
 
 class FakeCommitments:
+    """`forgotten`: the fields from which on the organisation's key is destroyed."""
+
+    def __init__(self) -> None:
+        self.forgotten: set[str] = set()
+
     def commit(self, organisation: str, entry_id: str, field: str, data: bytes) -> dict[str, int | str]:
+        if field in self.forgotten:
+            raise CommitmentKeyForgotten("the key was destroyed")
         return {"bytes": len(data), "salt_sha256": "0" * 64, "sha256": "0" * 64}
 
     def stream(self, organisation: str, entry_id: str, field: str) -> "FakeStreamCommitment":
@@ -365,6 +372,7 @@ class World:
         self.ids = IdSource()
         self.in_flight_max = in_flight_max
         self.keeper: Keeper | None = None
+        self.commitments = FakeCommitments()
         self.halts = Halts()
         self.use(Recorder(self.writer, SystemClock(), self.ids, self.metrics))
 
@@ -374,7 +382,7 @@ class World:
             keys=self.keys,
             in_force=lambda: self.in_force,
             recorder=recorder,
-            commitments=FakeCommitments(),
+            commitments=self.commitments,
             client=self.client,
             router=Router(random.Random(1)),
             in_flight_max=self.in_flight_max,

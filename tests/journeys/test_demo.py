@@ -55,7 +55,7 @@ def ended(process: int) -> bool:
     ("language", "title", "last"),
     [
         ("en", "Sekisho 関所: a governed request", "Every step held."),
-        ("ja", "統制された", "すべての手順が成り立ちました。"),
+        pytest.param("ja", "統制された", "すべての手順が成り立ちました。", marks=pytest.mark.long),
     ],
 )
 def test_the_story_holds(start, tmp_path, language, title, last):
@@ -71,6 +71,7 @@ def test_the_story_holds(start, tmp_path, language, title, last):
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.long
 def test_two_at_the_same_time(start, tmp_path):
     """Both find the usual ports free; the one that comes second takes others."""
     both = [start("--once", "--language", "en", output=f"output-{number}") for number in range(2)]

@@ -61,9 +61,14 @@ const begin = async () => {
     const chooser = find(".policy-file");
     const read = new Promise((resolve) => {
       const descriptor = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value");
+      let sets = 0;
       Object.defineProperty(find("#policy"), "value", {
         get() { return descriptor.get.call(this); },
-        set(text) { descriptor.set.call(this, text); resolve(); },
+        set(text) {
+          descriptor.set.call(this, text);
+          sets += 1;
+          if (sets === 2) resolve(); // the first empties the field while the file is being read
+        },
       });
     });
     give(chooser, policy);

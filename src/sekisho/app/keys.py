@@ -308,4 +308,4 @@ def _read_secret(path: Path) -> bytes:
                 raise SekishoError(f"{path} can be read by others", remedy=f"chmod 600 {path}")
             return file.read(_FILE_BYTES_MAX)
     except FileNotFoundError:
-        raise CommitmentKeyMissing(f"{path} is missing", remedy="Restore it from your backup of keys/") from None
+        raise SekishoError(f"{path} is missing", remedy="Restore it from your backup of keys/") from None

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `sekisho ledger status|repair|archive|rotate-key`."""
     parser.description = "Look at an installation's ledger, repair it after damage, or archive its older entries."
     parser.epilog = "See docs/ledger.md. exit status: 0 well; 1 damaged, or it did not work; 2 the command line is off"
-    acts = parser.add_subparsers(dest="act", required=True, metavar="status|repair|archive|rotate-key")
+    acts = parser.add_subparsers(dest="act", required=True, metavar="status|repair|archive|rotate-key|settle-clock")
 
     status = acts.add_parser(
         "status",

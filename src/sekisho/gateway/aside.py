@@ -7,6 +7,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from sekisho.gateway.errors import Busy
 
+LARGE_BODY_BYTES: Final = 256 * 1024  # reading more would hold up every other request for milliseconds
 WAITING_MAX: Final = 16  # requests, each of which holds its body; at 32 MiB that is half a gigabyte
 _RETRY_AFTER_S: Final = 2
 

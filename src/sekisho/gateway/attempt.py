@@ -2,6 +2,7 @@
 
 from sekisho.gateway.dialects.answers import Usage, estimate_tokens
 from sekisho.gateway.entries import OUTCOME, Commitment, Ended, OutcomeRecord, outcome_body
+from sekisho.gateway.errors import GatewayError, Stopped
 from sekisho.gateway.halts import Halt, Passage
 from sekisho.gateway.http1.interfaces import Exchange
 from sekisho.gateway.keeping import Keeping
@@ -83,6 +84,11 @@ class Attempt:
         self.halt = halt
         if self.exchange is not None:
             self.exchange.abort()
+
+    def halted(self, halt: Halt) -> GatewayError:
+        """Settle it as ended from outside before anything was given to the caller; what the caller is told."""
+        self.settle(halt.ended, error=halt.error.code, hold=isinstance(halt.error, Stopped))
+        return halt.error
 
     @property
     def metrics(self) -> Metrics:

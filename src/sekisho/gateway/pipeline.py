@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from sekisho.catalog.jurisdictions import shortened
 from sekisho.content.interfaces import Content, Keeper
-from sekisho.gateway.aside import Aside
+from sekisho.gateway.answering import Answerer, UnderWay
+from sekisho.gateway.aside import LARGE_BODY_BYTES, Aside
 from sekisho.gateway.attempt import Attempt, Recorder
 from sekisho.gateway.authentication import authenticated
-from sekisho.gateway.dialects.answers import WholeAnswer, read_answer, read_error
-from sekisho.gateway.dialects.operations import CHAT, ModelRequest, parse_request, upstream_body
+from sekisho.gateway.dialects.operations import CHAT, parse_request, upstream_body
 from sekisho.gateway.dialects.surfaces import Call
 from sekisho.gateway.entries import (
     DECISION,
@@ -29,16 +28,13 @@ from sekisho.gateway.entries import (
     rewritten_bytes,
 )
 from sekisho.gateway.errors import (
-    AnswerWithheld,
     Busy,
     CantSignIn,
     GatewayError,
     NotPermitted,
     NotServed,
     Stopped,
-    UpstreamAnswered,
     UpstreamFailed,
-    UpstreamRefused,
     deployment_unusable,
     deployment_without_token,
     entry_too_large,
@@ -47,87 +43,31 @@ from sekisho.gateway.errors import (
     ledger_full,
     stopped,
     upstream_fault,
-    upstream_invalid,
-    upstream_status_code,
 )
+from sekisho.gateway.governed import Governed
 from sekisho.gateway.governing import decision_input, inspected, lifted, require_model
-from sekisho.gateway.halts import Halt, Halts, Passage
+from sekisho.gateway.halts import Halts, Passage
 from sekisho.gateway.http1.errors import UpstreamClosed, UpstreamError
 from sekisho.gateway.http1.interfaces import (
     Exchange,
-    Header,
     InboundRequest,
     Responder,
-    ResponseHead,
     UpstreamClient,
 )
 from sekisho.gateway.interfaces import InForce, Keys, Upstream
 from sekisho.gateway.keeping import DAY_US, Keeping
-from sekisho.gateway.relay import StreamRelay
-from sekisho.gateway.rewriting.treatment import Treatment, rewriter, rewritten, treatment
-from sekisho.gateway.routing import Routable, Route, Router
-from sekisho.identity.interfaces import AuthenticationError, Principal
-from sekisho.inspection.interfaces import BodyInspection, BodyRedaction
+from sekisho.gateway.rewriting.treatment import Treatment, treatment
+from sekisho.gateway.routing import Route, Router
+from sekisho.identity.interfaces import Principal
 from sekisho.kernel.ids import is_uuid7
 from sekisho.ledger.interfaces import CommitmentKeyForgotten, Commitments, EntryDraft, EntryTooLarge, LedgerFull
 from sekisho.policy.interfaces import SEND_RAW, Answering, Decision, Retention
 from sekisho.policy.monitor import Monitored
 
 ATTEMPTS_MAX: Final = 4  # each costs a durable decision; a caller waits no longer than a few tries
-ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of an answer that is not streamed: held whole to be checked
-ERROR_BYTES_MAX: Final = 256 * 1024  # of an upstream's error
 _RETRY_AFTER_S: Final = 1
-LARGE_BODY_BYTES: Final = 256 * 1024  # reading more would hold up every other request for milliseconds
-_EVENT_STREAM: Final = b"text/event-stream"
-_CALLERS_TO_FIX: Final = frozenset((400, 409, 413, 422, 429))  # upstream's answers that concern the caller
-_NOT_SERVED: Final = frozenset((404, 405, 501))  # upstream's answers where it lacks an operation, or the model
-_SAID_MAX: Final = 300  # characters of an upstream's message that are repeated in ours
-# An upstream's headers that clients act on: limits, when to come again, and how long it worked.
-_PASSED_HEADERS: Final = frozenset((b"retry-after", b"retry-after-ms", b"x-should-retry", b"openai-processing-ms"))
-_PASSED_PREFIX: Final = b"x-ratelimit-"
 
 log = logging.getLogger(__name__)
-
-
-class Governed:
-    """A request after step 5: who asks, what it holds, what was decided. Sees one snapshot from here to its end."""
-
-    __slots__ = (
-        "asked",
-        "attempt",
-        "call",
-        "caller_request",
-        "choice",
-        "decision",
-        "failed",
-        "in_force",
-        "inspection",
-        "monitored",
-        "principal",
-        "received",
-        "redaction",
-        "request_id",
-        "untold",
-    )
-
-    def __init__(
-        self, request_id: str, received: bytes, in_force: InForce, principal: Principal, call: Call, asked: ModelRequest
-    ) -> None:
-        self.request_id = request_id
-        self.received = received
-        self.in_force = in_force
-        self.principal = principal
-        self.call = call
-        self.asked = asked
-        self.caller_request: str | None = None  # the caller's own id of it
-        self.failed: set[str] = set()  # deployments that are not tried again for this request
-        self.inspection: BodyInspection
-        self.decision: Decision
-        self.choice: Routable  # where it may go: what the decision permits, or what monitor mode lifts
-        self.monitored = False
-        self.untold: Monitored | None = None  # what monitor mode lifts, until something is sent
-        self.attempt: Attempt | None = None  # the last one
-        self.redaction: BodyRedaction | None = None  # the body without its labelled spans, where that is possible
 
 
 class Pipeline:
@@ -162,6 +102,7 @@ class Pipeline:
         self._halts = halts
         self._keeper = keeper
         self._aside = Aside()
+        self._answerer = Answerer(keys, commitments, router, self._aside, self._has_alternative)
 
     def close(self) -> None:
         self._aside.close()
@@ -224,7 +165,7 @@ class Pipeline:
             error.has_receipt = error.has_receipt or governed.attempt is not None
             raise
         except CommitmentKeyForgotten:
-            raise  # nothing can be recorded, so nothing was sent, and no receipt can be made: the surface says so
+            raise  # no fault: whoever serves this answers it in words
         except Exception:
             log.exception("request %s: a fault of the gateway", governed.request_id)
             failed = gateway_failed()
@@ -266,9 +207,13 @@ class Pipeline:
         now_us = self._clock.now_us()
         out = self._stopped(governed)
         route = self._router.choose(governed.choice, governed.failed | out, now_us)
-        if route is None and out and governed.attempt is None and _names(governed.choice):
+        if route is None and out and governed.attempt is None and governed.permitted:
             raise stopped()
         return route
+
+    def _has_alternative(self, governed: Governed, attempt: Attempt, route: Route) -> bool:
+        left = governed.permitted - governed.failed - {route.deployment} - self._stopped(governed)
+        return bool(left) and attempt.number < ATTEMPTS_MAX
 
     def _stopped(self, governed: Governed) -> frozenset[str]:
         deployments = governed.in_force.snapshot.deployments_by_model[governed.asked.model]
@@ -317,7 +262,7 @@ class Pipeline:
                 raise key_revoked()
             halt = attempt.halt or self._halts.why(passage)
             if halt is not None:
-                raise _halted(attempt, halt)
+                raise attempt.halted(halt)
             if not isinstance(upstream, Upstream):
                 log.error("request %s: %s can't be used: %s", governed.request_id, route.deployment, upstream)
                 if isinstance(upstream, CantSignIn):
@@ -334,10 +279,10 @@ class Pipeline:
             attempt.status = head.status
             if head.status == 401:
                 upstream.refused()
-            return await self._answer(governed, attempt, exchange, route, head, responder)
+            return await self._answerer.answer(UnderWay(governed, attempt, exchange, route, head, responder))
         except UpstreamError as error:
             if attempt.halt is not None:
-                raise _halted(attempt, attempt.halt) from None
+                raise attempt.halted(attempt.halt) from None
             raise self._upstream_failed(attempt, exchange, error) from None
         except BaseException as error:
             # The caller left (cancelled), or a fault of ours: either way the upstream stops working for nobody.
@@ -347,7 +292,7 @@ class Pipeline:
                 attempt.settle(Ended.CALLER_LEFT)
             else:
                 written = exchange is not None and exchange.written
-                code = error.code if isinstance(error, GatewayError) else None
+                code = error.code if isinstance(error, GatewayError | CommitmentKeyForgotten) else None
                 attempt.settle(Ended.UPSTREAM_FAILED if written else Ended.NOT_SENT, error=code or "internal")
             raise
         finally:
@@ -440,196 +385,6 @@ class Pipeline:
             return StalePooledConnection(failure.message, code=failure.code, remedy=failure.remedy)
         return failure
 
-    # -- 10: the answer
-
-    async def _answer(
-        self,
-        governed: Governed,
-        attempt: Attempt,
-        exchange: Exchange,
-        route: Route,
-        head: ResponseHead,
-        responder: Responder,
-    ) -> int:
-        if head.status == 200:
-            streams = _media_type(head) == _EVENT_STREAM
-            asked = governed.asked.stream
-            if streams != asked and (streams or governed.call.operation.streams):
-                # A client that asked for a stream finds no event in another answer, and takes it for a complete one.
-                exchange.abort()
-                attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
-                unasked = "streamed although it was not asked to" if streams else "did not stream as it was asked to"
-                raise upstream_invalid(unasked)
-            headers = self._answer_headers(governed, route, head)
-            answer = self._relay if streams else self._whole
-            await answer(governed, attempt, exchange, route, headers, responder)
-            return head.status
-        if head.status in _CALLERS_TO_FIX:
-            await self._pass_error(governed, attempt, exchange, route, head, responder)
-            return head.status
-        if head.status in _NOT_SERVED:
-            raise await self._not_served(governed, attempt, exchange, head)
-        exchange.abort()
-        answered = UpstreamAnswered(head.status)
-        attempt.settle(Ended.UPSTREAM_REFUSED, error=answered.code, hold=True)
-        raise answered
-
-    async def _relay(
-        self,
-        governed: Governed,
-        attempt: Attempt,
-        exchange: Exchange,
-        route: Route,
-        headers: list[Header],
-        responder: Responder,
-    ) -> None:
-        snapshot = governed.in_force.snapshot
-        attempt.rewriter = await rewriter(snapshot, attempt.treated, self._aside, is_large=False)
-        if attempt.halt is not None:
-            raise _halted(attempt, attempt.halt)
-        organisation = governed.principal.organisation
-        commitment = self._commitments.stream(organisation, attempt.outcome_id, "answer")
-        headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
-        headers.append((b"cache-control", b"no-cache"))
-
-        def answered() -> None:
-            self._router.answered(route.deployment, attempt.first_byte())
-
-        relay = StreamRelay(
-            responder, exchange, attempt, commitment, governed.call, headers, answered, attempt.rewriter
-        )
-        try:
-            watch = self._keys.watch(governed.principal, relay.revoke)
-        except AuthenticationError:
-            attempt.settle(Ended.REVOKED, error="key_revoked")
-            raise key_revoked() from None
-        attempt.passage.end = relay.halt
-        try:
-            exchange.relay_to(relay)
-            await relay.done
-        except asyncio.CancelledError:
-            relay.caller_left()
-            raise
-        finally:
-            self._keys.unwatch(watch)
-
-    async def _whole(
-        self,
-        governed: Governed,
-        attempt: Attempt,
-        exchange: Exchange,
-        route: Route,
-        headers: list[Header],
-        responder: Responder,
-    ) -> None:
-        self._router.answered(route.deployment, attempt.first_byte())
-        answer = await exchange.read(ANSWER_BYTES_MAX)
-        text_bytes = governed.call.operation.text_bytes
-        whole = (
-            await self._aside.run(read_answer, answer, text_bytes)
-            if len(answer) > LARGE_BODY_BYTES
-            else read_answer(answer, text_bytes)
-        )
-        if whole is None:
-            attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_invalid", hold=True)
-            raise upstream_invalid("answered with what is not a JSON object")
-        if whole.reports_error:
-            attempt.settle(Ended.UPSTREAM_FAILED, error="upstream_error_answer", usage=whole.usage, hold=True)
-            raise UpstreamFailed("the deployment reported an error with status 200", code="upstream_error_answer")
-        answer = await self._rewritten(governed, attempt, answer)
-        await self._settle_whole(governed, attempt, whole, answer)
-        if attempt.keeping is not None:
-            attempt.keeping.add(answer)
-        headers.append((b"content-type", b"application/json"))
-        responder.respond(200, headers, answer)
-
-    async def _rewritten(self, governed: Governed, attempt: Attempt, answer: bytes) -> bytes:
-        """A whole answer as the caller may get it. Raises AnswerWithheld."""
-        is_large, snapshot = len(answer) > LARGE_BODY_BYTES, governed.in_force.snapshot
-        try:
-            attempt.rewriter = await rewriter(snapshot, attempt.treated, self._aside, is_large=is_large)
-            return await rewritten(attempt.rewriter, answer, self._aside, is_large=is_large)
-        except AnswerWithheld as error:
-            attempt.settle(Ended.WITHHELD, error=error.code)
-            raise
-
-    async def _pass_error(
-        self,
-        governed: Governed,
-        attempt: Attempt,
-        exchange: Exchange,
-        route: Route,
-        head: ResponseHead,
-        responder: Responder,
-    ) -> None:
-        """An error that concerns the caller goes on as it says; a 429 first looks for another deployment."""
-        if head.status == 429 and self._has_alternative(governed, attempt, route):
-            exchange.abort()
-            code = upstream_status_code(head.status)
-            attempt.settle(Ended.UPSTREAM_REFUSED, error=code, hold=True)
-            raise UpstreamFailed("the deployment is at its limit", code=code)
-        answer = await exchange.read(ERROR_BYTES_MAX)
-        read = read_error(answer)
-        if read is None:
-            body = governed.call.surface.error_body(UpstreamRefused(head.status))
-        else:
-            body = await self._rewritten(governed, attempt, read.body)
-        await self._settle_whole(governed, attempt, WholeAnswer(None, 0), body)
-        if attempt.keeping is not None:
-            attempt.keeping.add(body)
-        headers = self._answer_headers(governed, route, head)
-        headers.append((b"content-type", b"application/json"))
-        responder.respond(head.status, headers, body)
-
-    def _has_alternative(self, governed: Governed, attempt: Attempt, route: Route) -> bool:
-        """Whether another deployment, not yet tried, can be."""
-        left = _names(governed.choice) - governed.failed - {route.deployment} - self._stopped(governed)
-        return bool(left) and attempt.number < ATTEMPTS_MAX
-
-    async def _not_served(
-        self, governed: Governed, attempt: Attempt, exchange: Exchange, head: ResponseHead
-    ) -> NotServed:
-        read = read_error(await exchange.read(ERROR_BYTES_MAX))
-        attempt.settle(Ended.UPSTREAM_REFUSED, error=upstream_status_code(head.status), hold=True)
-        said = "" if read is None or attempt.treated.answering else f": {read.message[:_SAID_MAX]}"
-        return NotServed(
-            f"the deployment does not serve {governed.call.operation.name}, or does not know its model "
-            f"(it answered {head.status}{said})",
-            remedy="Choose a model that does, or ask the operator of this gateway",
-        )
-
-    async def _settle_whole(self, governed: Governed, attempt: Attempt, whole: WholeAnswer, answer: bytes) -> None:
-        commitment = self._commit(governed, attempt.outcome_id, "answer", answer)
-        text_bytes = whole.text_bytes
-        attempt.settle(Ended.COMPLETE, usage=whole.usage, answer=commitment, answer_text_bytes=text_bytes, hold=True)
-        await attempt.write_held_batched()
-
-    def _answer_headers(self, governed: Governed, route: Route, head: ResponseHead) -> list[Header]:
-        deployment = governed.in_force.snapshot.deployments[route.deployment]
-        request_id = governed.request_id.encode()
-        beside = [(b"x-sekisho-monitored", b"would-deny")] if governed.monitored else []
-        if governed.in_force.snapshot.decider.exemptions:
-            used = [one.exemptions for one in governed.decision.verdicts if one[:2] == route]
-            beside += [(b"x-sekisho-exemption", ", ".join(names).encode()) for names in used if names]
-        answering = None if governed.attempt is None else governed.attempt.treated.answering
-        if answering is not None and answering.mask:
-            beside.append((b"x-sekisho-masks", ", ".join(answering.mask).encode()))
-        return [
-            (b"x-request-id", request_id),
-            (b"x-sekisho-receipt", request_id),
-            (b"x-sekisho-deployment", deployment.name.encode()),
-            (b"x-sekisho-jurisdiction", ", ".join(shortened(deployment.facts["processing"].value)).encode()),
-            (b"x-sekisho-labels", ", ".join(governed.inspection.labels).encode()),
-            *beside,
-            *[header for header in head.headers.items() if _passes(header[0])],
-        ]
-
-
-def _halted(attempt: Attempt, halt: Halt) -> GatewayError:
-    """Settle an attempt that was ended from outside before anything was given to the caller."""
-    attempt.settle(halt.ended, error=halt.error.code, hold=isinstance(halt.error, Stopped))
-    return halt.error
-
 
 class StalePooledConnection(UpstreamFailed):
     """A kept-alive connection turned out to be closed: the attempt failed, the deployment may be fine."""
@@ -639,15 +394,3 @@ def _caller_request(request: InboundRequest) -> str | None:
     """Its `x-request-id` where it is a UUIDv7, as another Sekisho sends: nothing that could hold a text (G6)."""
     given = request.headers.get(b"x-request-id", b"").decode("latin-1")
     return given if is_uuid7(given) else None
-
-
-def _names(choice: Routable) -> set[str]:
-    return {*choice.permitted_raw, *choice.permitted_redacted}
-
-
-def _passes(name: bytes) -> bool:
-    return name in _PASSED_HEADERS or name.startswith(_PASSED_PREFIX)
-
-
-def _media_type(head: ResponseHead) -> bytes:
-    return head.headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()

@@ -8,7 +8,6 @@ import pytest
 
 from sekisho.app.backup import back_up, verify_backup
 from sekisho.app.gateway import open_writer
-from sekisho.app.installation import Listen, create_installation
 from sekisho.app.ledger import make_publisher
 from sekisho.app.restore import RESTORING, restore
 from sekisho.kernel.clock import SystemClock
@@ -23,10 +22,8 @@ DAY_US = 24 * 3_600_000_000
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("made") / "site"
-    create_installation(root, Listen())
-    return root
+def made(installation_template, tmp_path_factory):
+    return shutil.copytree(installation_template, tmp_path_factory.mktemp("made") / "site")
 
 
 @pytest.fixture

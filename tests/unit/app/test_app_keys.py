@@ -11,14 +11,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 from ledger_fakes import BEGINNING, ORIGIN, Decisions, World  # the ledger's units lend their world
 
 from sekisho.app import keys as key_files
-from sekisho.app.keys import LogKeyFiles, OrganisationKeys, create_signing_key
+from sekisho.app.keys import LogKeyFiles, OrganisationKeys, create_signing_key, load_signing_key
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import FileLock
 from sekisho.kernel.notes import SignedNote
 from sekisho.ledger.audit import audit_integrity
 from sekisho.ledger.checkpoint import make_enrolment, open_checkpoint, open_enrolment
-from sekisho.ledger.interfaces import CommitmentKeyForgotten
+from sekisho.ledger.interfaces import CommitmentKeyForgotten, CommitmentKeyMissing
 from sekisho.ledger.log_files import LogFiles
 from sekisho.ledger.publisher import Identity, Publisher
 from sekisho.settings import DataDirectory
@@ -45,6 +45,15 @@ def test_a_forgotten_key_is_gone_from_the_disk_and_from_processes_that_had_it(or
     organisations.ensure(["bank"])  # as a new snapshot does
     with pytest.raises(CommitmentKeyForgotten):
         organisations.key("bank")
+
+
+def test_what_is_missing_is_told_as_what_it_is(organisations, tmp_path):
+    (tmp_path / "bank.key").unlink()
+    with pytest.raises(CommitmentKeyMissing, match=r"bank\.key is missing"):
+        organisations.key("bank")
+    with pytest.raises(SekishoError, match=r"site\.key is missing") as missing:
+        load_signing_key(tmp_path / "site.key", "site")
+    assert type(missing.value) is SekishoError, "it is no commitment key"
 
 
 def test_a_stream_that_runs_ends_with_the_salt_that_it_began_with(organisations):

@@ -13,16 +13,9 @@ from sekisho.kernel.ids import IdSource
 from sekisho.settings import DataDirectory, load_settings
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("made") / "site"
-    create_installation(root, Listen())
-    return root
-
-
 @pytest.fixture
-def directory(made, tmp_path):
-    return DataDirectory(shutil.copytree(made, tmp_path / "site"))
+def directory(installation_template, tmp_path):
+    return DataDirectory(shutil.copytree(installation_template, tmp_path / "site"))
 
 
 def writers_of_the_ledger():

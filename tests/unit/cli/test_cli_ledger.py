@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from sekisho.app.installation import Listen, create_installation, put_declarations_in_force
+from sekisho.app.installation import put_declarations_in_force
 from sekisho.cli.main import main
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import SystemClock
@@ -16,17 +16,9 @@ from sekisho.settings import DataDirectory
 HOUR_US = 3_600_000_000
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """Made once, because policies take a second to compile."""
-    root = tmp_path_factory.mktemp("installation")
-    create_installation(root, Listen())
-    return root
-
-
 @pytest.fixture
-def directory(template, tmp_path):
-    return DataDirectory(shutil.copytree(template, tmp_path / "site"))
+def directory(installation_template, tmp_path):
+    return DataDirectory(shutil.copytree(installation_template, tmp_path / "site"))
 
 
 def settle(directory, ahead):

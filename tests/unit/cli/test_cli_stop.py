@@ -5,21 +5,12 @@ import shutil
 
 import pytest
 
-from sekisho.app.installation import Listen, create_installation
 from sekisho.cli.main import main
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """Made once, because policies take a second to compile."""
-    root = tmp_path_factory.mktemp("installation")
-    create_installation(root, Listen())
-    return root
-
-
 @pytest.fixture
-def installation(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "site")
+def installation(installation_template, tmp_path):
+    return shutil.copytree(installation_template, tmp_path / "site")
 
 
 @pytest.mark.parametrize(

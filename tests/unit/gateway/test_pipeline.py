@@ -30,6 +30,7 @@ from sekisho.gateway.http1.interfaces import InboundRequest, Peer
 from sekisho.gateway.interfaces import Upstream
 from sekisho.gateway.pipeline import LARGE_BODY_BYTES
 from sekisho.kernel.errors import SekishoError
+from sekisho.ledger.interfaces import CommitmentKeyForgotten
 
 ANSWER = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
 CHAT_CALL = Call(CHAT, OPENAI)
@@ -49,6 +50,19 @@ DONE = b"data: [DONE]\n\n"
 
 def stream(*chunks: bytes | Exception) -> Script:
     return Script(chunks=chunks, headers=EVENT_STREAM)
+
+
+@pytest.mark.parametrize(("field", "sent"), [("received", 0), ("answer", 1)])
+async def test_a_key_that_is_destroyed_meanwhile_is_named_to_the_caller_and_in_the_outcome(field, sent) -> None:
+    """It is no fault of ours, whether something was sent by then or not."""
+    world = World()
+    world.script("a", Script(body=ANSWER))
+    world.commitments.forgotten.add(field)
+    with pytest.raises(CommitmentKeyForgotten):
+        await world.chat()
+    assert len(world.client.exchanges) == sent
+    assert [outcome["error"] for outcome in world.writer.bodies("outcome")] == ["organisation_key_forgotten"] * sent
+    assert world.writer.reserved == 0
 
 
 @every_call

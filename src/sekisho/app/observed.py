@@ -8,6 +8,7 @@ from sekisho.catalog.interfaces import Catalogue, Fact, Reading
 from sekisho.catalog.jurisdictions import shortened
 from sekisho.catalog.observations import applicable, is_lowered, observed_facts
 from sekisho.policy.entities import observed_part
+from sekisho.policy.schema import PROVIDER_PREFIX
 from sekisho.snapshot.build import BuiltSnapshot
 from sekisho.snapshot.errors import SnapshotError
 from sekisho.snapshot.interfaces import catalogue_at
@@ -34,15 +35,27 @@ def observed_now(store: SnapshotStore, catalogue: Catalogue, now_us: int) -> Cat
     return catalogue_at(observed_catalogue(catalogue, facts), now_us)
 
 
+def facts_of(catalogue: Catalogue) -> dict[str, dict[str, Fact]]:
+    """By deployment every fact that policies see of it, its provider's included, under the attribute's name; sorted."""
+    providers = {one.name: one.facts for one in catalogue.providers}
+    return {
+        one.name: dict(
+            sorted((one.facts | {PROVIDER_PREFIX + key: fact for key, fact in providers[one.provider].items()}).items())
+        )
+        for one in catalogue.deployments
+    }
+
+
 def facts_told(catalogue: Catalogue) -> list[dict[str, Any]]:
     """The facts of every deployment as JSON values (docs/facts.md). Times are µs since the Unix epoch, UTC."""
+    facts = facts_of(catalogue)
     return [
         {
             "name": one.name,
             "model": one.model,
             "provider": one.provider,
             "type": one.deployment_type,
-            "facts": {name: _told(fact) for name, fact in sorted(one.facts.items())},
+            "facts": {name: _told(fact) for name, fact in facts[one.name].items()},
         }
         for one in catalogue.deployments
     ]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from sekisho.app.installation import snapshot_store
-from sekisho.app.observed import facts_told, observed_now
+from sekisho.app.observed import facts_of, facts_told, observed_now
 from sekisho.app.providers import declared_catalogue
 from sekisho.catalog.interfaces import Deployment, Fact
 from sekisho.catalog.jurisdictions import shortened
@@ -45,14 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         print(json.dumps(models, ensure_ascii=False, indent=2))
         return 0
+    facts = facts_of(catalogue)
     for model in catalogue.models:
         print(f"{model.name}: {model.title}")
         for one in served[model.name]:
             where = f"{', '.join(_briefly(one))} ({_support(one.facts['processing'], now_us)})"
             print(f"  {one.name:<34} {one.provider}, {one.deployment_type}; processes in {where}")
-            for name, fact in sorted(one.facts.items()) if arguments.facts else ():
+            for name, fact in facts[one.name].items() if arguments.facts else ():
                 source = f"; {fact.source}" if fact.source else ""
-                print(f"    {name:<18} {', '.join(shortened(fact.value))} ({_support(fact, now_us)}){source}")
+                print(f"    {name:<27} {', '.join(shortened(fact.value))} ({_support(fact, now_us)}){source}")
         if not served[model.name]:
             print("  no deployment: requests for it are refused")
     return 0

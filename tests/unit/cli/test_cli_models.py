@@ -1,9 +1,10 @@
 """`sekisho models list`: a fact with its grade, source and age, and whether a probe has taken from it."""
 
+import msgspec
 import pytest
 
 from sekisho.app.observed import facts_told
-from sekisho.catalog.interfaces import Fact, Grade, ObservedFact
+from sekisho.catalog.interfaces import Fact, Grade, ObservedFact, Provider
 from sekisho.cli.models import _support, as_object, told_age
 from support_decide import catalogue, deployment
 
@@ -48,3 +49,12 @@ def test_programs_get_every_fact():
         "value": ["anywhere"],
     }
     assert said["facts"]["storage"]["grade"] == "unknown"
+
+
+def test_a_provider_s_facts_are_told_of_each_of_its_deployments():
+    """Policies look at them as at its own: whoever is refused for one must be able to see it."""
+    of = catalogue(deployment("tokyo"), deployment("osaka"))
+    known = of.providers[0].facts | {"legal_entity": Fact(("Example KK",), Grade.DECLARED)}
+    of = msgspec.structs.replace(of, providers=(Provider("p", "P", known),))
+    for told in facts_told(of):
+        assert told["facts"]["provider_legal_entity"]["value"] == ["Example KK"]

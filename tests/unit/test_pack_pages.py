@@ -10,7 +10,7 @@ import pytest
 from sekisho.app.inspecting import labels_that_ship
 from sekisho.assurance.prove import HOLDS, Prover
 from sekisho.assurance.statements import read_statement, vocabulary
-from sekisho.catalog.facts import provider_facts
+from sekisho.catalog.facts import deployment_facts, provider_facts
 from sekisho.catalog.table import Table
 from sekisho.policy import pack_cases
 from sekisho.policy.check import compile_policies
@@ -59,8 +59,9 @@ def test_a_page_names_every_fact_that_the_pack_reads(name, ending):
 def test_the_facts_that_a_page_declares_can_be_declared(name, ending):
     for block in BLOCK.findall(text_of(name, ending)):
         mistakes = []
-        declared = Table(tomllib.loads(block).get("facts", {}), "providers/NAME.toml", mistakes)
-        provider_facts(declared, ("JP", "SG", "US"))
+        declared = Table(tomllib.loads(block).get("facts", {}), "", mistakes)
+        read = deployment_facts if block.startswith("# declarations/deployments/") else provider_facts
+        read(declared, ("JP", "SG", "US"))
         declared.finish()
         assert mistakes == []
 

@@ -25,7 +25,7 @@ def test_list_names_every_pack(capsys):
 def test_show_tells_rules_and_cases_in_the_language_asked_for(capsys, language, title, denied):
     [pack] = [json.loads(run(capsys, "show", "jp-my-number", "--json").out)]
     shown = run(capsys, "show", "jp-my-number", "--language", language).out
-    assert 'packs = ["jp-residency", "jp-my-number"]' in shown
+    assert '["jp-residency", "jp-my-number"]\n' in shown
     for told in (*pack["rules"], *pack["cases"]):
         assert told[title] in shown
     assert f"→ {denied}: jp-my-number.handler\n" in shown

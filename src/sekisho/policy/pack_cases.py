@@ -16,7 +16,7 @@ Facts are written as in declarations. A deployment's type is a word here: nothin
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from sekisho.catalog.interfaces import (
     Provider,
 )
 from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
-from sekisho.catalog.table import Table
+from sekisho.catalog.table import Table, nearest
 from sekisho.policy.check import compile_policies
 from sekisho.policy.engine import engine_only
 from sekisho.policy.errors import PackMistakes
@@ -52,6 +52,7 @@ from sekisho.policy.interfaces import (
     Verdict,
 )
 from sekisho.policy.packs import CASES, PACKS, Pack, with_foundations
+from sekisho.policy.schema import STANDING_LABELS
 
 SEND: Final = "send"
 KEEP: Final = "keep"
@@ -109,20 +110,21 @@ class PackTrial:
     def __init__(self, name: str, labels: tuple[str, ...]) -> None:
         packs = with_foundations(name)
         self.pack: Pack = packs[-1]
-        reader = _CasesFile(self.pack)
+        reader = _CasesFile(self.pack, {*labels, *STANDING_LABELS})
         self.cases: tuple[PackCase, ...] = reader.cases()
         sources = tuple(source for pack in packs for source in pack.sources)
         self.parts: PolicyParts = compile_policies(reader.catalogue(), (*sources, _KEEP_ALL), labels)
         policies = engine_only(self.parts, snapshot=_SNAPSHOT, epoch_from=0).policies
         self.rules: tuple[PolicyTitle, ...] = tuple(one for one in policies if self._is_ours(one))
 
-    def results(self, parts: PolicyParts | None = None) -> Iterator[CaseResult]:
-        """Each case decided, in their order; by other `parts` than the pack's own where given."""
-        decider = engine_only(parts or self.parts, snapshot=_SNAPSHOT, epoch_from=0)
+    def results(self) -> Iterator[CaseResult]:
+        """Each case decided, in their order."""
+        decider = engine_only(self.parts, snapshot=_SNAPSHOT, epoch_from=0)
         for case in self.cases:
             yield self.result(case, decider)
 
     def result(self, case: PackCase, decider: Decider) -> CaseResult:
+        """One case, by a decider over the parts of this trial, or over a change of them."""
         if case.ask == KEEP:
             kept = decider.retention(case.asked, case.asked.model, case.asked.labels_raw)
             return CaseResult(case, DENIED if kept is None else "kept", ())
@@ -155,7 +157,8 @@ def _sent(verdicts: dict[str, Verdict]) -> str:
 class _CasesFile:
     """Reads `cases.toml`, and gathers the deployments and organisations that its cases speak of."""
 
-    def __init__(self, pack: Pack) -> None:
+    def __init__(self, pack: Pack, labels: Collection[str]) -> None:
+        self._labels = labels
         self._file = f"{PACKS}{pack.name}/{CASES}"
         self._mistakes: list[Mistake] = []
         self._deployments: dict[str, Deployment] = {}  # by what is declared of them: equal ones are one
@@ -210,7 +213,7 @@ class _CasesFile:
         by = _texts(table, "by") if ask != KEEP and "by" in table.values else None
         if by is None and expect in (DENIED, "masked") and ask != KEEP:
             table.missing("by", "Name the forbids of this pack that do it; [] if it is none of them")
-        label = table.take_text("label", remedy="Name the label of the value") if ask == ANSWER else None
+        label = table.take_choice("label", self._labels, "a label that something finds") if ask == ANSWER else None
         request = self._usual_request | _plain(table.take_table("request"))
         deployment = self._deployment(table, _plain(table.take_table("deployment")))
         table.finish()
@@ -223,6 +226,9 @@ class _CasesFile:
         data_class = table.take_choice("class", _CLASSES, "a class") or ""
         residency = table.take_codes("residency", (*_JURISDICTIONS, "anywhere"), remedy="Say where the data may go")
         labels = _texts(table, "labels")
+        for name in set(labels).difference(self._labels):
+            remedy = nearest(name, self._labels, "Known are")
+            table.mistake("labels", f"{name!r} is not a label that something finds", remedy)
         left = _texts(table, "left") if "left" in table.values else None
         if left is not None and not set(left) < set(labels):
             table.mistake(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "builds_on": ("builds on: {names}", "前提とするパック：{names}"),
-    "switch_on": ("in boundary.toml: packs = {packs}", "boundary.toml：packs = {packs}"),
+    "switch_on": ("in boundary.toml, packs holds: {packs}", "boundary.toml の packs に書く名前：{packs}"),
     "rules": ("Rules", "規則"),
     "cases": ("Cases", "ケース"),
     "permit": ("permits", "許可"),

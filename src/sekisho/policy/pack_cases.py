@@ -16,9 +16,11 @@ Facts are written as in declarations. A deployment's type is a word here: nothin
 
 import json
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
+
+import cedarpy
 
 from sekisho.catalog.facts import deployment_facts, provider_facts
 from sekisho.catalog.interfaces import (
@@ -71,6 +73,12 @@ _KEEP_ALL: Final = PolicyText(
     '@id("cases.keep") @title("For cases: keep all") @title_ja("ケース用：すべて保存") @retain_days("1")\n'
     'permit (principal, action == Action::"retain", resource);',
 )
+# A pack that stands by itself and only forbids is in force beside one that permits, whichever that is.
+_SEND_ALL: Final = PolicyText(
+    "cases/send.cedar",
+    '@id("cases.send") @title("For cases: send all") @title_ja("ケース用：すべて送信")\n'
+    'permit (principal, action in [Action::"sendRaw", Action::"sendRedacted"], resource);',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +118,11 @@ class PackTrial:
     def __init__(self, name: str, labels: tuple[str, ...]) -> None:
         packs = with_foundations(name)
         self.pack: Pack = packs[-1]
-        reader = _CasesFile(self.pack, {*labels, *STANDING_LABELS})
+        reader = _CasesFile(self.pack, frozenset({*labels, *STANDING_LABELS}))
         self.cases: tuple[PackCase, ...] = reader.cases()
         sources = tuple(source for pack in packs for source in pack.sources)
-        self.parts: PolicyParts = compile_policies(reader.catalogue(), (*sources, _KEEP_ALL), labels)
+        ours = (_KEEP_ALL,) if _permits(sources) else (_KEEP_ALL, _SEND_ALL)
+        self.parts: PolicyParts = compile_policies(reader.catalogue(), (*sources, *ours), labels)
         policies = engine_only(self.parts, snapshot=_SNAPSHOT, epoch_from=0).policies
         self.rules: tuple[PolicyTitle, ...] = tuple(one for one in policies if self._is_ours(one))
 
@@ -148,6 +157,11 @@ class PackTrial:
         return policy.file.startswith(f"{PACKS}{self.pack.name}/")
 
 
+def _permits(sources: Iterable[PolicyText]) -> bool:
+    policies = (cedarpy.policies_to_pst(source.text).static_policies.values() for source in sources)
+    return any(policy.effect == "permit" for found in policies for policy in found)
+
+
 def _sent(verdicts: dict[str, Verdict]) -> str:
     if verdicts[SEND_RAW].permitted:
         return "raw"
@@ -157,7 +171,7 @@ def _sent(verdicts: dict[str, Verdict]) -> str:
 class _CasesFile:
     """Reads `cases.toml`, and gathers the deployments and organisations that its cases speak of."""
 
-    def __init__(self, pack: Pack, labels: Collection[str]) -> None:
+    def __init__(self, pack: Pack, labels: frozenset[str]) -> None:
         self._labels = labels
         self._file = f"{PACKS}{pack.name}/{CASES}"
         self._mistakes: list[Mistake] = []

@@ -5,7 +5,7 @@ from typing import Final
 from sekisho.inspection.profiles.injection import phrase_rule
 from sekisho.inspection.profiles.jp.addresses import address_rules
 from sekisho.inspection.profiles.jp.places import PREFECTURES
-from sekisho.inspection.profiles.universal import GROUP, ROW_AFTER, ROW_BEFORE, RUN
+from sekisho.inspection.profiles.universal import ALONE, END, GROUP, OTHER_NUMBERS, ROW_AFTER, ROW_BEFORE, RUN
 from sekisho.inspection.rule_data import RuleData
 
 _MY_NUMBER_WORDS: Final = [
@@ -81,6 +81,7 @@ _POSTAL_WORDS: Final = [
 ]
 # What a number is when one of these words, and no other of ours, stands before it.
 _OTHER_NUMBERS: Final = [
+    *OTHER_NUMBERS,
     *(
         "注文番号",
         "受注番号",
@@ -114,36 +115,10 @@ _OTHER_NUMBERS: Final = [
         "稟議番号",
         "チケット番号",
         "jan",
-        "isbn",
     ),
-    *(
-        "order number",
-        "order no",
-        "order id",
-        "order #",
-        "tracking number",
-        "tracking no",
-        "serial number",
-        "serial no",
-    ),
-    *("ticket number", "ticket no", "case number", "reference number", "product code", "part number", "sku", "job id"),
-    *(
-        "invoice number",
-        "timestamp",
-        "unix time",
-        "epoch",
-        "build number",
-        "commit",
-        "金額",
-        "価格",
-        "合計",
-        "残高",
-        "total",
-    ),
+    *("金額", "価格", "合計", "残高"),
 ]
 _GAP: Final = "[ \\t\\r\\n._/-]{1,2}"
-_ALONE: Final = "(?<![0-9A-Za-z])(?<![0-9][.,-])"  # before a bare number
-_END: Final = "(?![0-9A-Za-z]|[.,-][0-9])"
 _NO_AMOUNT: Final = "(?! ?(?:円|万|億|千|件|個|ドル|名|人|yen|jpy))"
 _ANY_GAP: Final = "(?:[ \\t:=.#\"',]|、)"
 
@@ -213,7 +188,7 @@ def _corporate_number() -> list[RuleData]:
         RuleData(
             label="jp.corporate_number",
             anchor=f"[^0-9](?:[0-9]{{13}}|{grouped})[^0-9]",
-            shape=f"{_ALONE}(?:[0-9]{{13}}|{grouped}){_END}",
+            shape=f"{ALONE}(?:[0-9]{{13}}|{grouped}){END}",
             check="corporate_number",
             context=_CORPORATE_WORDS,
             unless=_OTHER_NUMBERS,
@@ -228,7 +203,7 @@ def _cards_and_passport() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9][0-9]{12}[^0-9]",
-            shape=f"{_ALONE}[0-9]{{12}}{_END}",
+            shape=f"{ALONE}[0-9]{{12}}{END}",
             check="drivers_licence",
             context=_LICENCE_WORDS,
             unless=_OTHER_NUMBERS,
@@ -263,7 +238,7 @@ def _insurance() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9](?:[0-9]{6}|[0-9]{8})[^0-9]",
-            shape=f"{_ALONE}(?:[0-9]{{8}}|[0-9]{{6}}){_END}{_NO_AMOUNT}",
+            shape=f"{ALONE}(?:[0-9]{{8}}|[0-9]{{6}}){END}{_NO_AMOUNT}",
             check="insurer_number",
             context=_INSURER_WORDS,
             unless=_OTHER_NUMBERS,
@@ -273,7 +248,7 @@ def _insurance() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9][0-9]{4}[ -]?[0-9]{6}[^0-9]",
-            shape=f"{_ALONE}[0-9]{{4}}[ -]?[0-9]{{6}}{_END}",
+            shape=f"{ALONE}[0-9]{{4}}[ -]?[0-9]{{6}}{END}",
             check="varied_digits",
             context=_PENSION_WORDS,
             unless=_OTHER_NUMBERS,
@@ -289,7 +264,7 @@ def _bank_account() -> list[RuleData]:
             label=label,
             anchor="(?:普通|当座|貯蓄|\\(普\\)|\\(当\\)|ordinary|savings|checking).{0,32}[^0-9][0-9]{7}[^0-9]",
             shape=f"(?:{kind}|(?i:ordinary|savings|checking)(?: account)?(?: ?(?i:no|number)\\.?)?){_ANY_GAP}{{0,4}}"
-            f"(?P<value>[0-9]{{7}}){_END}{_NO_AMOUNT}",
+            f"(?P<value>[0-9]{{7}}){END}{_NO_AMOUNT}",
             check="varied_digits",
         ),
         RuleData(
@@ -297,7 +272,7 @@ def _bank_account() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9][0-9]{7}[^0-9]",
-            shape=f"{_ALONE}[0-9]{{7}}{_END}{_NO_AMOUNT}",
+            shape=f"{ALONE}[0-9]{{7}}{END}{_NO_AMOUNT}",
             check="varied_digits",
             context=_ACCOUNT_WORDS,
             unless=_OTHER_NUMBERS,
@@ -307,7 +282,7 @@ def _bank_account() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9][0-9]{4}[ -][0-9]{3}[ -][0-9]{7}[^0-9]",
-            shape=f"{_ALONE}[0-9]{{4}}[ -][0-9]{{3}}[ -][0-9]{{7}}{_END}",
+            shape=f"{ALONE}[0-9]{{4}}[ -][0-9]{{3}}[ -][0-9]{{7}}{END}",
             check="varied_digits",
             context=_BANK_WORDS,
             unless=_OTHER_NUMBERS,
@@ -316,7 +291,7 @@ def _bank_account() -> list[RuleData]:
             label=label,
             anchor="記号.{0,8}[01][0-9]{3}0[^0-9]",
             shape=f"記号{_ANY_GAP}{{0,3}}(?P<value>[01][0-9]{{3}}0(?:{_ANY_GAP}|-){{0,3}}(?:の)?番号{_ANY_GAP}{{0,3}}"
-            f"[0-9]{{1,7}}1){_END}",
+            f"[0-9]{{1,7}}1){END}",
             check="varied_digits",
             tail=48,
         ),
@@ -325,7 +300,7 @@ def _bank_account() -> list[RuleData]:
             sign=GROUP,
             reach=36,
             anchor="[^0-9][01][0-9]{3}0[ -](?:[0-9][ -])?[0-9]{1,7}1[^0-9]",
-            shape=f"{_ALONE}[01][0-9]{{3}}0[ -](?:[0-9][ -])?[0-9]{{1,7}}1{_END}",
+            shape=f"{ALONE}[01][0-9]{{3}}0[ -](?:[0-9][ -])?[0-9]{{1,7}}1{END}",
             check="varied_digits",
             context=_YUCHO_WORDS,
             unless=_OTHER_NUMBERS,

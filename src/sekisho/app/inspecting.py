@@ -6,6 +6,7 @@ from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
 from sekisho.inspection.errors import RulesError
 from sekisho.inspection.interfaces import PERSON_NAME
 from sekisho.inspection.own import check_own_rules
+from sekisho.inspection.profiles import profile_names
 from sekisho.inspection.rules import label_names, make_name_finders, rules_bytes
 from sekisho.policy.check import labels_named
 
@@ -39,3 +40,8 @@ def declared_inspection(catalogue: Catalogue, policies: tuple[PolicyText, ...]) 
                 key = "inspection.person_names" if settings.person_names else "policies"
                 mistakes.append(Mistake("boundary.toml", key, error.message, error.remedy or ""))
     return DeclaredInspection(rules, label_names(rules), tuple(mistakes))
+
+
+def labels_that_ship() -> tuple[str, ...]:
+    """Every label that some profile finds: what the packs that ship may speak of."""
+    return label_names(rules_bytes(profile_names()))

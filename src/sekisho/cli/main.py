@@ -42,6 +42,7 @@ COMMANDS: Final = (
     Command("console", "To run an installation", "issue a one-time token to sign in to the console"),
     Command("doctor", "To run an installation", "say what is wrong with an installation, and what to do about it"),
     Command("check", "To govern it", "check the declarations, and name every mistake"),
+    Command("packs", "To govern it", "list the policy packs that ship, show one, and decide their cases"),
     Command("providers", "To govern it", "declare providers from templates, list them, and try them"),
     Command("models", "To govern it", "list the models declared"),
     Command("probe", "To govern it", "look at deployments from outside, and hold their facts against it"),

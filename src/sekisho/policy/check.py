@@ -113,9 +113,14 @@ def labels_named(packs: Iterable[str], declared: tuple[PolicyText, ...]) -> froz
 def _pack_sources(packs: Iterable[str], mistakes: list[Mistake]) -> list[PolicyText]:
     sources: list[PolicyText] = []
     known = pack_names()
-    for name in packs:
+    in_force = tuple(packs)
+    for name in in_force:
         if name in known:
-            sources.extend(load_pack(name).sources)
+            pack = load_pack(name)
+            sources.extend(pack.sources)
+            for below in set(pack.builds_on).difference(in_force):
+                remedy = f"Add {below!r} to packs: {name} says nothing of what it takes for granted"
+                mistakes.append(Mistake("boundary.toml", "packs", f"{name!r} builds on {below!r}", remedy))
         else:
             remedy = f"Packs that ship are: {', '.join(known)}"
             mistakes.append(Mistake("boundary.toml", "packs", f"{name!r} is not a pack", remedy))

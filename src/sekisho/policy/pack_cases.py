@@ -1,0 +1,290 @@
+"""The cases of a pack: requests that people can read, with what must become of each. Decided by Cedar's engine. Pure.
+
+`cases.toml` of a pack:
+- `home`: the home jurisdictions;
+- `[usual.request]` and `[usual.deployment]`: what a case has that doesn't say otherwise, key by key, fact by fact;
+- `[[cases]]`: `title`, `title_ja`, `request`, `deployment`, `expect`, `by`, and where it isn't about sending, `ask`.
+
+| `ask` | `expect` | |
+|---|---|---|
+| `send` (left out) | `raw`, `redacted`, `denied` | `by`: the pack's forbids that deny sending it as it is |
+| `keep` | `kept`, `denied` | of what was sent, were there a permit to keep everything |
+| `answer` | `given`, `masked` | a value of `label` in the answer; `by`: the pack's forbids that have it masked |
+
+Facts are written as in declarations. A deployment's type is a word here: nothing is derived from it.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sekisho.catalog.facts import deployment_facts, provider_facts
+from sekisho.catalog.interfaces import (
+    DEPLOYMENT_TYPES,
+    Boundary,
+    Catalogue,
+    DataClass,
+    Deployment,
+    Mistake,
+    Model,
+    Organisation,
+    PolicyText,
+    Provider,
+)
+from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
+from sekisho.catalog.table import Table
+from sekisho.policy.check import compile_policies
+from sekisho.policy.engine import engine_only
+from sekisho.policy.errors import PackMistakes
+from sekisho.policy.interfaces import (
+    CALLER,
+    INPUT_VERSION,
+    SEND_RAW,
+    SEND_REDACTED,
+    STALENESS_ROLES,
+    Decider,
+    DecisionInput,
+    PolicyParts,
+    PolicyTitle,
+    PrincipalInput,
+    Verdict,
+)
+from sekisho.policy.packs import CASES, PACKS, Pack, with_foundations
+
+SEND: Final = "send"
+KEEP: Final = "keep"
+ANSWER: Final = "answer"
+DENIED: Final = "denied"
+UNDECIDED: Final = "undecided"  # an error: no case expects one
+OUTCOMES: Final = {SEND: ("raw", "redacted", DENIED), KEEP: ("kept", DENIED), ANSWER: ("given", "masked")}
+CASES_MAX: Final = 200  # of a pack: more than anybody reads
+STALENESS_MAX: Final = 36_500
+_CLASSES: Final = ("public", "internal", "confidential", "restricted")  # those of the starter
+_JURISDICTIONS: Final = tuple(sorted(ISO_3166_1))
+_SNAPSHOT: Final = "0" * 64
+# Nothing is kept without a permit, and packs only forbid.
+_KEEP_ALL: Final = PolicyText(
+    "cases/keep.cedar",
+    '@id("cases.keep") @title("For cases: keep all") @title_ja("ケース用：すべて保存") @retain_days("1")\n'
+    'permit (principal, action == Action::"retain", resource);',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PackCase:
+    """One case. `asked` names its deployment as the model. `by` is None where the case doesn't say."""
+
+    title: str
+    title_ja: str
+    ask: str
+    expect: str
+    by: tuple[str, ...] | None
+    label: str | None
+    asked: DecisionInput
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What became of a case. `by`: the pack's forbids behind it, sorted; `errors`: why it is `undecided`."""
+
+    case: PackCase
+    outcome: str
+    by: tuple[str, ...]
+    errors: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        return self.outcome == self.case.expect and self.case.by in (None, self.by)
+
+
+class PackTrial:
+    """A pack and what it builds on, compiled over a catalogue made of its cases.
+
+    `labels`: all that inspection can find. Raises KeyError for a pack that doesn't ship, PackMistakes for cases that
+    can't be read, PolicyMistakes for policies that don't hold.
+    """
+
+    def __init__(self, name: str, labels: tuple[str, ...]) -> None:
+        packs = with_foundations(name)
+        self.pack: Pack = packs[-1]
+        reader = _CasesFile(self.pack)
+        self.cases: tuple[PackCase, ...] = reader.cases()
+        sources = tuple(source for pack in packs for source in pack.sources)
+        self.parts: PolicyParts = compile_policies(reader.catalogue(), (*sources, _KEEP_ALL), labels)
+        policies = engine_only(self.parts, snapshot=_SNAPSHOT, epoch_from=0).policies
+        self.rules: tuple[PolicyTitle, ...] = tuple(one for one in policies if self._is_ours(one))
+
+    def results(self, parts: PolicyParts | None = None) -> Iterator[CaseResult]:
+        """Each case decided, in their order; by other `parts` than the pack's own where given."""
+        decider = engine_only(parts or self.parts, snapshot=_SNAPSHOT, epoch_from=0)
+        for case in self.cases:
+            yield self.result(case, decider)
+
+    def result(self, case: PackCase, decider: Decider) -> CaseResult:
+        if case.ask == KEEP:
+            kept = decider.retention(case.asked, case.asked.model, case.asked.labels_raw)
+            return CaseResult(case, DENIED if kept is None else "kept", ())
+        if case.ask == ANSWER:
+            answering = decider.answering(case.asked, case.asked.model, SEND_RAW)
+            masked = answering is not None and case.label in answering.mask
+            reasons = answering.reasons if answering is not None and masked else ()
+            return CaseResult(case, "masked" if masked else "given", self._forbids(reasons, decider))
+        verdicts = {verdict.action: verdict for verdict in decider.decide(case.asked).verdicts}
+        errors = tuple(error for verdict in verdicts.values() for error in verdict.errors)
+        if errors:
+            return CaseResult(case, UNDECIDED, (), errors)
+        return CaseResult(case, _sent(verdicts), self._forbids(verdicts[SEND_RAW].reasons, decider))
+
+    def _forbids(self, reasons: tuple[int, ...], decider: Decider) -> tuple[str, ...]:
+        """Those of this pack alone."""
+        policies = [decider.policies[index] for index in reasons]
+        return tuple(sorted(one.id for one in policies if one.effect == "forbid" and self._is_ours(one)))
+
+    def _is_ours(self, policy: PolicyTitle) -> bool:
+        return policy.file.startswith(f"{PACKS}{self.pack.name}/")
+
+
+def _sent(verdicts: dict[str, Verdict]) -> str:
+    if verdicts[SEND_RAW].permitted:
+        return "raw"
+    return "redacted" if SEND_REDACTED in verdicts and verdicts[SEND_REDACTED].permitted else DENIED
+
+
+class _CasesFile:
+    """Reads `cases.toml`, and gathers the deployments and organisations that its cases speak of."""
+
+    def __init__(self, pack: Pack) -> None:
+        self._file = f"{PACKS}{pack.name}/{CASES}"
+        self._mistakes: list[Mistake] = []
+        self._deployments: dict[str, Deployment] = {}  # by what is declared of them: equal ones are one
+        self._providers: list[Provider] = []
+        self._organisations: set[str] = set()
+        self._table = Table(tomllib.loads(pack.cases), self._file, self._mistakes)
+        self._home = self._table.take_codes("home", _JURISDICTIONS, remedy="Name the home jurisdictions") or ()
+        usual = self._table.take_table("usual")
+        self._usual_request = {} if usual is None else _plain(usual.take_table("request"))
+        self._usual_deployment = {} if usual is None else _plain(usual.take_table("deployment"))
+        if usual is not None:
+            usual.finish()
+
+    def cases(self) -> tuple[PackCase, ...]:
+        raw = self._table.take("cases")
+        if not isinstance(raw, list) or not 0 < len(raw) <= CASES_MAX or not all(isinstance(one, dict) for one in raw):
+            self._table.mistake("cases", "are missing, or too many", f"Write 1 to {CASES_MAX} [[cases]]")
+            raw = []
+        self._table.finish()
+        cases = [self._case(Table(one, self._file, self._mistakes, f"cases[{n}].")) for n, one in enumerate(raw)]
+        if self._mistakes:
+            raise PackMistakes(tuple(sorted(set(self._mistakes))))
+        return tuple(case for case in cases if case is not None)
+
+    def catalogue(self) -> Catalogue:
+        """Each deployment stands alone under a model of its own name, so that one decision asks about one."""
+        deployments = tuple(self._deployments.values())
+        boundary = Boundary(
+            home=tuple(sorted(self._home)),
+            jurisdictions=_JURISDICTIONS,
+            classes=tuple(DataClass(name, name, name) for name in _CLASSES),
+            default_class="internal",
+            default_residency=tuple(sorted(self._home)),
+            packs=(),
+        )
+        organisations = tuple(Organisation(name, name) for name in sorted(self._organisations))
+        models = tuple(Model(one.name, one.name) for one in deployments)
+        return Catalogue(boundary, organisations, (), tuple(self._providers), models, deployments)
+
+    def _case(self, table: Table) -> PackCase | None:
+        title = table.take_text("title", remedy="Say in a line who sends what where, and what happens")
+        title_ja = table.take_text("title_ja", remedy="Say it in Japanese too")
+        ask = table.take_choice("ask", OUTCOMES, "what is asked", required=False) or SEND
+        expect = table.take_choice("expect", OUTCOMES[ask], "what becomes of it")
+        by = table.take("by")
+        if by is not None and by != []:
+            by = table.as_list("by", by)
+        if by is None and expect in (DENIED, "masked") and ask != KEEP:
+            table.missing("by", "Name the forbids of this pack that do it; [] if it is none of them")
+        label = table.take_text("label", remedy="Name the label of the value" if ask == ANSWER else None)
+        request = Table(self._usual_request | _plain(table.take_table("request")), table.file, table.mistakes)
+        deployment = self._deployment(table, _plain(table.take_table("deployment")))
+        table.finish()
+        request.prefix = f"{table.prefix}request."
+        asked = self._asked(request, deployment)
+        if title is None or title_ja is None or expect is None:
+            return None
+        return PackCase(title, title_ja, ask, expect, None if by is None else tuple(sorted(by)), label, asked)
+
+    def _asked(self, table: Table, deployment: str) -> DecisionInput:
+        data_class = table.take_choice("class", _CLASSES, "a class") or ""
+        residency = table.take_codes("residency", (*_JURISDICTIONS, "anywhere"), remedy="Say where the data may go")
+        labels = _texts(table, "labels")
+        left = _texts(table, "left") if "left" in table.values else None
+        if left is not None and set(left) >= set(labels):
+            table.mistake("left", "holds all that was found", "Leave it out if nothing can be redacted")
+        roles = _texts(table, "roles") if "roles" in table.values else (CALLER,)
+        organisation = table.take_text("organisation", default="default") or "default"
+        self._organisations.add(organisation)
+        ages = table.take_table("staleness")
+        staleness = (
+            ()
+            if ages is None
+            else tuple((role, ages.take_integer(f"{role}_days", 0, 0, STALENESS_MAX)) for role in STALENESS_ROLES)
+        )
+        if ages is not None:
+            ages.finish()
+        table.finish()
+        return DecisionInput(
+            v=INPUT_VERSION,
+            snapshot=_SNAPSHOT,
+            epoch_from=0,
+            model=deployment,
+            principal=PrincipalInput("a-caller", organisation, roles),
+            data_class=data_class,
+            residency=expanded(residency or (), _JURISDICTIONS),
+            labels_raw=labels,
+            labels_redacted=left or (),
+            redactable=left is not None,
+            staleness=staleness,
+        )
+
+    def _deployment(self, table: Table, said: dict[str, Any]) -> str:
+        """The name of the deployment that is as usual but for what is `said`."""
+        declared = self._usual_deployment | said
+        for part in ("facts", "provider"):
+            declared[part] = self._usual_deployment.get(part, {}) | said.get(part, {})
+        known = json.dumps(declared, sort_keys=True, default=str)
+        if known not in self._deployments:
+            name = f"deployment-{len(self._deployments) + 1}"
+            inner = Table(declared, table.file, table.mistakes, f"{table.prefix}deployment.")
+            kind = inner.take_choice("type", DEPLOYMENT_TYPES, "a deployment type") or ""
+            facts, provider = inner.take_table("facts"), inner.take_table("provider")
+            inner.finish()
+            if facts is None or provider is None:
+                return name
+            self._providers.append(Provider(name, name, provider_facts(provider, _JURISDICTIONS)))
+            self._deployments[known] = Deployment(
+                name=name,
+                model=name,
+                provider=name,
+                url="https://deployment.example/v1",
+                dialect="openai",
+                deployment_type=kind,
+                facts=deployment_facts(facts, _JURISDICTIONS),
+                upstream_model=name,
+            )
+            facts.finish()
+            provider.finish()
+        return self._deployments[known].name
+
+
+def _plain(table: Table | None) -> dict[str, Any]:
+    return {} if table is None else table.values
+
+
+def _texts(table: Table, key: str) -> tuple[str, ...]:
+    """A list of words, sorted, which may be empty."""
+    value = table.take(key)
+    if value is None or value == []:
+        return ()
+    return tuple(sorted(table.as_list(key, value) or ()))

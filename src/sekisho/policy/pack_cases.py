@@ -60,7 +60,7 @@ DENIED: Final = "denied"
 UNDECIDED: Final = "undecided"  # an error: no case expects one
 OUTCOMES: Final = {SEND: ("raw", "redacted", DENIED), KEEP: ("kept", DENIED), ANSWER: ("given", "masked")}
 CASES_MAX: Final = 200  # of a pack: more than anybody reads
-STALENESS_MAX: Final = 36_500
+STALENESS_MAX: Final = 36_500  # days: a century
 _CLASSES: Final = ("public", "internal", "confidential", "restricted")  # those of the starter
 _JURISDICTIONS: Final = tuple(sorted(ISO_3166_1))
 _SNAPSHOT: Final = "0" * 64
@@ -161,13 +161,20 @@ class _CasesFile:
         self._deployments: dict[str, Deployment] = {}  # by what is declared of them: equal ones are one
         self._providers: list[Provider] = []
         self._organisations: set[str] = set()
-        self._table = Table(tomllib.loads(pack.cases), self._file, self._mistakes)
+        self._table = Table(self._parsed(pack.cases), self._file, self._mistakes)
         self._home = self._table.take_codes("home", _JURISDICTIONS, remedy="Name the home jurisdictions") or ()
         usual = self._table.take_table("usual")
         self._usual_request = {} if usual is None else _plain(usual.take_table("request"))
         self._usual_deployment = {} if usual is None else _plain(usual.take_table("deployment"))
         if usual is not None:
             usual.finish()
+
+    def _parsed(self, text: str) -> dict[str, Any]:
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            wrong = Mistake(self._file, "", f"is not TOML: {error}", "Correct the line; strings stand in quotes")
+            raise PackMistakes((wrong,)) from None
 
     def cases(self) -> tuple[PackCase, ...]:
         raw = self._table.take("cases")
@@ -200,39 +207,31 @@ class _CasesFile:
         title_ja = table.take_text("title_ja", remedy="Say it in Japanese too")
         ask = table.take_choice("ask", OUTCOMES, "what is asked", required=False) or SEND
         expect = table.take_choice("expect", OUTCOMES[ask], "what becomes of it")
-        by = table.take("by")
-        if by is not None and by != []:
-            by = table.as_list("by", by)
+        by = _texts(table, "by") if ask != KEEP and "by" in table.values else None
         if by is None and expect in (DENIED, "masked") and ask != KEEP:
             table.missing("by", "Name the forbids of this pack that do it; [] if it is none of them")
-        label = table.take_text("label", remedy="Name the label of the value" if ask == ANSWER else None)
-        request = Table(self._usual_request | _plain(table.take_table("request")), table.file, table.mistakes)
+        label = table.take_text("label", remedy="Name the label of the value") if ask == ANSWER else None
+        request = self._usual_request | _plain(table.take_table("request"))
         deployment = self._deployment(table, _plain(table.take_table("deployment")))
         table.finish()
-        request.prefix = f"{table.prefix}request."
-        asked = self._asked(request, deployment)
+        asked = self._asked(Table(request, table.file, table.mistakes, f"{table.prefix}request."), deployment)
         if title is None or title_ja is None or expect is None:
             return None
-        return PackCase(title, title_ja, ask, expect, None if by is None else tuple(sorted(by)), label, asked)
+        return PackCase(title, title_ja, ask, expect, by, label, asked)
 
     def _asked(self, table: Table, deployment: str) -> DecisionInput:
         data_class = table.take_choice("class", _CLASSES, "a class") or ""
         residency = table.take_codes("residency", (*_JURISDICTIONS, "anywhere"), remedy="Say where the data may go")
         labels = _texts(table, "labels")
         left = _texts(table, "left") if "left" in table.values else None
-        if left is not None and set(left) >= set(labels):
-            table.mistake("left", "holds all that was found", "Leave it out if nothing can be redacted")
+        if left is not None and not set(left) < set(labels):
+            table.mistake(
+                "left", "is not less than was found", "Name fewer labels; leave it out if none can be redacted"
+            )
         roles = _texts(table, "roles") if "roles" in table.values else (CALLER,)
         organisation = table.take_text("organisation", default="default") or "default"
         self._organisations.add(organisation)
-        ages = table.take_table("staleness")
-        staleness = (
-            ()
-            if ages is None
-            else tuple((role, ages.take_integer(f"{role}_days", 0, 0, STALENESS_MAX)) for role in STALENESS_ROLES)
-        )
-        if ages is not None:
-            ages.finish()
+        staleness = _staleness(table)
         table.finish()
         return DecisionInput(
             v=INPUT_VERSION,
@@ -252,34 +251,50 @@ class _CasesFile:
         """The name of the deployment that is as usual but for what is `said`."""
         declared = self._usual_deployment | said
         for part in ("facts", "provider"):
-            declared[part] = self._usual_deployment.get(part, {}) | said.get(part, {})
+            usual, here = self._usual_deployment.get(part, {}), said.get(part, {})
+            both = isinstance(usual, dict) and isinstance(here, dict)
+            declared[part] = usual | here if both else 0  # told below: it is no table
         known = json.dumps(declared, sort_keys=True, default=str)
         if known not in self._deployments:
-            name = f"deployment-{len(self._deployments) + 1}"
-            inner = Table(declared, table.file, table.mistakes, f"{table.prefix}deployment.")
-            kind = inner.take_choice("type", DEPLOYMENT_TYPES, "a deployment type") or ""
-            facts, provider = inner.take_table("facts"), inner.take_table("provider")
-            inner.finish()
-            if facts is None or provider is None:
-                return name
-            self._providers.append(Provider(name, name, provider_facts(provider, _JURISDICTIONS)))
-            self._deployments[known] = Deployment(
-                name=name,
-                model=name,
-                provider=name,
-                url="https://deployment.example/v1",
-                dialect="openai",
-                deployment_type=kind,
-                facts=deployment_facts(facts, _JURISDICTIONS),
-                upstream_model=name,
-            )
-            facts.finish()
-            provider.finish()
+            self._deployments[known] = self._read_deployment(table, declared)
         return self._deployments[known].name
+
+    def _read_deployment(self, table: Table, declared: dict[str, Any]) -> Deployment:
+        name = f"deployment-{len(self._deployments) + 1}"
+        inner = Table(declared, table.file, table.mistakes, f"{table.prefix}deployment.")
+        kind = inner.take_choice("type", DEPLOYMENT_TYPES, "a deployment type") or ""
+        facts, provider = (
+            inner.take_table(part) or Table({}, table.file, table.mistakes) for part in ("facts", "provider")
+        )
+        inner.finish()
+        self._providers.append(Provider(name, name, provider_facts(provider, _JURISDICTIONS)))
+        read = deployment_facts(facts, _JURISDICTIONS)
+        facts.finish()
+        provider.finish()
+        return Deployment(
+            name=name,
+            model=name,
+            provider=name,
+            url="https://deployment.example/v1",
+            dialect="openai",
+            deployment_type=kind,
+            facts=read,
+            upstream_model=name,
+        )
 
 
 def _plain(table: Table | None) -> dict[str, Any]:
     return {} if table is None else table.values
+
+
+def _staleness(table: Table) -> tuple[tuple[str, int], ...]:
+    """Without the table: an installation that follows nobody."""
+    ages = table.take_table("staleness")
+    if ages is None:
+        return ()
+    days = tuple((role, ages.take_integer(f"{role}_days", 0, 0, STALENESS_MAX)) for role in STALENESS_ROLES)
+    ages.finish()
+    return days
 
 
 def _texts(table: Table, key: str) -> tuple[str, ...]:

@@ -12,10 +12,7 @@ DIGEST = "ab" * 32
 
 def read(**organisations):
     """The catalogue and the mistakes of organisations declared like this."""
-    boundary = {"home": ["JP"], "classes": [{"name": "public"}], "default_class": "public"} | {
-        "default_residency": ["JP"],
-        "packs": [],
-    }
+    boundary = {
         "home": ["JP"],
         "classes": [{"name": "public"}],
         "default_class": "public",

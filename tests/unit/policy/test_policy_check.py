@@ -5,7 +5,6 @@ import pytest
 from sekisho.catalog.interfaces import PolicyText
 from sekisho.policy.check import check_policies, compile_policies
 from sekisho.policy.errors import PolicyMistakes
-from sekisho.policy.packs import load_pack, pack_names
 from sekisho.policy.source import split_policies
 from support_decide import LABELS, catalogue, declared, deployment
 
@@ -18,13 +17,14 @@ def check(*texts, packs=("jp-residency",)):
     return check_policies(catalogue(TOKYO, packs=packs), sources, LABELS)
 
 
-def test_every_pack_that_ships_holds_and_its_titles_are_in_two_languages():
-    for name in pack_names():
-        checked = check(packs=(name,))
-        assert checked.mistakes == ()
-        assert all(title.title and title.title_ja != title.title for title in checked.titles)
-        assert all(title.id.startswith(f"{name}.") for title in checked.titles)
-        assert load_pack(name).title_ja
+def test_a_pack_is_in_force_with_what_it_builds_on():
+    alone = check(packs=("jp-finance",))
+    assert alone.parts is None
+    [mistake] = [one for one in alone.mistakes if one.file == "boundary.toml"]
+    assert (mistake.key, mistake.problem) == ("packs", "'jp-finance' builds on 'jp-residency'")
+    assert "Add 'jp-residency' to packs" in mistake.remedy
+    for packs in (("jp-finance", "jp-residency"), ("jp-residency", "jp-finance")):
+        assert not [one for one in check(packs=packs).mistakes if one.key == "packs"]
 
 
 def test_policies_are_numbered_packs_first_then_by_file_and_position():

@@ -2,11 +2,12 @@
 
 import pytest
 
+from sekisho.app.inspecting import labels_that_ship
 from sekisho.catalog.interfaces import PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.check import compile_policies
 from sekisho.policy.engine import CedarDecider
-from sekisho.policy.packs import pack_names
+from sekisho.policy.packs import pack_names, with_foundations
 from sekisho.policy.unreachable import NEVER_DECIDES, NEVER_MATCHES, reachability, unreachable
 from support_decide import DIGEST, LABELS, catalogue, declared, deployment
 
@@ -26,9 +27,15 @@ def found(*texts, packs=("jp-residency",)):
     return [(one.number - first, one.why) for one in unreachable(parts) if one.number >= first]
 
 
-def test_every_policy_of_the_packs_that_ship_matters():
-    for name in pack_names():
-        assert unreachable(compile_policies(catalogue(TOKYO, packs=(name,)), (), LABELS)) == ()
+@pytest.mark.parametrize("name", pack_names())
+def test_every_policy_of_the_packs_that_ship_matters(name):
+    """Beside what it builds on. What is said of keeping counts where something is kept: the pack's cases show that."""
+    packs = tuple(pack.name for pack in with_foundations(name))
+    parts = compile_policies(catalogue(TOKYO, packs=packs), (), labels_that_ship())
+    rows = canonical.decode(parts.policies)["policies"]
+    idle = [rows[one.number] for one in unreachable(parts)]
+    ours = [row for row in idle if row["file"].startswith(f"packs/{name}/")]
+    assert [row["id"] for row in ours if 'Action::"retain"' not in row["text"]] == []
 
 
 @pytest.mark.parametrize(

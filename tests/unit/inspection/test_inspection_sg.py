@@ -36,6 +36,7 @@ FOUND = [
     ("phone", "电话 61234567", "61234567"),
     ("phone", "hubungi 8123-4567", "8123-4567"),
     ("phone", "Tel: (65) 6123 4567", "(65) 6123 4567"),
+    ("phone", "Tel 6123 4567", "6123 4567"),
     ("phone", "call 1800-222-2121", "1800-222-2121"),
     ("phone", "+65 9123 4567", "+65 9123 4567"),
     ("phone", "+6591234567", "+6591234567"),
@@ -70,6 +71,9 @@ NOT_FOUND = [
     "91234567",
     "call me, order no 91234567",
     "phone 71234567",  # no number begins with 7
+    "automatically 61234567 rows, typically 81234567",
+    "hotels and intelligence 61234567",
+    "unpack the zip 238801",
     "revenue was 61234567 dollars",
     "call at 2019 2020",
     "079903",

@@ -18,11 +18,11 @@ _UEN_WORDS: Final = [
 ]
 _PASSPORT_WORDS: Final = ["passport", "travel document", "护照", "pasport"]
 _PHONE_WORDS: Final = [
-    *("phone", "tel", "mobile", "hp no", "hp:", "h/p", "whatsapp", "call", "sms", "contact", "fax", "电话", "手机"),
-    *("联络", "传真", "bimbit", "hubungi"),
+    *("phone", "tel:", "tel.", "tel ", "mobile", "hp no", "hp:", "h/p", "whatsapp", "sms ", "contact", "fax"),
+    *("call ", "call:", "telefon", "bimbit", "hubungi", "电话", "手机", "联络", "传真"),
 ]
 _POSTAL_WORDS: Final = [
-    *("postal code", "postal_code", "postalcode", "postcode", "zip", "address", "blk", "邮编", "邮区", "邮政编码"),
+    *("postal code", "postal_code", "postalcode", "postcode", "zip code", "address", "blk", "邮编", "邮区", "邮政编码"),
     *("地址", "poskod", "alamat"),
 ]
 _BANK_WORDS: Final = [
@@ -30,7 +30,7 @@ _BANK_WORDS: Final = [
     *("dbs", "posb", "ocbc", "uob", "giro", "bank code", "银行", "账户", "账号", "户口", "akaun"),
 ]
 # What six digits also are, and what follows a number that counts something.
-_ONE_TIME: Final = ["otp", "one-time", "one time", "verification code", "pin", "验证码"]
+_ONE_TIME: Final = ["otp", "one-time", "one time", "verification code", "pin ", "pin:", "验证码"]
 _NO_COUNT: Final = (
     "(?! ?(?i:people|persons|residents|cases|units|users|customers|dollars|sgd|workers|jobs|households|%|人|元))"
 )

@@ -8,18 +8,24 @@ from pathlib import Path
 import pytest
 
 from sekisho.app.inspecting import labels_that_ship
-from sekisho.catalog.facts import provider_facts
+from sekisho.assurance.prove import HOLDS, Prover
+from sekisho.assurance.statements import read_statement, vocabulary
+from sekisho.catalog.facts import deployment_facts, provider_facts
+from sekisho.catalog.jurisdictions import ISO_3166_1
 from sekisho.catalog.table import Table
 from sekisho.policy import pack_cases
+from sekisho.policy.check import compile_policies
 from sekisho.policy.pack_cases import DENIED, OUTCOMES, PackTrial
-from sekisho.policy.packs import load_pack, pack_names
+from sekisho.policy.packs import load_pack, pack_names, with_foundations
 from sekisho.policy.schema import deployment_attributes
+from support_decide import DIGEST, catalogue, deployment
 
 PAGES = Path(__file__).parents[2] / "docs" / "packs"
 ENDINGS = (".md", ".ja.md")
 EVERY_PAGE = [(name, ending) for name in pack_names() for ending in ENDINGS]
 RULE = re.compile(r"^\| `([a-z0-9.-]+\.[a-z0-9-]+)` \| .{4,} \| .{2,} \|$", re.MULTILINE)
 BLOCK = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PROVED = re.compile(r'sekisho prove "([^"]+)"')
 READ = re.compile(r"resource\.([a-z_]+)")
 
 
@@ -54,10 +60,32 @@ def test_a_page_names_every_fact_that_the_pack_reads(name, ending):
 def test_the_facts_that_a_page_declares_can_be_declared(name, ending):
     for block in BLOCK.findall(text_of(name, ending)):
         mistakes = []
-        declared = Table(tomllib.loads(block).get("facts", {}), "providers/NAME.toml", mistakes)
-        provider_facts(declared, ("JP", "SG", "US"))
+        declared = Table(tomllib.loads(block).get("facts", {}), "", mistakes)
+        read = deployment_facts if block.startswith("# declarations/deployments/") else provider_facts
+        read(declared, tuple(ISO_3166_1))
         declared.finish()
         assert mistakes == []
+
+
+@pytest.mark.parametrize("name", pack_names())
+def test_what_a_page_says_can_be_proved_holds_whatever_is_declared(name):
+    english, japanese = (PROVED.findall(text_of(name, ending)) for ending in ENDINGS)
+    assert english == japanese
+    packs = [pack.name for pack in with_foundations(name)]
+    found = catalogue(deployment(), packs=tuple(dict.fromkeys(("jp-residency", *packs))))  # one that permits
+    parts = compile_policies(found, (), labels_that_ship())
+    prover = Prover(parts, found, snapshot=DIGEST, now_us=0)
+    for statement in english:
+        read = read_statement(statement, vocabulary(found, prover.world.names))
+        assert prover.prove_of_anything(read).outcome == HOLDS, statement
+
+
+def test_a_statement_that_no_pack_keeps_does_not_hold():
+    """What the test above would notice."""
+    found = catalogue(deployment())
+    prover = Prover(compile_policies(found, (), labels_that_ship()), found, snapshot=DIGEST, now_us=0)
+    read = read_statement("no data to tenancy is shared", vocabulary(found, prover.world.names))
+    assert prover.prove_of_anything(read).outcome != HOLDS
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "builds_on": ("builds on: {names}", "前提とするパック：{names}"),
-    "switch_on": ("in boundary.toml: packs = {packs}", "boundary.toml：packs = {packs}"),
+    "switch_on": ("in boundary.toml, packs holds: {packs}", "boundary.toml の packs に書く名前：{packs}"),
     "rules": ("Rules", "規則"),
     "cases": ("Cases", "ケース"),
     "permit": ("permits", "許可"),
@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     labels = labels_that_ship()
     trials = [PackTrial(name, labels) for name in ((wanted,) if wanted is not None else names)]
     if arguments.act == "show" and arguments.policies:
-        print("\n".join(source.text for source in trials[0].pack.sources), end="")
+        files = {source.file: source.text for source in trials[0].pack.sources}
+        print(json.dumps(files, indent=2, ensure_ascii=False) if arguments.json else "\n".join(files.values()).rstrip())
         return 0
     found = [_as_object(trial, decide=arguments.act == "check") for trial in trials]
     if arguments.json:

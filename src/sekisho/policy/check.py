@@ -119,7 +119,7 @@ def _pack_sources(packs: Iterable[str], mistakes: list[Mistake]) -> list[PolicyT
             pack = load_pack(name)
             sources.extend(pack.sources)
             for below in set(pack.builds_on).difference(in_force):
-                remedy = f"Add {below!r} to packs: {name} says nothing of what it takes for granted"
+                remedy = f"Add {below!r} to packs: {name!r} only adds to its rules"
                 mistakes.append(Mistake("boundary.toml", "packs", f"{name!r} builds on {below!r}", remedy))
         else:
             remedy = f"Packs that ship are: {', '.join(known)}"

@@ -16,9 +16,11 @@ Facts are written as in declarations. A deployment's type is a word here: nothin
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
+
+import cedarpy
 
 from sekisho.catalog.facts import deployment_facts, provider_facts
 from sekisho.catalog.interfaces import (
@@ -34,7 +36,7 @@ from sekisho.catalog.interfaces import (
     Provider,
 )
 from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
-from sekisho.catalog.table import Table
+from sekisho.catalog.table import Table, nearest
 from sekisho.policy.check import compile_policies
 from sekisho.policy.engine import engine_only
 from sekisho.policy.errors import PackMistakes
@@ -52,6 +54,7 @@ from sekisho.policy.interfaces import (
     Verdict,
 )
 from sekisho.policy.packs import CASES, PACKS, Pack, with_foundations
+from sekisho.policy.schema import STANDING_LABELS
 
 SEND: Final = "send"
 KEEP: Final = "keep"
@@ -69,6 +72,12 @@ _KEEP_ALL: Final = PolicyText(
     "cases/keep.cedar",
     '@id("cases.keep") @title("For cases: keep all") @title_ja("ケース用：すべて保存") @retain_days("1")\n'
     'permit (principal, action == Action::"retain", resource);',
+)
+# A pack that stands by itself and only forbids is in force beside one that permits, whichever that is.
+_SEND_ALL: Final = PolicyText(
+    "cases/send.cedar",
+    '@id("cases.send") @title("For cases: send all") @title_ja("ケース用：すべて送信")\n'
+    'permit (principal, action in [Action::"sendRaw", Action::"sendRedacted"], resource);',
 )
 
 
@@ -109,20 +118,22 @@ class PackTrial:
     def __init__(self, name: str, labels: tuple[str, ...]) -> None:
         packs = with_foundations(name)
         self.pack: Pack = packs[-1]
-        reader = _CasesFile(self.pack)
+        reader = _CasesFile(self.pack, frozenset({*labels, *STANDING_LABELS}))
         self.cases: tuple[PackCase, ...] = reader.cases()
         sources = tuple(source for pack in packs for source in pack.sources)
-        self.parts: PolicyParts = compile_policies(reader.catalogue(), (*sources, _KEEP_ALL), labels)
+        ours = (_KEEP_ALL,) if _permits(sources) else (_KEEP_ALL, _SEND_ALL)
+        self.parts: PolicyParts = compile_policies(reader.catalogue(), (*sources, *ours), labels)
         policies = engine_only(self.parts, snapshot=_SNAPSHOT, epoch_from=0).policies
         self.rules: tuple[PolicyTitle, ...] = tuple(one for one in policies if self._is_ours(one))
 
-    def results(self, parts: PolicyParts | None = None) -> Iterator[CaseResult]:
-        """Each case decided, in their order; by other `parts` than the pack's own where given."""
-        decider = engine_only(parts or self.parts, snapshot=_SNAPSHOT, epoch_from=0)
+    def results(self) -> Iterator[CaseResult]:
+        """Each case decided, in their order."""
+        decider = engine_only(self.parts, snapshot=_SNAPSHOT, epoch_from=0)
         for case in self.cases:
             yield self.result(case, decider)
 
     def result(self, case: PackCase, decider: Decider) -> CaseResult:
+        """One case, by a decider over the parts of this trial, or over a change of them."""
         if case.ask == KEEP:
             kept = decider.retention(case.asked, case.asked.model, case.asked.labels_raw)
             return CaseResult(case, DENIED if kept is None else "kept", ())
@@ -146,6 +157,11 @@ class PackTrial:
         return policy.file.startswith(f"{PACKS}{self.pack.name}/")
 
 
+def _permits(sources: Iterable[PolicyText]) -> bool:
+    policies = (cedarpy.policies_to_pst(source.text).static_policies.values() for source in sources)
+    return any(policy.effect == "permit" for found in policies for policy in found)
+
+
 def _sent(verdicts: dict[str, Verdict]) -> str:
     if verdicts[SEND_RAW].permitted:
         return "raw"
@@ -155,7 +171,8 @@ def _sent(verdicts: dict[str, Verdict]) -> str:
 class _CasesFile:
     """Reads `cases.toml`, and gathers the deployments and organisations that its cases speak of."""
 
-    def __init__(self, pack: Pack) -> None:
+    def __init__(self, pack: Pack, labels: frozenset[str]) -> None:
+        self._labels = labels
         self._file = f"{PACKS}{pack.name}/{CASES}"
         self._mistakes: list[Mistake] = []
         self._deployments: dict[str, Deployment] = {}  # by what is declared of them: equal ones are one
@@ -210,7 +227,7 @@ class _CasesFile:
         by = _texts(table, "by") if ask != KEEP and "by" in table.values else None
         if by is None and expect in (DENIED, "masked") and ask != KEEP:
             table.missing("by", "Name the forbids of this pack that do it; [] if it is none of them")
-        label = table.take_text("label", remedy="Name the label of the value") if ask == ANSWER else None
+        label = table.take_choice("label", self._labels, "a label that something finds") if ask == ANSWER else None
         request = self._usual_request | _plain(table.take_table("request"))
         deployment = self._deployment(table, _plain(table.take_table("deployment")))
         table.finish()
@@ -223,6 +240,9 @@ class _CasesFile:
         data_class = table.take_choice("class", _CLASSES, "a class") or ""
         residency = table.take_codes("residency", (*_JURISDICTIONS, "anywhere"), remedy="Say where the data may go")
         labels = _texts(table, "labels")
+        for name in set(labels).difference(self._labels):
+            remedy = nearest(name, self._labels, "Known are")
+            table.mistake("labels", f"{name!r} is not a label that something finds", remedy)
         left = _texts(table, "left") if "left" in table.values else None
         if left is not None and not set(left) < set(labels):
             table.mistake(

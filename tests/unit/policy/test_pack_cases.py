@@ -7,7 +7,9 @@ import pytest
 
 from sekisho.app.inspecting import labels_that_ship
 from sekisho.policy import pack_cases
+from sekisho.policy.engine import engine_only
 from sekisho.policy.errors import PackMistakes
+from sekisho.policy.interfaces import NO_RESIDENCY
 from sekisho.policy.pack_cases import PackTrial
 from sekisho.policy.packs import load_pack, with_foundations
 
@@ -77,11 +79,13 @@ def test_a_case_is_decided_and_held_against_what_it_says(trial, case, found):
     assert outcome(trial, case) == found
 
 
-def test_a_label_that_nothing_finds_is_undecided_and_never_as_expected(trial):
-    case = "expect = 'denied'\nby = []\nrequest = { labels = ['jp.mynumber'] }"
-    assert outcome(trial, case) == (False, "undecided", ())
-    *_, result = trial(more(case)).results()
-    assert "jp.mynumber" in result.errors[0]
+def test_a_decision_that_fails_is_undecided_and_never_as_expected(trial):
+    """Residencies that nothing is left of deny with an error, and no case means that."""
+    made = trial(more("expect = 'denied'\nby = []"))
+    case = made.cases[-1]
+    nowhere = dataclasses.replace(case, asked=case.asked._replace(residency=()))
+    result = made.result(nowhere, engine_only(made.parts, snapshot="0" * 64, epoch_from=0))
+    assert (result.agrees, result.outcome, result.errors) == (False, "undecided", (NO_RESIDENCY,))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,8 @@ def test_a_label_that_nothing_finds_is_undecided_and_never_as_expected(trial):
         (more("ask = 'answer'\nexpect = 'given'"), "cases[1].label: is missing"),
         (more("ask = 'retain'\nexpect = 'kept'"), "'retain' is not what is asked"),
         (more("expect = 'raw'\nrequest = { labels = ['email'], left = ['email'] }"), "left: is not less"),
+        (more("expect = 'raw'\nrequest = { labels = ['jp.mynumber'] }"), "Did you mean 'jp.my_number'?"),
+        (more("ask = 'answer'\nexpect = 'given'\nlabel = 'jp.mynumber'"), "Did you mean 'jp.my_number'?"),
         (more("expect = 'raw'\nrequest = { staleness = { days = 3 } }"), "days: is not a known key"),
         (more("ask = 'keep'\nexpect = 'denied'\nby = []"), "by: is not a known key"),
         (more("expect = 'raw'\nlabel = 'email'"), "label: is not a known key"),

@@ -10,7 +10,7 @@ import pytest
 from policy_mutants import mutants, split, taken_apart
 from sekisho.app.inspecting import labels_that_ship
 from sekisho.kernel import canonical
-from sekisho.policy.engine import engine_only
+from sekisho.policy.engine import CedarDecider, engine_only
 from sekisho.policy.pack_cases import SEND, UNDECIDED, PackTrial
 from sekisho.policy.packs import load_pack, pack_names
 
@@ -105,6 +105,15 @@ def test_policies_are_named_for_their_pack_and_forbids_give_one_reason_each(name
         assert row["effect"] == "forbid" or not load_pack(name).builds_on
         for kind, body in taken_apart(row["text"])[3] if row["effect"] == "forbid" else ():
             assert len(split(body, "||" if kind == "when" else "&&")) == 1, row["id"]
+
+
+@pytest.mark.parametrize("name", pack_names())
+def test_the_compiled_form_decides_packs_and_says_the_same(name):
+    """Else each request would wait for the engine."""
+    trial = trial_of(name)
+    decider = CedarDecider(trial.parts, snapshot=NO_SNAPSHOT, epoch_from=0)
+    assert all(trial.result(case, decider).agrees for case in trial.cases)
+    assert decider.compiles
 
 
 @pytest.mark.parametrize("name", pack_names())

@@ -6,7 +6,7 @@ from sekisho.catalog.interfaces import Boundary, Catalogue, Mistake, PolicyText
 from sekisho.inspection.errors import RulesError
 from sekisho.inspection.interfaces import PERSON_NAME
 from sekisho.inspection.own import check_own_rules
-from sekisho.inspection.profiles import PROFILES, profile_names
+from sekisho.inspection.profiles import profile_names
 from sekisho.inspection.rules import label_names, make_name_finders, rules_bytes
 from sekisho.policy.check import labels_named
 
@@ -41,7 +41,6 @@ def declared_inspection(catalogue: Catalogue, policies: tuple[PolicyText, ...]) 
         mistakes.append(Mistake("boundary.toml", "inspection.profiles", error.message, error.remedy or ""))
         rules = rules_bytes((), own)
     else:
-        mistakes += _missing_profiles(named.difference(label_names(rules)))
         if names:
             try:
                 make_name_finders(rules)
@@ -49,17 +48,6 @@ def declared_inspection(catalogue: Catalogue, policies: tuple[PolicyText, ...]) 
                 key = "inspection.person_names" if settings.person_names else "policies"
                 mistakes.append(Mistake("boundary.toml", key, error.message, error.remedy or ""))
     return DeclaredInspection(rules, label_names(rules), tuple(mistakes))
-
-
-def _missing_profiles(unknown: frozenset[str]) -> list[Mistake]:
-    """Of profiles that would find what policies name and nothing in force finds."""
-    found = []
-    for name in profile_names():
-        wanted = sorted(unknown.intersection(rule.label for rule in PROFILES[name].rules()))
-        if wanted:
-            problem = f"the profile {name!r} is not in force, and policies speak of {', '.join(wanted)}"
-            found.append(Mistake("boundary.toml", "inspection.profiles", problem, f"Add {name!r} to profiles"))
-    return found
 
 
 def labels_that_ship() -> tuple[str, ...]:

@@ -21,8 +21,8 @@ RULE = InspectionRule(
 )
 
 
-def declared(settings=None, rules=(), policies=(), home=("JP",), packs=("jp-residency",)):
-    whole = catalogue(packs=packs)
+def declared(settings=None, rules=(), policies=(), home=("JP",)):
+    whole = catalogue()
     settings = settings or InspectionSettings()
     boundary = msgspec.structs.replace(whole.boundary, inspection=settings, home=home)
     return declared_inspection(msgspec.structs.replace(whole, boundary=boundary, inspection_rules=rules), policies)
@@ -33,7 +33,7 @@ def declared(settings=None, rules=(), policies=(), home=("JP",), packs=("jp-resi
     [(("JP",), ("jp",)), (("SG",), ("sg",)), (("JP", "SG"), ("jp", "sg")), (("DE", "JP"), ("jp",)), (("DE",), ())],
 )
 def test_where_no_profile_is_named_those_of_home_are_meant_that_ship(home, profiles):
-    inspection = declared(home=home, packs=())
+    inspection = declared(home=home)
     assert inspection.rules == rules_bytes(profiles)
     assert inspection.mistakes == ()
 
@@ -52,7 +52,7 @@ def test_own_rules_are_part_of_it_and_their_mistakes_are_told():
 
 
 def test_without_profiles_there_is_nothing_of_a_nation():
-    labels = declared(InspectionSettings(profiles=()), packs=()).labels
+    labels = declared(InspectionSettings(profiles=())).labels
     assert not [label for label in labels if label.startswith("jp.")]
     assert "email" in labels
 
@@ -61,18 +61,6 @@ def test_a_profile_that_does_not_ship_is_a_mistake():
     (mistake,) = declared(InspectionSettings(profiles=("atlantis",))).mistakes
     assert (mistake.file, mistake.key) == ("boundary.toml", "inspection.profiles")
     assert "jp" in mistake.remedy
-
-
-def test_a_profile_that_a_policy_needs_is_named():
-    number = PolicyText("policies/a.cedar", ASKS.text.replace("person.name", "sg.nric"))
-    (mistake,) = declared(policies=(number,)).mistakes
-    assert (mistake.file, mistake.key) == ("boundary.toml", "inspection.profiles")
-    assert "'sg'" in mistake.problem
-    assert "sg.nric" in mistake.problem
-    assert "Add 'sg'" in mistake.remedy
-    assert declared(InspectionSettings(profiles=("jp", "sg")), policies=(number,)).mistakes == ()
-    own = msgspec.structs.replace(RULE, label="sg.nric")
-    assert declared(policies=(number,), rules=(own,)).mistakes == ()
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ SAYS = {
     ),
 }
 # A language that the console speaks: the name of its constant and of its switch, and what is to be written in it.
-LANGUAGE = re.compile(r"\AJAPANESE\Z|\A日本語\Z|\b(?:in|of) Japanese\b")
+LANGUAGE = re.compile(r"\AJAPANESE\Z|\A日本語\Z|\b(?:in|of|without) Japanese\b")
 # Where a nation belongs: of each the directory or file, and why.
 ITS_PLACES = {
     "policy/packs/": "packs",

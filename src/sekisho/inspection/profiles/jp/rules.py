@@ -5,7 +5,9 @@ from typing import Final
 from sekisho.inspection.profiles.injection import phrase_rule
 from sekisho.inspection.profiles.jp.addresses import address_rules
 from sekisho.inspection.profiles.jp.places import PREFECTURES
-from sekisho.inspection.profiles.universal import ALONE, END, GROUP, OTHER_NUMBERS, ROW_AFTER, ROW_BEFORE, RUN
+from sekisho.inspection.profiles.universal import GROUP, OTHER_NUMBERS, ROW_AFTER, ROW_BEFORE, RUN
+from sekisho.inspection.profiles.universal import ALONE as _ALONE
+from sekisho.inspection.profiles.universal import END as _END
 from sekisho.inspection.rule_data import RuleData
 
 _MY_NUMBER_WORDS: Final = [
@@ -188,7 +190,7 @@ def _corporate_number() -> list[RuleData]:
         RuleData(
             label="jp.corporate_number",
             anchor=f"[^0-9](?:[0-9]{{13}}|{grouped})[^0-9]",
-            shape=f"{ALONE}(?:[0-9]{{13}}|{grouped}){END}",
+            shape=f"{_ALONE}(?:[0-9]{{13}}|{grouped}){_END}",
             check="corporate_number",
             context=_CORPORATE_WORDS,
             unless=_OTHER_NUMBERS,
@@ -203,7 +205,7 @@ def _cards_and_passport() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9][0-9]{12}[^0-9]",
-            shape=f"{ALONE}[0-9]{{12}}{END}",
+            shape=f"{_ALONE}[0-9]{{12}}{_END}",
             check="drivers_licence",
             context=_LICENCE_WORDS,
             unless=_OTHER_NUMBERS,
@@ -238,7 +240,7 @@ def _insurance() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9](?:[0-9]{6}|[0-9]{8})[^0-9]",
-            shape=f"{ALONE}(?:[0-9]{{8}}|[0-9]{{6}}){END}{_NO_AMOUNT}",
+            shape=f"{_ALONE}(?:[0-9]{{8}}|[0-9]{{6}}){_END}{_NO_AMOUNT}",
             check="insurer_number",
             context=_INSURER_WORDS,
             unless=_OTHER_NUMBERS,
@@ -248,7 +250,7 @@ def _insurance() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9][0-9]{4}[ -]?[0-9]{6}[^0-9]",
-            shape=f"{ALONE}[0-9]{{4}}[ -]?[0-9]{{6}}{END}",
+            shape=f"{_ALONE}[0-9]{{4}}[ -]?[0-9]{{6}}{_END}",
             check="varied_digits",
             context=_PENSION_WORDS,
             unless=_OTHER_NUMBERS,
@@ -264,7 +266,7 @@ def _bank_account() -> list[RuleData]:
             label=label,
             anchor="(?:普通|当座|貯蓄|\\(普\\)|\\(当\\)|ordinary|savings|checking).{0,32}[^0-9][0-9]{7}[^0-9]",
             shape=f"(?:{kind}|(?i:ordinary|savings|checking)(?: account)?(?: ?(?i:no|number)\\.?)?){_ANY_GAP}{{0,4}}"
-            f"(?P<value>[0-9]{{7}}){END}{_NO_AMOUNT}",
+            f"(?P<value>[0-9]{{7}}){_END}{_NO_AMOUNT}",
             check="varied_digits",
         ),
         RuleData(
@@ -272,7 +274,7 @@ def _bank_account() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9][0-9]{7}[^0-9]",
-            shape=f"{ALONE}[0-9]{{7}}{END}{_NO_AMOUNT}",
+            shape=f"{_ALONE}[0-9]{{7}}{_END}{_NO_AMOUNT}",
             check="varied_digits",
             context=_ACCOUNT_WORDS,
             unless=_OTHER_NUMBERS,
@@ -282,7 +284,7 @@ def _bank_account() -> list[RuleData]:
             sign=RUN,
             reach=36,
             anchor="[^0-9][0-9]{4}[ -][0-9]{3}[ -][0-9]{7}[^0-9]",
-            shape=f"{ALONE}[0-9]{{4}}[ -][0-9]{{3}}[ -][0-9]{{7}}{END}",
+            shape=f"{_ALONE}[0-9]{{4}}[ -][0-9]{{3}}[ -][0-9]{{7}}{_END}",
             check="varied_digits",
             context=_BANK_WORDS,
             unless=_OTHER_NUMBERS,
@@ -291,7 +293,7 @@ def _bank_account() -> list[RuleData]:
             label=label,
             anchor="記号.{0,8}[01][0-9]{3}0[^0-9]",
             shape=f"記号{_ANY_GAP}{{0,3}}(?P<value>[01][0-9]{{3}}0(?:{_ANY_GAP}|-){{0,3}}(?:の)?番号{_ANY_GAP}{{0,3}}"
-            f"[0-9]{{1,7}}1){END}",
+            f"[0-9]{{1,7}}1){_END}",
             check="varied_digits",
             tail=48,
         ),
@@ -300,7 +302,7 @@ def _bank_account() -> list[RuleData]:
             sign=GROUP,
             reach=36,
             anchor="[^0-9][01][0-9]{3}0[ -](?:[0-9][ -])?[0-9]{1,7}1[^0-9]",
-            shape=f"{ALONE}[01][0-9]{{3}}0[ -](?:[0-9][ -])?[0-9]{{1,7}}1{END}",
+            shape=f"{_ALONE}[01][0-9]{{3}}0[ -](?:[0-9][ -])?[0-9]{{1,7}}1{_END}",
             check="varied_digits",
             context=_YUCHO_WORDS,
             unless=_OTHER_NUMBERS,

@@ -5,9 +5,9 @@ from typing import Final
 from sekisho.inspection.profiles.injection import phrase_rule
 from sekisho.inspection.profiles.jp.addresses import address_rules
 from sekisho.inspection.profiles.jp.places import PREFECTURES
-from sekisho.inspection.profiles.universal import GROUP, OTHER_NUMBERS, ROW_AFTER, ROW_BEFORE, RUN
 from sekisho.inspection.profiles.universal import ALONE as _ALONE
 from sekisho.inspection.profiles.universal import END as _END
+from sekisho.inspection.profiles.universal import GROUP, OTHER_NUMBERS, ROW_AFTER, ROW_BEFORE, RUN
 from sekisho.inspection.rule_data import RuleData
 
 _MY_NUMBER_WORDS: Final = [

@@ -187,7 +187,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
     residency = table.take_codes(
         "default_residency", (*jurisdictions, ANYWHERE), remedy="Say where data may go when nobody says otherwise"
     )
-    # An empty list is a choice: only one's own policies. None at all is none: nobody is to guess which rules hold.
+    # An empty list is a choice: only one's own policies. Left out is a mistake: which rules hold is not guessed.
     remedy = "Name the policy packs in force, or write packs = [] for only your own policies"
     packs = () if table.take("packs") == [] else table.take_list("packs", remedy=remedy) or ()
     for pack in packs:

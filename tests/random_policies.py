@@ -185,7 +185,7 @@ def deployments(random, count=3):
     return found
 
 
-def request(random, *, strange=0.05, epoch_from=0):
+def request(random, *, strange=0.05, epoch_from=0, labels=LABELS):
     """A DecisionInput; `strange` of them name what the schema doesn't have, or nothing where something must be."""
     pick = random.choice
 
@@ -195,7 +195,7 @@ def request(random, *, strange=0.05, epoch_from=0):
     def some(values, most):
         return tuple(sorted(random.sample(values, random.randrange(most + 1))))
 
-    raw = some(LABELS, 3)
+    raw = some(labels, 3)
     days = tuple((role, pick((0, 1, 3, 7, 8, 30, 31))) for role in STALENESS_ROLES)
     return decision_input(
         snapshot=odd(DIGEST, ("cd" * 32,)),
@@ -207,7 +207,7 @@ def request(random, *, strange=0.05, epoch_from=0):
         data_class=odd(pick(CLASSES), ("secret",)),
         residency=odd(pick((("JP",), ("JP", "US"), ("SG", "US"), ANYWHERE)), ((), ("XX",), ("unknown",))),
         labels_raw=odd(raw, (("no.such",),)),
-        labels_redacted=pick((raw, (), some(LABELS, 2))),
+        labels_redacted=pick((raw, (), some(labels, 2))),
         redactable=random.random() < 0.8,
         staleness=pick(((), days)),
     )

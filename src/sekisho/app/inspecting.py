@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
+from sekisho.catalog.interfaces import Boundary, Catalogue, Mistake, PolicyText
 from sekisho.inspection.errors import RulesError
 from sekisho.inspection.interfaces import PERSON_NAME
 from sekisho.inspection.own import check_own_rules
@@ -20,6 +20,14 @@ class DeclaredInspection:
     mistakes: tuple[Mistake, ...]
 
 
+def profiles_in_force(boundary: Boundary) -> tuple[str, ...]:
+    """Those that the boundary names; where it names none, those of its home jurisdictions that ship."""
+    if boundary.inspection.profiles is not None:
+        return boundary.inspection.profiles
+    at_home = {code.lower() for code in boundary.home}  # a profile has the name of its jurisdiction
+    return tuple(name for name in profile_names() if name in at_home)
+
+
 def declared_inspection(catalogue: Catalogue, policies: tuple[PolicyText, ...]) -> DeclaredInspection:
     """Personal names are looked for where the boundary says so, or a policy in force names their label."""
     settings = catalogue.boundary.inspection
@@ -28,7 +36,7 @@ def declared_inspection(catalogue: Catalogue, policies: tuple[PolicyText, ...]) 
     named = labels_named(catalogue.boundary.packs, policies)
     names = settings.person_names or PERSON_NAME in named
     try:
-        rules = rules_bytes(settings.profiles, own, names=names)
+        rules = rules_bytes(profiles_in_force(catalogue.boundary), own, names=names)
     except RulesError as error:
         mistakes.append(Mistake("boundary.toml", "inspection.profiles", error.message, error.remedy or ""))
         rules = rules_bytes((), own)

@@ -57,8 +57,11 @@ class Created(NamedTuple):
     key_text: str  # the first API key; shown once, kept nowhere
 
 
-def create_installation(root: Path, listen: Listen) -> Created:
-    """Make an installation in `root`, which must be empty or not exist. Raises UsageError otherwise."""
+def create_installation(root: Path, listen: Listen, nation: str | None = None) -> Created:
+    """Make an installation in `root`, which must be empty or not exist. Raises UsageError otherwise.
+
+    Its declarations begin as those of `nation` (one of `nation_names`), else of the default one.
+    """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(
             f"{root} is not empty", remedy="Name a new directory; an installation is never made over another"
@@ -79,7 +82,7 @@ def create_installation(root: Path, listen: Listen) -> Created:
     log = create_signing_key(directory.log_key, origin)
     write_durable(directory.enrolment, make_enrolment(site, origin, log.verifier).encode())
     write_durable(directory.site_vkey, f"{site.verifier.vkey}\n".encode())
-    write_declarations(directory.declarations, manual_url=f"http://{listen.manual}/v1")
+    write_declarations(directory.declarations, manual_url=f"http://{listen.manual}/v1", nation=nation)
     put_declarations_in_force(directory, "init")
     identity = SqlIdentity(directory.state, SystemClock())
     try:

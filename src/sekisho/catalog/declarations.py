@@ -43,11 +43,10 @@ KINDS: Final = (
 CLASSES_MAX: Final = 16  # more levels than any classification scheme in use
 PACKS_MAX: Final = 32
 RESERVED_NAMES: Final = frozenset({ANYWHERE, UNKNOWN, "none"})
-DEFAULT_PACKS: Final = ("jp-residency",)
 
 # Assumed where boundary.toml can't be read, so that the other files' own mistakes still show.
 _FALLBACK: Final = Boundary(
-    home=("JP",), jurisdictions=tuple(sorted(ISO_3166_1)), classes=(), default_class="", default_residency=("JP",)
+    home=(), jurisdictions=tuple(sorted(ISO_3166_1)), classes=(), default_class="", default_residency=(), packs=()
 )
 
 Value = TypeVar("Value")
@@ -182,14 +181,15 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
     table = Table(dict(content), BOUNDARY_FILE, mistakes)
     enumerated = table.take_codes("jurisdictions", ISO_3166_1) or tuple(ISO_3166_1)
     jurisdictions = tuple(sorted(enumerated))
-    home = table.take_codes("home", jurisdictions, remedy='Name your own jurisdictions, like home = ["JP"]')
+    home = table.take_codes("home", jurisdictions, remedy="Name your own jurisdictions, as ISO 3166-1 codes")
     classes = _classes(table)
     default_class = table.take_choice("default_class", [item.name for item in classes], "a declared class")
     residency = table.take_codes(
         "default_residency", (*jurisdictions, ANYWHERE), remedy="Say where data may go when nobody says otherwise"
     )
-    # An empty list is a choice: only one's own policies.
-    packs = () if table.take("packs") == [] else table.take_list("packs") or DEFAULT_PACKS
+    # An empty list is a choice: only one's own policies. Left out is a mistake: which rules hold is not guessed.
+    remedy = "Name the policy packs in force, or write packs = [] for only your own policies"
+    packs = () if table.take("packs") == [] else table.take_list("packs", remedy=remedy) or ()
     for pack in packs:
         if not NAME.fullmatch(pack) or len(packs) > PACKS_MAX:
             table.mistake("packs", f"{shown(pack)} can't be a pack", f"{NAME_REMEDY}; at most {PACKS_MAX} packs")
@@ -272,7 +272,7 @@ def _mode(table: Table) -> tuple[str, int | None]:
 
 def _site(name: str, table: Table, boundary: Boundary) -> Site | None:
     title = _title(name, table)
-    jurisdiction = table.take_text("jurisdiction", remedy='Say where the site stands, like jurisdiction = "JP"')
+    jurisdiction = table.take_text("jurisdiction", remedy="Say where the site stands, as an ISO 3166-1 code")
     if jurisdiction is not None and jurisdiction not in boundary.jurisdictions:
         problem = f"{shown(jurisdiction)} is not a known jurisdiction"
         table.mistake("jurisdiction", problem, nearest(jurisdiction, boundary.jurisdictions, "Known are"))

@@ -37,7 +37,9 @@ _STORE_BY_DEFAULT: Final = frozenset({"api.openai.com", "eu.api.openai.com"})
 _SECRET_KEYS: Final = ("api_key", "apikey", "api-key", "key", "password", "secret", "token", "authorization", "bearer")
 
 
-_URL_REMEDY: Final = "Give the base URL that the dialect's paths are appended to, for example https://api.example.jp/v1"
+_URL_REMEDY: Final = (
+    "Give the base URL that the dialect's paths are appended to, for example https://api.example.com/v1"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,9 +232,12 @@ class Extent(NamedTuple):
 
 
 class InspectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which nations' identifiers are looked for, and whether personal names are even where no policy asks."""
+    """Which nations' identifiers are looked for, and whether personal names are even where no policy asks.
 
-    profiles: tuple[str, ...] = ("jp",)
+    `profiles` None: those of the home jurisdictions, as far as they ship.
+    """
+
+    profiles: tuple[str, ...] | None = None
     person_names: bool = False
 
 
@@ -265,7 +268,7 @@ class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes: tuple[DataClass, ...]
     default_class: str
     default_residency: tuple[str, ...]
-    packs: tuple[str, ...] = ("jp-residency",)
+    packs: tuple[str, ...] = ()
     extents: dict[str, tuple[Extent, ...]] = {}
     inspection: InspectionSettings = InspectionSettings()
 

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "example: sekisho compliance ./here --from 2026-11-01 --to 2026-12-01\n"
-        "         sekisho compliance ./here --policy jp-residency.processing --deployment tokyo --fate denied"
+        "         sekisho compliance ./here --policy our.places --deployment east --fate denied"
     )
     parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", help="the installation (default: .)")
     parser.add_argument("--from", dest="since", metavar="TIME", help="a date (UTC) or a time with its offset")

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--role", action="append", default=[], dest="roles", help="repeat for several (default: caller)"
     )
     parser.add_argument("--class", dest="data_class", metavar="CLASS", help="the x-sekisho-data-class header")
-    parser.add_argument("--residency", help="the x-sekisho-residency header, such as JP,US")
+    parser.add_argument("--residency", help="the x-sekisho-residency header, ISO 3166-1 codes with commas between")
     supposed = parser.add_argument_group("to suppose something, as a counter-example of `sekisho prove` does")
     supposed.add_argument(
         "--label", action="append", dest="labels", metavar="LABEL", help="the request holds it; repeat, or none: ''"

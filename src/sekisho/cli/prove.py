@@ -76,8 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  WHO    organisation:NAME  role:NAME  principal:ID\n"
         "  WHERE  deployment:NAME  model:NAME  provider:NAME  site:NAME  type:TYPE\n"
         "         FACT within|outside|including|without VALUES  FACT is WORD  FACT unknown  FACT below GRADE\n\n"
-        '  sekisho prove "no class:confidential+ to processing outside JP"\n'
-        '  sekisho prove "no label:jp.my_number and raw from not role:hr to tenancy is shared" ./here'
+        '  sekisho prove "no class:confidential+ to processing including anywhere"\n'
+        '  sekisho prove "no label:payment_card and raw from not role:hr to tenancy is shared" ./here'
     )
     parser.epilog = (
         "exit status: 0 it holds (with --all: all do); 1 it could not be read; 2 wrong usage; 3 it does not hold;\n"

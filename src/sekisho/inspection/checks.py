@@ -95,6 +95,11 @@ def is_varied(value: bytes) -> bool:
     return len(set(value)) >= _SECRET_DISTINCT_MIN
 
 
+def has_varied_digits(value: bytes) -> bool:
+    """No dummy: at least three different digits."""
+    return len(set(digits_of(value))) > 2
+
+
 def always(_value: bytes) -> bool:
     """The format alone is strong enough."""
     return True

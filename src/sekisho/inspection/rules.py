@@ -35,7 +35,7 @@ RE2_BYTES_MAX: Final = 1 << 20  # of a pattern's automaton; what needs more is r
 _REMEDY: Final = "Build the snapshot again with this version of Sekisho"
 
 
-def rules_bytes(profiles: Sequence[str] = ("jp",), own: Iterable[RuleData] = (), *, names: bool = False) -> bytes:
+def rules_bytes(profiles: Sequence[str], own: Iterable[RuleData] = (), *, names: bool = False) -> bytes:
     """The rule set as canonical JSON: a part of the snapshot.
 
     What is looked for everywhere, the identifiers of `profiles`, and an operator's `own` rules. With `names`, personal

@@ -219,7 +219,7 @@ def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:
 def _require_permit(policies: list[_Policy], mistakes: list[Mistake]) -> None:
     """Of all policies, the packs' included: without a catalogue nobody knows which packs there are."""
     if not any(policy.effect == "permit" for policy in policies) and not mistakes:
-        remedy = 'Name a pack in boundary.toml, like packs = ["jp-residency"], or write a permit'
+        remedy = f"Name a pack in boundary.toml, or write a permit. Packs that ship are: {', '.join(pack_names())}"
         mistakes.append(Mistake("policies/", "", "no policy permits anything, so every request is denied", remedy))
 
 

@@ -43,7 +43,7 @@ entity Deployment in [Model, Provider] {{
 {facts}
 }};
 type Staleness = {{ {staleness} }};
-// class_rank: 0 is the lowest class. protected: the class asks for more than the default one (see jp-residency).
+// class_rank: 0 is the lowest class. protected: the class asks for more than the default one does.
 // labels: of the body as it would leave (redacted for {redacted}). home: the home jurisdictions.
 type Request = {{
 {context}

@@ -212,9 +212,9 @@ def stored_unchecked(site):
     from sekisho.snapshot.build import build_snapshot
 
     declarations = read_declarations(site.directory.declarations)
-    labels = compile_inspector(rules_bytes()).labels()
+    labels = compile_inspector(rules_bytes(("jp",))).labels()
     built = build_snapshot(
-        declarations.catalogue, declarations.policies, inspection_rules=rules_bytes(), labels=labels,
+        declarations.catalogue, declarations.policies, inspection_rules=rules_bytes(("jp",)), labels=labels,
         compile_policies=compile_policies,
     )  # fmt: skip
     return site.store.save(built)

@@ -46,12 +46,12 @@ def log(tmp_path):
     built = build_snapshot(
         catalogue(TOKYO),
         (PolicyText("policies/s.cedar", RULE),),
-        inspection_rules=rules_bytes(),
+        inspection_rules=rules_bytes(("jp",)),
         labels=LABELS,
         compile_policies=compile_policies,
     )
     plain = build_snapshot(
-        catalogue(TOKYO), (), inspection_rules=rules_bytes(), labels=LABELS, compile_policies=compile_policies
+        catalogue(TOKYO), (), inspection_rules=rules_bytes(("jp",)), labels=LABELS, compile_policies=compile_policies
     )
     log.store.save(plain)
     log.snapshot = log.store.load(plain.digest, 0)
@@ -151,7 +151,7 @@ async def test_facts_of_a_shadow_end_for_it_when_they_end(log):
     until = log.clock.time_us + 60_000_000
     ending = deployment("tokyo", processing=declared("JP", expires=until), storage=declared("JP"))
     shadow = build_snapshot(
-        catalogue(ending), (), inspection_rules=rules_bytes(), labels=LABELS, compile_policies=compile_policies
+        catalogue(ending), (), inspection_rules=rules_bytes(("jp",)), labels=LABELS, compile_policies=compile_policies
     )
     log.store.set_shadow(log.store.save(shadow))
     one = follower(log)

@@ -370,7 +370,7 @@ def require_own_decisions(passage: Governed, actions) -> None:
 
 
 def run(data_max: int, derandomize: bool, root: Path) -> Counter:
-    inspector = compile_inspector(rules_bytes())
+    inspector = compile_inspector(rules_bytes(("jp",)))
     store = SnapshotStore(root, make_inspector=lambda _: inspector, make_decider=CedarDecider)
     tally: Counter = Counter()
 
@@ -388,7 +388,7 @@ def run(data_max: int, derandomize: bool, root: Path) -> Counter:
         built = build_snapshot(
             catalogue,
             (PolicyText("policies/own.cedar", text),),
-            inspection_rules=rules_bytes(),
+            inspection_rules=rules_bytes(("jp",)),
             labels=inspector.labels(),
             compile_policies=compile_policies,
         )

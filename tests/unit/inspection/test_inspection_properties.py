@@ -16,7 +16,7 @@ NOISE = st.text(st.sampled_from("あア漢字ー、。（）abcZ 0１９-－.@\n
 
 @functools.cache
 def inspector():
-    return compile_inspector(rules_bytes())
+    return compile_inspector(rules_bytes(("jp",)))
 
 
 @st.composite

@@ -66,7 +66,7 @@ TEXTS = st.lists(st.one_of(BITS, NOISE, VALUES, st.tuples(VALUES, WIDTHS).map(la
 
 @functools.cache
 def inspector():
-    return compile_inspector(rules_bytes())
+    return compile_inspector(rules_bytes(("jp",)))
 
 
 def whole(text, labels=EVERY):

@@ -8,13 +8,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from random_policies import Policies, deployments, request
+from sekisho.app.inspecting import labels_that_ship
 from sekisho.catalog.interfaces import PolicyText
 from sekisho.policy import engine
 from sekisho.policy.check import compile_policies
 from sekisho.policy.compiled import FORM
 from sekisho.policy.engine import CedarDecider
 from sekisho.policy.interfaces import PrincipalInput
-from sekisho.policy.packs import pack_names
+from sekisho.policy.packs import pack_names, with_foundations
 from support_decide import DIGEST, LABELS, catalogue, decision_input, declared, deployment
 
 REQUESTS_PER_SET = 40
@@ -76,12 +77,13 @@ def test_a_hundred_thousand_random_cases_are_decided_as_the_engine_decides():
 
 @pytest.mark.parametrize("pack", pack_names())
 def test_the_packs_that_ship_are_compiled_and_decide_as_the_engine_does(pack):
-    made = random.Random(pack)
+    made, labels = random.Random(pack), labels_that_ship()
+    packs = tuple(one.name for one in with_foundations(pack))
     for _ in range(5):
-        subject, oracle = both(compile_policies(catalogue(*deployments(made, 4), packs=(pack,)), (), LABELS))
+        subject, oracle = both(compile_policies(catalogue(*deployments(made, 4), packs=packs), (), labels))
         assert subject.compiles
         for _ in range(REQUESTS_PER_SET):
-            agree(subject, oracle, request(made))
+            agree(subject, oracle, request(made, labels=labels))
 
 
 def test_what_the_form_does_not_hold_is_left_to_the_engine():

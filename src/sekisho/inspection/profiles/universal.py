@@ -6,6 +6,7 @@ from typing import Final
 
 from sekisho.inspection.checks import (
     always,
+    has_varied_digits,
     is_email,
     is_iban,
     is_international_phone,
@@ -31,10 +32,22 @@ CHECKS: Final[Mapping[str, Check]] = {
     "secret": looks_secret,
     "token": looks_like_token,
     "varied": is_varied,
+    "varied_digits": has_varied_digits,
 }
 # A group of four in a longer row of such groups is a table (or a card), so spaces must not lead on to another one.
 ROW_BEFORE: Final = "(?:[^0-9 \\t]|[^0-9][ \\t]|[^0-9][0-9]{1,3}[ \\t])"
 ROW_AFTER: Final = "(?:[^0-9 \\t]|[ \\t][^0-9]|[ \\t][0-9]{1,3}[^0-9])"
+
+# Around a bare number, so that it is no part of a longer one.
+ALONE: Final = "(?<![0-9A-Za-z])(?<![0-9][.,-])"
+END: Final = "(?![0-9A-Za-z]|[.,-][0-9])"
+
+# What a number is when one of these words, and none of a profile's own, stands before it.
+OTHER_NUMBERS: Final = (
+    *("order number", "order no", "order id", "order #", "tracking number", "tracking no", "serial number"),
+    *("serial no", "ticket number", "ticket no", "case number", "reference number", "product code", "part number"),
+    *("invoice number", "timestamp", "unix time", "epoch", "build number", "commit", "total", "sku", "job id", "isbn"),
+)
 
 # Signs of numbers: six digits in a row, or three behind a gap. On dense digits many anchors at once cost ten times as
 # much to look for.

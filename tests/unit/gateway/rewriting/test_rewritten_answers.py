@@ -31,7 +31,7 @@ DONE = b"data: [DONE]\n\n"
 
 @functools.cache
 def inspector():
-    return compile_inspector(rules_bytes())
+    return compile_inspector(rules_bytes(("jp",)))
 
 
 def world(mask=MASKS, restore=(), raw=("a",), redacted=()):

@@ -69,16 +69,10 @@ def is_domestic_phone(value: bytes) -> bool:
     return len(digits) == 10 and len(set(digits)) > 2 and _FIXED_LINE.fullmatch(digits) is not None
 
 
-def has_varied_digits(value: bytes) -> bool:
-    """No dummy: at least three different digits."""
-    return len(set(digits_of(value))) > 2
-
-
 CHECKS: Final[Mapping[str, Check]] = {
     "corporate_number": is_corporate_number,
     "domestic_phone": is_domestic_phone,
     "drivers_licence": is_drivers_licence,
     "insurer_number": is_insurer_number,
     "my_number": is_my_number,
-    "varied_digits": has_varied_digits,
 }

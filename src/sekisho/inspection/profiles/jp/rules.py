@@ -5,7 +5,9 @@ from typing import Final
 from sekisho.inspection.profiles.injection import phrase_rule
 from sekisho.inspection.profiles.jp.addresses import address_rules
 from sekisho.inspection.profiles.jp.places import PREFECTURES
-from sekisho.inspection.profiles.universal import GROUP, ROW_AFTER, ROW_BEFORE, RUN
+from sekisho.inspection.profiles.universal import ALONE as _ALONE
+from sekisho.inspection.profiles.universal import END as _END
+from sekisho.inspection.profiles.universal import GROUP, OTHER_NUMBERS, ROW_AFTER, ROW_BEFORE, RUN
 from sekisho.inspection.rule_data import RuleData
 
 _MY_NUMBER_WORDS: Final = [
@@ -81,6 +83,7 @@ _POSTAL_WORDS: Final = [
 ]
 # What a number is when one of these words, and no other of ours, stands before it.
 _OTHER_NUMBERS: Final = [
+    *OTHER_NUMBERS,
     *(
         "注文番号",
         "受注番号",
@@ -114,36 +117,10 @@ _OTHER_NUMBERS: Final = [
         "稟議番号",
         "チケット番号",
         "jan",
-        "isbn",
     ),
-    *(
-        "order number",
-        "order no",
-        "order id",
-        "order #",
-        "tracking number",
-        "tracking no",
-        "serial number",
-        "serial no",
-    ),
-    *("ticket number", "ticket no", "case number", "reference number", "product code", "part number", "sku", "job id"),
-    *(
-        "invoice number",
-        "timestamp",
-        "unix time",
-        "epoch",
-        "build number",
-        "commit",
-        "金額",
-        "価格",
-        "合計",
-        "残高",
-        "total",
-    ),
+    *("金額", "価格", "合計", "残高"),
 ]
 _GAP: Final = "[ \\t\\r\\n._/-]{1,2}"
-_ALONE: Final = "(?<![0-9A-Za-z])(?<![0-9][.,-])"  # before a bare number
-_END: Final = "(?![0-9A-Za-z]|[.,-][0-9])"
 _NO_AMOUNT: Final = "(?! ?(?:円|万|億|千|件|個|ドル|名|人|yen|jpy))"
 _ANY_GAP: Final = "(?:[ \\t:=.#\"',]|、)"
 

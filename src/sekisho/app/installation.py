@@ -114,7 +114,7 @@ def check_declarations(directory: DataDirectory) -> Examined:
 
 def _examined(directory: DataDirectory, declarations: Declarations, *, proved: bool) -> Examined:
     """`proved`: what takes a proof too: policies that never match, lower layers that loosen, statements that fail."""
-    mistakes, notes = list(declarations.mistakes), []
+    mistakes, notes = list(declarations.mistakes), list[Mistake]()
     catalogue = declarations.catalogue
     if catalogue is None:
         mistakes += check_policy_texts(declarations.policies)

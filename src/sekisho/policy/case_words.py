@@ -18,7 +18,6 @@ from sekisho.policy.expressions import (
     RESIDENCY,
     RESOURCE,
     RESOURCE_IN,
-    SETS,
     STALENESS,
 )
 from sekisho.policy.interfaces import RESTORE, RETAIN, SEND_RAW, SEND_REDACTED
@@ -52,9 +51,8 @@ def case_words(values: Mapping[str, Any], action: str, read: frozenset[str], lab
         said.append(f"from {_who(values)}")
     facts = [_fact(name, values[name]) for name in sorted(read) if name.startswith(f"{RESOURCE}.") and name in values]
     told = [fact for fact in facts if fact]
-    where = values.get(RESOURCE)
-    named = where is not None and OTHER not in where
-    said.append(f"to {_name(where) if named else 'a deployment'}" + (f" with {', '.join(told)}" if told else ""))
+    where = _name(values.get(RESOURCE, OTHER))
+    said.append(f"to {'a deployment' if OTHER in where else where}" + (f" with {', '.join(told)}" if told else ""))
     return " ".join(said)
 
 

@@ -182,9 +182,7 @@ def _check_annotations(policy: ParsedPolicy, mistakes: list[Mistake]) -> None:
         mistakes.append(policy.mistake("has an unusable @retain_days", remedy))
 
 
-def _check_meaning(
-    policy: ParsedPolicy, schema: cedarpy.Schema, known: Vocabulary, mistakes: list[Mistake]
-) -> None:
+def _check_meaning(policy: ParsedPolicy, schema: cedarpy.Schema, known: Vocabulary, mistakes: list[Mistake]) -> None:
     """Types by Cedar's validator; what is named is looked up by us, so that the nearest name can be told."""
     uids = pst.entity_uids(policy.node)
     for problem, remedy in meaning_mistakes(policy.text, uids, schema, known):

@@ -1,8 +1,8 @@
 """What makes policies hard to read, though they decide as they should. Pure.
 
-A refusal shows a forbid's title as *the* reason, so a forbid has one: what is forbidden for either of two reasons is two
-forbids. Seen as one condition, `when` asks for what it says and `unless` for the opposite; where that is a disjunction at
-its top, it can be split.
+A refusal shows a forbid's title as *the* reason, so a forbid has one: what is forbidden for either of two reasons is
+two forbids. Seen as one condition, `when` asks for what it says and `unless` for the opposite; where that is a
+disjunction at its top, it can be split.
 """
 
 import re
@@ -49,7 +49,7 @@ def _of_many_reasons(policies: Iterable[ParsedPolicy]) -> Iterator[Mistake]:
 
 
 def _alternatives(node: Any, positive: bool) -> Sequence[Any]:
-    """What the condition (or, not `positive`, its opposite) is a disjunction of. `has` only guards what is beside it."""
+    """What the condition (its opposite, unless `positive`) is a disjunction of; `has` only guards what is beside it."""
     found, open_nodes = [], [(node, positive)]
     while open_nodes:
         one, holds = open_nodes.pop()

@@ -6,11 +6,11 @@ permitted by A and L together but not by A. Why the answer is exact:
 1. A forbid only takes away: forbids win, and one that fails denies. So only the permits of L are looked at.
 2. A permit counts for a *frame*: sending (both forms, since whoever permits one has said what may be sent), keeping
    (`retain`) and putting back (`restore`). Where A permits nothing in a frame it sets none, and L may permit.
-3. Else in every case of a permit of L a permit of A must hold, unless the case is forbidden for good. Of sending that is
-   by a forbid annotated `@enforce("always")`, of A or L: exemptions lift all others, and what came to light behind them
-   must not be wider than A either. Nothing lifts a forbid of keeping or putting back, so there each one counts.
-4. Of the permits that keep content, the fewest days count (`Decider.retention`), so days of L can only shorten. A permit
-   that says more days than one of A that it meets would not do what people read, and is refused.
+3. Else in every case of a permit of L a permit of A must hold, unless the case is forbidden for good. Of sending that
+   is by a forbid annotated `@enforce("always")`, of A or L: exemptions lift all others, and what came to light behind
+   them must not be wider than A either. Nothing lifts a forbid of keeping or putting back, so there each one counts.
+4. Of the permits that keep content, the fewest days count (`Decider.retention`), so days of L can only shorten. A
+   permit that says more days than one of A that it meets would not do what people read, and is refused.
 
 What can't be enumerated, or takes too long, is a mistake too: never taken for proved.
 """
@@ -90,15 +90,17 @@ class _Question(NamedTuple):
     guards: tuple[Expression, ...]
 
 
-def tightening_mistakes(parts: PolicyParts, layers: tuple[str, ...]) -> tuple[Mistake, ...]:
+def tightening_mistakes(
+    parts: PolicyParts, layers: tuple[str, ...], *, steps_max: int = ALL_STEPS_MAX
+) -> tuple[Mistake, ...]:
     """What of lower layers is wider than those above, or can't be proved not to be; `layers`: the highest first.
 
-    Raises KeyError or ValueError for parts that are no snapshot's.
+    `steps_max` bounds the search. Raises KeyError or ValueError for parts that are no snapshot's.
     """
     if len(layers) < 2:
         return ()
     world = world_of(canonical.decode(parts.entities), parts.schema.decode())
-    return tuple(_Tightening(world, _read(parts, world, layers), layers).mistakes())
+    return tuple(_Tightening(world, _read(parts, world, layers), layers, Budget(steps_max)).mistakes())
 
 
 def _read(parts: PolicyParts, world: World, layers: tuple[str, ...]) -> list[_Policy]:
@@ -135,11 +137,11 @@ def _enumerable(text: str, world: World) -> tuple[Expression, str]:
 
 
 class _Tightening:
-    def __init__(self, world: World, policies: Sequence[_Policy], layers: tuple[str, ...]) -> None:
+    def __init__(self, world: World, policies: Sequence[_Policy], layers: tuple[str, ...], budget: Budget) -> None:
         self._world = world
         self._policies = policies
         self._layers = layers
-        self._budget = Budget(ALL_STEPS_MAX)
+        self._budget = budget
 
     def mistakes(self) -> Iterator[Mistake]:
         for policy in self._policies:
@@ -225,7 +227,7 @@ class _Tightening:
         words = case_words(case, question.action, read, question.label)
         if question.action in _FRAMES[0] and self._is_held_back(question, forbids, budget):
             return policy.mistake(
-                f"permits {words}, which no permit of {above} does; only forbids that an exemption can lift hold it back",
+                f"permits {words}, which no permit of {above} does; forbids hold it back, but exemptions can lift them",
                 'Narrow the permit itself, or annotate the forbid @enforce("always"): a lower layer may only tighten',
             )
         return policy.mistake(

@@ -68,7 +68,8 @@ def problems(packs=(), layers=LAYERS, steps_max=10_000, **texts):
          [f'{RESTORE} when {{ context.label == Label::"jp.my_number" && context.protected }};']),
         ([f"{RESTORE} when {{ context.labels.isEmpty() }};"],
          [f"{RESTORE} when {{ !context.labels.contains(context.label) && context.labels.isEmpty() }};"]),
-        # Its conditions are those of the permit above and one more, which can't be enumerated: it need not be.
+        # What is put back was masked in what was sent, and what holds this is never masked.
+        ([f'{RESTORE} unless {{ context.labels.contains(Label::"opaque") }};'], [f"{RESTORE};"]),
         ([f"{ANYONE} {LOW}"], [f"{ANYONE} when {{ context.class_rank <= 1 && {AT_HOME} }};"]),
     ],
 )  # fmt: skip
@@ -195,10 +196,12 @@ def random_layers(random):
         action = random.choice((BOTH, BOTH, 'action == Action::"sendRaw"'))
         return f"permit (principal, {action}, resource) {condition(permits)}"
 
-    return {
+    found = {
         layer: [policy(permits) for permits in random.choices((True, True, False), k=random.randrange(1, 4))]
         for layer in LAYERS
     }
+    found[LAYERS[-1]].append(policy(True))  # without any permit there would be nothing to decide
+    return found
 
 
 def permitted(parts, layers, *, forbids):

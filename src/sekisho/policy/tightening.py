@@ -33,10 +33,12 @@ from sekisho.policy.expressions import (
     LABEL,
     SETS,
     TRUE,
-    Const,
     Expression,
     NotExpressible,
     Op,
+    can_fail,
+    conjunction,
+    negation,
     policy_expression,
     reads,
 )
@@ -45,8 +47,9 @@ from sekisho.policy.interfaces import RESTORE, RETAIN, SEND_RAW, SEND_REDACTED, 
 from sekisho.policy.schema import STANDING_LABELS
 from sekisho.policy.search import Budget, Goal, TooManyCases
 
-STEPS_MAX: Final = 100_000  # for one permit: some seconds
-ALL_STEPS_MAX: Final = 400_000  # for all of them: half a minute, before declarations are taken over
+STEPS_MAX: Final = 40_000  # for one permit: some seconds
+ALL_STEPS_MAX: Final = 200_000  # for all of them: half a minute, before declarations are taken over
+GOALS_MAX: Final = 64  # that one question is broken up into: each is a search, and often spares a long one
 _FRAMES: Final = ((SEND_RAW, SEND_REDACTED), (RETAIN,), (RESTORE,))
 
 
@@ -199,12 +202,13 @@ class _Tightening:
         return (*sorted(named), *sorted(every - named)[:1])
 
     def _case(self, question: _Question, budget: Budget) -> Mapping[str, Any] | None:
-        asked = _conjuncts(question.asked)
-        if any(_conjuncts(one) <= asked for one in question.framing):
-            return None  # it says all that a permit above says, and perhaps more
         # What is put back is an answer to what was sent redacted.
         action = SEND_REDACTED if question.action == RESTORE else question.action
-        return find_case(self._world, action, Goal((question.asked,), (*question.framing, *question.guards)), budget)
+        for goal in _goals(question.asked, (*question.framing, *question.guards)):
+            case = find_case(self._world, action, goal, budget)
+            if case is not None:
+                return case
+        return None
 
     def _wider(
         self,
@@ -259,8 +263,32 @@ class _Tightening:
         return None
 
 
-def _conjuncts(node: Expression) -> frozenset[Expression]:
-    """Expressions that hold together exactly where it holds."""
-    if isinstance(node, Op) and node.op == "and":
-        return frozenset().union(*(_conjuncts(one) for one in node.args))
-    return frozenset() if isinstance(node, Const) and node == TRUE else frozenset((node,))
+def _goals(asked: Expression, others: Sequence[Expression]) -> Iterator[Goal]:
+    """Goals that are met by just the cases, all together, in which `asked` holds and none of the `others`.
+
+    What `asked` says is left out of the others; of the rest, something does not hold. Where that makes few goals there
+    is one for each such thing. It comes first in a goal, so that what contradicts it is met before anything is tried
+    that has nothing to do with it.
+    """
+    held = _conjuncts(asked)
+    failing = tuple(one for one in others if can_fail(one))  # that it does not fail is part of the question
+    left = [[part for part in _conjuncts(one) if part not in held] for one in others if one not in failing]
+    left.sort(key=len)
+    ways = 1
+    choices: list[list[Expression]] = []
+    for parts in left:
+        ways *= len(parts)
+        choices.append(parts if ways <= GOALS_MAX else [conjunction(parts)])
+    for chosen in itertools.product(*choices):
+        denied = sorted(dict.fromkeys(map(negation, chosen)), key=lambda one: len(reads(one)))
+        yield Goal((*denied, *held), failing)
+
+
+def _conjuncts(node: Expression, positive: bool = True) -> dict[Expression, None]:
+    """Expressions that all hold exactly where it does (or, not `positive`, does not), in their order."""
+    if isinstance(node, Op) and node.op == "not":
+        return _conjuncts(node.args[0], not positive)
+    if isinstance(node, Op) and node.op == ("and" if positive else "or"):
+        return _conjuncts(node.args[0], positive) | _conjuncts(node.args[1], positive)
+    found = node if positive else negation(node)
+    return {} if found == TRUE else {found: None}

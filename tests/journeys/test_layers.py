@@ -66,7 +66,7 @@ def test_a_lower_layer_that_loosens_is_refused_with_a_case_and_the_old_declarati
     assert checked.returncode == 1
     assert "policies/organisation/analysts.cedar: line 2, our.analysts\n    permits sending data" in checked.stdout
     assert "role analyst" in checked.stdout
-    assert "which the layers nation, ministry do not permit" in checked.stdout
+    assert "which no permit of the layers nation, ministry covers" in checked.stdout
     refused = until(lambda: (now := status(running))["mistakes"] and now, what="the refusal")
     assert refused["declarations"].startswith("refused")
     assert refused["snapshot"] == before

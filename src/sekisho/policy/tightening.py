@@ -174,9 +174,10 @@ class _Tightening:
                 if case is not None:
                     return self._wider(policy, question, case, [*framing, *guards], forbids, budget)
             return self._keeps_longer(policy, framing, forbids, budget) if RETAIN in frame else None
-        except TooManyCases:
+        except (TooManyCases, NotExpressible) as obstacle:
+            told = "the policies tell too many cases apart" if isinstance(obstacle, TooManyCases) else str(obstacle)
             return policy.mistake(
-                f"can't be proved to tighten {above}: the policies tell too many cases apart",
+                f"can't be proved to tighten {above}: {told}",
                 f"Begin with all that a permit of {above} asks for, word for word, and add your own conditions to it",
             )
 
@@ -229,14 +230,14 @@ class _Tightening:
                 )
         read = reads(question.asked).union(*(reads(one) for one in question.framing))
         words = case_words(case, question.action, read, question.label)
+        problem = f"permits {words}, which no permit of {above} covers"
         if question.action in _FRAMES[0] and self._is_held_back(question, forbids, budget):
             return policy.mistake(
-                f"permits {words}, which no permit of {above} does; forbids hold it back, but exemptions can lift them",
+                f"{problem}; forbids hold it back, but exemptions can lift them",
                 'Narrow the permit itself, or annotate the forbid @enforce("always"): a lower layer may only tighten',
             )
         return policy.mistake(
-            f"permits {words}, which {above} {'does' if policy.layer == 1 else 'do'} not permit",
-            f"Narrow it, or have a permit of {above} cover it: a lower layer may only tighten",
+            problem, f"Narrow it, or have a permit of {above} cover it: a lower layer may only tighten"
         )
 
     def _is_held_back(self, question: _Question, forbids: Sequence[_Policy], budget: Budget) -> bool:

@@ -115,7 +115,7 @@ def test_what_loosens_is_a_mistake_with_a_case_in_words(nation, below, says):
 def test_packs_are_of_the_highest_layer_and_files_beside_the_directories_of_the_lowest():
     assert problems(packs=("jp-residency",), nation=[f"{ANYONE};"]) == []
     ((_, _, problem),) = problems(packs=("jp-residency",), ministry=[f"{ANYONE};"])
-    assert "which the layer nation does not permit" in problem
+    assert "which no permit of the layer nation covers" in problem
     assert "role" in problem
     whole = parts_of(ministry=[f"{CALLER};"])
     assert tightening_mistakes(whole, ("ministry",)) == ()
@@ -123,7 +123,10 @@ def test_packs_are_of_the_highest_layer_and_files_beside_the_directories_of_the_
     made = catalogue(TOKYO)
     made = msgspec.structs.replace(made, boundary=msgspec.structs.replace(made.boundary, layers=LAYERS))
     (mistake,) = tightening_mistakes(compile_policies(made, (loose,), LABELS), LAYERS)
-    assert (mistake.file, "the layers nation, ministry do not" in mistake.problem) == ("policies/own.cedar", True)
+    assert (mistake.file, "no permit of the layers nation, ministry covers" in mistake.problem) == (
+        "policies/own.cedar",
+        True,
+    )
 
 
 def test_a_middle_layer_frames_what_is_below_where_the_highest_only_forbids():

@@ -6,6 +6,7 @@ of without a word here.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ REMOVED: Final = "removed"
 CHANGED: Final = "changed"
 FACT: Final = "fact"  # what `what` says of a field that is a fact
 POLICIES: Final = "policies"
+LAYER: Final = "layer"  # of a policy: the directory of its file, like policies/nation
 _POLICY_FIELDS: Final = ("effect", "enforce", "retain_days", "text", "title", "title_ja")
 _TIMES: Final = ("monitor_until", "until")
 _ANNOTATION: Final = re.compile(r'@\w+\s*\(\s*"(?:[^"\\]|\\.)*"\s*\)', re.DOTALL)
@@ -151,10 +153,17 @@ def _policies(before: PolicyParts, after: PolicyParts) -> Iterator[Difference]:
                 if field == "text" and _rule(str(was)) == _rule(str(now)):
                     continue
                 yield Difference(POLICIES, name, CHANGED, field, said(was), said(now), *titles)
+        was, now = _directory(old[name]), _directory(new[name])
+        if was != now:  # of another layer, or in a pack's place
+            yield Difference(POLICIES, name, CHANGED, LAYER, was, now, *titles)
 
 
 def _policy_rows(parts: PolicyParts) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in canonical.decode(parts.policies)["policies"]}
+
+
+def _directory(row: Mapping[str, Any]) -> str:
+    return PurePosixPath(row["file"]).parent.as_posix()
 
 
 def _rule(text: str) -> str:

@@ -30,6 +30,7 @@ from sekisho.catalog.interfaces import (
     Site,
 )
 from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
+from sekisho.catalog.layers import read_layers
 from sekisho.catalog.places import read_extents, read_place
 from sekisho.catalog.statements import STATEMENTS_FILE, read_statements
 from sekisho.catalog.table import NAME, NAME_REMEDY, Table, nearest, shown
@@ -195,6 +196,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
             table.mistake("packs", f"{shown(pack)} can't be a pack", f"{NAME_REMEDY}; at most {PACKS_MAX} packs")
     extents = read_extents(table, jurisdictions)
     inspection = read_settings(table.take_table("inspection"))
+    layers = read_layers(table)
     table.finish()
     if home is None or default_class is None or residency is None:
         # The rest is still read against what we know, so that one missing line doesn't hide other mistakes.
@@ -208,6 +210,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
         packs=packs,
         extents=extents,
         inspection=inspection,
+        layers=layers,
     )
 
 

@@ -260,7 +260,8 @@ class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The border: home jurisdictions, every jurisdiction that may be named, and the data classes, lowest first.
 
     `packs` names the policy packs in force, in the order in which their policies are numbered. `extents`: where
-    jurisdictions lie that `catalog.places` doesn't know, or knows otherwise.
+    jurisdictions lie that `catalog.places` doesn't know, or knows otherwise. `layers` of policies, the highest first;
+    empty: all are of one.
     """
 
     home: tuple[str, ...]
@@ -271,6 +272,7 @@ class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packs: tuple[str, ...] = ()
     extents: dict[str, tuple[Extent, ...]] = {}
     inspection: InspectionSettings = InspectionSettings()
+    layers: tuple[str, ...] = ()
 
 
 class RequiredClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -58,6 +58,11 @@ def label_names(rules: bytes) -> tuple[str, ...]:
     return tuple(sorted({*(rule.label for rule in _read(rules).rules), PERSON_NAME}))
 
 
+def labels_of_others(profiles: tuple[str, ...]) -> dict[str, str]:
+    """The labels that profiles find which ship and are not among `profiles`, each with such a profile."""
+    return {rule.label: name for name, profile in PROFILES.items() if name not in profiles for rule in profile.rules()}
+
+
 def compile_inspector(rules: bytes) -> Inspector:
     """The inspector for a rule set; raises RulesError for bytes that are no rule set we can run, and where personal
     names are to be found and what that takes is not installed.

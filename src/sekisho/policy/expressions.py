@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import cedarpy
 from cedarpy import pst
 
-from sekisho.policy.interfaces import STALENESS_ROLES
+from sekisho.policy.interfaces import RELAY_RAW, RESTORE, STALENESS_ROLES
 from sekisho.policy.schema import deployment_attributes
 
 DEPTH_MAX: Final = 60  # of an expression: Python's parser knows at most 200 open parentheses, we need two a level
@@ -37,7 +37,7 @@ RESOURCE_IN: Final = "resource.in"
 ORGANISATION: Final = "principal.organisation"
 CONTEXT: Final = "context"
 LABELS: Final = "context.labels"
-LABEL: Final = "context.label"  # of a value in an answer: no action that sends has it
+LABEL: Final = "context.label"  # of a value in an answer: only the actions on values have it
 RESIDENCY: Final = "context.residency"
 HOME: Final = "context.home"
 CLASS: Final = "context.class"
@@ -108,6 +108,7 @@ Expression = Const | Read | Op
 
 TRUE: Final = Const(True, BOOL)
 FALSE: Final = Const(False, BOOL)
+_OF_VALUES: Final = Const(frozenset(f"Action::{name}" for name in (RELAY_RAW, RESTORE)), SETS + "Action")
 
 
 class PolicyExpression(NamedTuple):
@@ -276,6 +277,8 @@ def _has(node: Any, depth: int) -> Expression:
         if path not in _RECORDS:
             raise NotExpressible("`has` of something that has no attributes")
         path = f"{path}.{attribute}"
+        if path == LABEL:
+            return Op("contains", (_OF_VALUES, Read(ACTION)))
         if path != STALENESS and path not in READS:
             return FALSE
     return TRUE

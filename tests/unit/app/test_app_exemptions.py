@@ -121,7 +121,7 @@ def copied(made, tmp_path):
 def test_approved_ones_are_granted_once_and_told(site):
     file = site.declare()
     site.approve(file, "s-2", "s-3")
-    assert check_declarations(site.directory) == []
+    assert check_declarations(site.directory).mistakes == []
     assert site.grant() == 1
     assert site.grant() == 0
     (told,) = site.told()
@@ -136,7 +136,7 @@ def test_approved_ones_are_granted_once_and_told(site):
 
 def test_without_an_approval_it_is_refused_with_the_command_that_asks_for_one(site):
     file = site.declare()
-    (mistake,) = check_declarations(site.directory)
+    (mistake,) = check_declarations(site.directory).mistakes
     assert mistake.file == "exemptions/trial.toml"
     assert "needs the approval of 2 of s-1, s-2, s-3" in mistake.problem
     assert f"sekisho exemptions ask {file} --by PERSON --dir {site.directory.root}" in mistake.remedy

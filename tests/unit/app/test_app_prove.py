@@ -93,7 +93,7 @@ def test_statements_are_proved_with_the_declarations_and_keep_them_from_force(di
     file = directory.declarations / "statements.toml"
     try:
         file.write_text(STATEMENT.format(text="no class:confidential+ to model:abroad"), encoding="utf-8")
-        (mistake,) = check_declarations(directory)
+        (mistake,) = check_declarations(directory).mistakes
         assert (mistake.file, mistake.key) == ("statements.toml", "s")
         assert "own.one permit class confidential with no labels" in mistake.problem
         with pytest.raises(DeclarationsRefused):
@@ -103,7 +103,7 @@ def test_statements_are_proved_with_the_declarations_and_keep_them_from_force(di
         asked = asked_of(proof["counter_example"]["explain"])
         assert Explainer(directory, SystemClock()).explain(asked)["outcome"]["permitted"]
         file.write_text(STATEMENT.format(text="no data to processing outside JP"), encoding="utf-8")
-        assert check_declarations(directory) == []
+        assert check_declarations(directory).mistakes == []
     finally:
         file.unlink()
     with pytest.raises(UsageError, match="no statement is declared"):
@@ -124,7 +124,7 @@ def test_statements_that_can_not_be_read_are_mistakes(directory, text, says):
     file = directory.declarations / "statements.toml"
     file.write_text(text, encoding="utf-8")
     try:
-        assert any(says in mistake.problem for mistake in check_declarations(directory))
+        assert any(says in mistake.problem for mistake in check_declarations(directory).mistakes)
     finally:
         file.unlink()
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from sekisho.assurance.differences import ADDED, CHANGED, FACT, REMOVED, differences
+from sekisho.assurance.differences import ADDED, CHANGED, FACT, LAYER, REMOVED, differences
 from sekisho.catalog.interfaces import ApprovalRule, Catalogue, Fact, Grade, Organisation, PolicyText
 from sekisho.cli.plan_report import _KINDS, difference_in_words
 from sekisho.policy.check import compile_policies
@@ -104,3 +104,15 @@ def test_long_and_hostile_values_stay_on_one_short_line():
 
 def test_every_kind_of_declaration_has_words():
     assert {*Catalogue.__struct_fields__} <= {*_KINDS}
+
+
+def test_a_policy_that_moves_to_another_layer_is_told():
+    def layered(file):
+        whole = catalogue(TOKYO)
+        boundary = msgspec.structs.replace(whole.boundary, layers=("nation", "ministry"))
+        whole = replaced(whole, boundary=boundary)
+        return whole, compile_policies(whole, (PolicyText(file, policy()),), LABELS)
+
+    (one,) = differences(*layered("policies/nation/a.cedar"), *layered("policies/ministry/b.cedar"))
+    assert (one.name, one.field, one.before, one.after) == ("r", LAYER, "policies/nation", "policies/ministry")
+    assert differences(*layered("policies/nation/a.cedar"), *layered("policies/nation/b.cedar")) == ()

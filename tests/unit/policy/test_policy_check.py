@@ -48,6 +48,7 @@ def test_policies_are_numbered_packs_first_then_by_file_and_position():
         (GOOD.replace("class_rank > 9", 'class == DataClass::"secret"'), "line 1, a.b", "secret"),
         (GOOD.replace("class_rank > 9", 'labels.contains(Label::"jp.mynumber")'), "line 1, a.b", "jp.mynumber"),
         (GOOD.replace("resource)", 'resource in Provider::"q")'), "line 1, a.b", '"q"'),
+        (GOOD.replace("class_rank > 9", "class_rank > 9" + " + 1" * 600), "line 1", "more than 500 operators"),
         (GOOD.replace("resource)", 'resource == Deployment::"osaka")'), "line 1, a.b", "osaka"),
         (GOOD.replace("(principal,", '(principal in Organisation::"defalt",'), "line 1, a.b", "defalt"),
         (GOOD.replace("(principal,", "(principal == ?principal,"), "line 1", "template"),
@@ -100,3 +101,35 @@ def test_splitting_knows_strings_and_comments():
         "forbid (y);",
         "forbid (z);",
     ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem", "remedy"),
+    [
+        ('context.labels.contains(Label::"jp.mynumber")', 'names Label::"jp.mynumber"', "Did you mean 'jp.my_number'?"),
+        ('context.labels.contains(Label::"de.tax_id")', 'names Label::"de.tax_id"', "The profile 'de' finds it: name"),
+        ('context.class == DataClass::"confidental"', 'names DataClass::"confidental"', "'confidential'"),
+        ('resource == Deployment::"tokio"', 'names Deployment::"tokio"', "Did you mean 'tokyo'?"),
+        ('action == Action::"sendraw"', 'names Action::"sendraw"', "Did you mean 'sendRaw'?"),
+        ("context.clas_rank > 1", "reads context.clas_rank, which does not exist", "Did you mean 'class_rank'?"),
+        ("resource.procesing_grade > 1", "reads resource.procesing_grade", "Did you mean 'processing_grade'?"),
+        ('context.label == Label::"opaque"', "reads context.label, which retain, sendRaw, sendRedacted do not have",
+         "Name only actions that have it: relayRaw, restore"),
+        ("context.class_rank", "expected", "Use attributes"),
+    ],
+)  # fmt: skip
+def test_what_does_not_exist_is_told_once_with_the_nearest(condition, problem, remedy):
+    text = GOOD.replace("context.class_rank > 9", condition)
+    checked = check_policies(catalogue(TOKYO), (PolicyText("policies/0.cedar", text),), LABELS, {"de.tax_id": "de"})
+    (mistake,) = checked.mistakes
+    assert problem in mistake.problem
+    assert remedy in mistake.remedy
+
+
+def test_policies_that_would_end_cedars_parser_are_never_given_to_it():
+    for grown in ("(" * 5_000 + "context.protected" + ")" * 5_000, " || ".join(["context.protected"] * 20_000)):
+        (mistake,) = check(GOOD.replace("context.class_rank > 9", grown)).mistakes
+        assert "operators and brackets" in mistake.problem
+    # What stands in strings and comments is none.
+    listed = ", ".join(['Role::"a.b(c)&&d"'] * 600)
+    assert check(f"// {'(' * 600}\n" + GOOD.replace("context.class_rank > 9", f"[{listed}].isEmpty()")).mistakes == ()

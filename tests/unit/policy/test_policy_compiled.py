@@ -135,6 +135,13 @@ def test_deep_and_long_policies_are_decided_whichever_way():
     assert agree(subject, oracle, decision_input()).permitted_raw == ("d0",)
 
 
+@pytest.mark.parametrize(("condition", "permitted"), [("context has label", ("d0",)), ("!(context has label)", ())])
+def test_no_action_that_sends_has_a_label(condition, permitted):
+    subject, oracle = one(f"forbid (principal, action, resource) when {{ {condition} }};")
+    assert subject.compiles
+    assert agree(subject, oracle, decision_input()).permitted_raw == permitted
+
+
 def test_names_that_could_be_code_are_names():
     name = "x'); import os #\\n\\\""
     subject, oracle = one(f'forbid (principal in Role::"{name}", action, resource);')

@@ -121,3 +121,8 @@ def test_what_is_said_of_answers_is_left_alone_and_leaves_the_rest_to_be_compile
     assert found(text) == []
     assert found(text, f"{ANY} when {{ context.class_rank > 3 }};") == [(1, NEVER_MATCHES)]
     assert CedarDecider(parts_of(text), snapshot=DIGEST, epoch_from=0).compiles
+
+
+def test_a_guard_against_organisations_that_are_not_declared_yet_is_let_be():
+    known = 'principal in Organisation::"default" || principal in Organisation::"other"'
+    assert found(f"{ANY} unless {{ {known} }};") == []

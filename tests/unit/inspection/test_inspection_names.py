@@ -51,6 +51,12 @@ def test_names_are_redacted_beside_other_values(with_names):
     assert redaction.labels == ()
 
 
+def test_in_a_flood_where_nobody_looks_for_them_they_may_be(with_names):
+    inspection = with_names.inspect({"content": "山田太郎さん" + "090-1234-5678 " * 3_000})
+    assert inspection.labels == ("opaque", "person.name", "phone")
+    assert not inspection.redactable
+
+
 def test_without_asking_none_are_found_and_nothing_is_slower(inspector, with_names):
     assert found(inspector, "山田太郎さん") == []
     assert PERSON_NAME not in inspector.labels()

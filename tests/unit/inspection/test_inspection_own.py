@@ -1,5 +1,7 @@
 """Operators' own rules: what they find, and every mistake in them."""
 
+from collections import Counter
+
 import pytest
 
 from sekisho.catalog.interfaces import InspectionRule
@@ -135,8 +137,12 @@ def test_every_pattern_that_is_taken_can_be_followed_through_an_answer():
         "[A-Z]{3}-[0-9]{6}",
         "(E|EMP-?)\\S{7,9}",
     ]
-    for pattern in patterns:
-        inspector_of(rule(pattern=pattern, must_not_match=("x",))).masking(frozenset({"acme.employee"}))
+    rules = [
+        rule(name=f"r{n}", label=f"acme.r{n}", pattern=pattern, must_not_match=("x",))
+        for n, pattern in enumerate(patterns)
+    ]
+    masking = inspector_of(*rules).masking(frozenset(item.label for item in rules))
+    assert masking.whole("EMP-123456", Counter()).startswith("[acme.r")
 
 
 @pytest.mark.parametrize("pattern", ["(a|a)*b", "(a+)+b", "(.*a){12}x", "([a-z]+)*[0-9]", "X[^Y]*Y|X1"])

@@ -3,10 +3,14 @@
 Every check takes the bytes that a rule's shape matched (folded text, separators included) and says yes or no.
 """
 
+import operator
 import re
 from typing import Final
 
 _NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
+# The value of a digit, and the sum of the digits of its double.
+_VALUES: Final = bytes(code - 48 if 48 <= code < 58 else 0 for code in range(256))
+_DOUBLED: Final = bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9, *range(10, 256)))
 
 # Issuer ranges as (first prefix, last prefix, lengths), after ISO/IEC 7812 and the schemes' own publications.
 _CARD_RANGES: Final = (
@@ -41,12 +45,15 @@ def digits_of(value: bytes) -> bytes:
     return value.translate(None, _NOT_DIGITS)
 
 
+def weighted(digits: bytes, weights: tuple[int, ...]) -> int:
+    """The sum of each digit (ASCII) by its weight; of the shorter of the two."""
+    return sum(map(operator.mul, digits.translate(_VALUES), weights))
+
+
 def passes_luhn(digits: bytes) -> bool:
     """The check of ISO/IEC 7812-1 annex B."""
-    total = 0
-    for position, digit in enumerate(reversed(digits)):
-        doubled = (digit - 48) << (position & 1)
-        total += doubled - 9 if doubled > 9 else doubled
+    ordered = digits[::-1].translate(_VALUES)
+    total = sum(ordered[::2]) + sum(ordered[1::2].translate(_DOUBLED))
     return total % 10 == 0
 
 

@@ -1,6 +1,7 @@
 """Personal names: found where they are asked for, with clear words where that can't be."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,6 +76,25 @@ def test_without_the_dictionary_the_remedy_is_told(monkeypatch):
     with pytest.raises(RulesError, match="sudachipy") as raised:
         names.make_names()
     assert "sekisho[names]" in raised.value.remedy
+
+
+def test_a_dictionary_that_cannot_be_read_is_told(monkeypatch):
+    sudachipy = importlib.import_module("sudachipy")
+    read = sudachipy.Dictionary
+    monkeypatch.setattr(sudachipy, "Dictionary", lambda dict: read(dict=__file__))
+    names._dictionary.cache_clear()
+    with pytest.raises(RulesError, match="can't read its dictionary") as raised:
+        names.make_names()
+    assert "reinstall" in raised.value.remedy
+    names._dictionary.cache_clear()
+
+
+def test_two_finders_share_the_dictionary_and_work_side_by_side(with_names):
+    assert names._dictionary() is names._dictionary()
+    with ThreadPoolExecutor(4) as pool:
+        finders = [names.make_names() for _ in range(4)]
+        found_by_each = pool.map(lambda finder: list(finder.find("担当の山田太郎さん。" * 200)), finders)
+        assert [len(spans) for spans in found_by_each] == [200] * 4
 
 
 def test_no_profile_that_can():

@@ -71,6 +71,12 @@ def test_a_name_far_into_a_long_text_is_found(with_names):
     assert found(with_names, text) == [("山田太郎", PERSON_NAME)]
 
 
+@pytest.mark.parametrize("longest", ["\ufdfa", "㍿", "㌀", "🍣", "㋿"])
+def test_what_the_analyser_writes_out_at_length_is_within_its_bound(with_names, longest):
+    text = longest * 9_000 + "。山田太郎さん"
+    assert found(with_names, text) == [("山田太郎", PERSON_NAME)]
+
+
 def test_without_the_dictionary_the_remedy_is_told(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RulesError, match="sudachipy") as raised:

@@ -11,16 +11,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from sekisho.inspection.errors import RulesError
+from sekisho.inspection.normalise import SEPARATOR
 from sekisho.inspection.profiles.profile import NameFinder
 
-PIECE_MAX: Final = 8_192  # characters analysed at a time; Sudachi takes 49,149 bytes at most
+# Characters analysed at a time. Sudachi takes 65,535 bytes after a normalisation of its own (NFKC), in which one
+# character may come to 33 (U+FDFA).
+PIECE_MAX: Final = 1_900
 _PERSON: Final = "人名"
 _FAMILY: Final = "姓"
 _HONORIFICS: Final = frozenset(
     {"さん", "さま", "様", "氏", "君", "くん", "ちゃん", "殿", "先生", "教授", "医師", "弁護士"}
 )
 _BETWEEN: Final = frozenset({" ", "\u3000", "・"})
-_ENDS: Final = "\n。、"
+_ENDS: Final = "\n。、！？,\t" + SEPARATOR
 
 
 def make_names() -> NameFinder:

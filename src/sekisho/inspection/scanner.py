@@ -21,6 +21,8 @@ CONTEXT_AFTER_BYTES: Final = CONTEXT_BYTES // 2
 HITS_FREE: Final = 1_000  # places of anchors in one body: a table of some hundred rows is honest
 BYTES_PER_HIT: Final = 192  # beyond those: long documents pass, a flood does not
 OWN_PASSES_MAX: Final = 8  # operators' rules that one text may call for: each is a pass of its own
+_PIECE_BYTES: Final = 65_536
+_OVERLAP_BYTES: Final = 4_608  # an operator's pattern of 1,024 characters (`own`), and what stands around it
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
 _MARK_MAX: Final = 100  # bytes of a redaction's mark; in an answer that comes in pieces no more stays in sight
 _MARK_BEGUN: Final = re.compile(rb"\[[a-z0-9._-]*(?:#[0-9]*)?\Z")
@@ -179,13 +181,21 @@ class Scanner:
         return self._words_of(rule, text, seen) if rule.context else None
 
     def _present(self, text: bytes) -> set[int]:
-        """Every pattern that occurs at all, each reported once: linear whatever the text."""
+        """Every pattern that occurs at all. In pieces, each of which sees what a pattern may match beyond its end: for
+        some patterns and texts hyperscan's time is quadratic.
+        """
         numbers: set[int] = set()
 
         def on_match(number: int, _start: int, _end: int, _flags: int, _context: object) -> None:
             numbers.add(number)
 
-        self._presence.scan(text, match_event_handler=on_match)
+        start = 0
+        while start < len(text):
+            end = min(start + _PIECE_BYTES + _OVERLAP_BYTES, len(text))
+            while end < len(text) and text[end] & 0xC0 == 0x80:
+                end += 1  # whole characters
+            self._presence.scan(text[start:end], match_event_handler=on_match)
+            start = end if end == len(text) else _character_at(text, start + _PIECE_BYTES)
         return numbers
 
     def _values(self, text: bytes, possible: list[Rule]) -> ScanResult:
@@ -265,6 +275,13 @@ class Scanner:
             return True
         self._hits.append((number, end))
         return None
+
+
+def _character_at(text: bytes, place: int) -> int:
+    """`place`, or before it, where a character begins."""
+    while text[place] & 0xC0 == 0x80:
+        place -= 1
+    return place
 
 
 def _own_text(text: bytes) -> bytes:

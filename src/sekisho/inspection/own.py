@@ -27,6 +27,7 @@ from sekisho.inspection.rules import compile_rule
 from sekisho.inspection.scanner import Scanner, compile_patterns
 
 PATTERN_BYTES_MAX: Final = 131_072  # of a compiled pattern: a hundred built-in ones take about ten times as much
+TOGETHER_BYTES_MAX: Final = 4 << 20  # 200 ordinary patterns have a third; all are compiled anew for each snapshot
 VALUE_MAX: Final = 1_024  # characters that a pattern may match: a page's line or two
 HITS_IN_PROSE_MAX: Final = 8  # a rule that finds more in the page below finds something in every request
 _NARROW: Final = "Narrow the pattern, or ask for context or a check"
@@ -53,6 +54,12 @@ def check_own_rules(declared: Iterable[InspectionRule]) -> tuple[tuple[RuleData,
         mistakes += found
         if not found:
             right.append((rule, _data(rule)))
+    together = sum(_database(rule).size() for rule, _ in right)
+    if together > TOGETHER_BYTES_MAX:
+        problem = (
+            f"the patterns are too large together ({together >> 20} MiB compiled, {TOGETHER_BYTES_MAX >> 20} at most)"
+        )
+        return (), (*mistakes, Mistake("inspection/", "", problem, "Shorten repeats, alternatives and classes in them"))
     mistakes += _wrong_examples(right)
     return tuple(data for _, data in right), tuple(mistakes)
 
@@ -95,16 +102,21 @@ def _mistakes(rule: InspectionRule, known: Iterable[str]) -> list[Mistake]:
 
 
 def _pattern_problem(rule: InspectionRule) -> tuple[str, str] | None:
-    bare = RuleData(label=rule.label, anchor=rule.pattern, ignore_case=rule.ignore_case)
     try:
-        compiled = compile_rule(bare, {bare.check: always})
-        database = compile_patterns({(compiled.anchor, compiled.flags | hyperscan.HS_FLAG_SINGLEMATCH): 0})
+        database = _database(rule)
     except RulesError as error:
         remedy = "Leave out look-arounds, back-references and long repeats, and what matches nothing at all"
         return f"can't run in linear time: {error.message.rpartition(': ')[2]}", remedy
     if database.size() > PATTERN_BYTES_MAX:
         return "is too large", "Shorten its repeats and alternatives, or make it several rules"
     return _follow_problem(rule.pattern)
+
+
+def _database(rule: InspectionRule) -> hyperscan.Database:
+    """Of its pattern alone. Raises RulesError."""
+    bare = RuleData(label=rule.label, anchor=rule.pattern, ignore_case=rule.ignore_case)
+    compiled = compile_rule(bare, {bare.check: always})
+    return compile_patterns({(compiled.anchor, compiled.flags | hyperscan.HS_FLAG_SINGLEMATCH): 0})
 
 
 def _follow_problem(pattern: str) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from sekisho.catalog.interfaces import InspectionRule
+from sekisho.inspection import own
 from sekisho.inspection.interfaces import BodyInspection
 from sekisho.inspection.own import check_own_rules
 from sekisho.inspection.rules import compile_inspector, label_names, rules_bytes
@@ -27,9 +28,9 @@ def mistakes(*rules):
 
 
 def inspector_of(*rules):
-    own, wrong = check_own_rules(rules)
+    data, wrong = check_own_rules(rules)
     assert wrong == ()
-    return compile_inspector(rules_bytes((), own))
+    return compile_inspector(rules_bytes((), data))
 
 
 def found(inspector, text):
@@ -81,8 +82,8 @@ def test_a_value_that_refuses_redaction_makes_a_body_not_redactable():
 
 
 def test_its_label_is_one_that_policies_may_name():
-    own, _ = check_own_rules([rule()])
-    assert "acme.employee" in label_names(rules_bytes(("jp",), own))
+    data, _ = check_own_rules([rule()])
+    assert "acme.employee" in label_names(rules_bytes(("jp",), data))
 
 
 def test_rules_are_ordered_by_name_whatever_the_order_of_files():
@@ -180,6 +181,12 @@ def test_more_rules_at_once_than_are_tried_make_a_text_opaque_and_keep_their_lab
     inspection = inspector.inspect({"text": every})
     assert inspection.labels == tuple(sorted(["opaque", *(item.label for item in rules)]))
     assert not inspection.redactable
+
+
+def test_patterns_that_are_too_large_together_are_refused(monkeypatch):
+    monkeypatch.setattr(own, "TOGETHER_BYTES_MAX", 10_000)  # of 4 MiB; one has about 6,800 bytes
+    assert mistakes(rule()) == []
+    assert mistakes(rule(), rule(name="other")) == [("inspection/", "")]
 
 
 def test_a_flood_of_its_values_is_opaque():

@@ -166,6 +166,8 @@ def _body(arguments: argparse.Namespace) -> bytes:
     if arguments.text is not None:
         if arguments.model is None:
             raise UsageError("--text needs a model", remedy="Add --model NAME")
+        if any("\ud800" <= character <= "\udfff" for character in arguments.text):  # bytes that Python could not read
+            raise UsageError("--text is not UTF-8", remedy="Write it in UTF-8, or give the request as --request FILE")
         return chat_body(arguments.model, arguments.text)
     if arguments.request == "-":
         body = sys.stdin.buffer.read(REQUEST_BYTES_MAX + 1)

@@ -181,8 +181,11 @@ class _ScannedTexts:
             result = inspector._scanner.scan(self._data, folded=True)
         self.values = result.values
         self.flooded = result.flooded
-        if inspector._name_finders and self.flooded is None:
-            self.values = sorted({*self.values, *self._names()})
+        if inspector._name_finders:
+            if self.flooded is None:
+                self.values = sorted({*self.values, *self._names()})
+            else:  # nobody looked for them
+                self.flooded |= {PERSON_NAME}
 
     def _names(self) -> Iterator[Found]:
         """Personal names, in the texts as they were scanned; no name runs over SEPARATOR."""
@@ -216,10 +219,15 @@ class _ScannedTexts:
         if self._folded:
             offsets = fold_with_offsets(text, self._inspector._table_of_one)[1]
         spans: list[Span] = []
+        position = 0
         for value in merged(values):
             start = len(self._data[first : value.start].decode())
             end = start + len(self._data[value.start : value.end].decode())
-            spans.append(Span(offsets[start], offsets[end], value.label))
+            while end + 1 < len(offsets) and offsets[end] == offsets[end - 1]:
+                end += 1  # a value that ends within what one character folds to takes all of it
+            begin = max(position, offsets[start])
+            position = offsets[end]
+            spans.append(Span(begin, position, value.label))
         return tuple(spans)
 
 

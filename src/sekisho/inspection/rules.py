@@ -32,7 +32,7 @@ from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
 
 RE2_BYTES_MAX: Final = 1 << 20  # of a pattern's automaton; what needs more is refused
-_REMEDY: Final = "Build the snapshot again with this version of Sekisho"
+_REMEDY: Final = "Run sekisho up: control builds the snapshot again for this version; if not, sekisho check says why"
 
 
 def rules_bytes(profiles: Sequence[str], own: Iterable[RuleData] = (), *, names: bool = False) -> bytes:
@@ -145,10 +145,10 @@ def _finder(profile: str) -> NameFinder:
 def _read(rules: bytes) -> RuleSetData:
     try:
         data: Any = canonical.decode(rules)
-        rule_set = msgspec.convert(data, RuleSetData)
+        written = data.get("format") if isinstance(data, dict) else None
+        if written != FORMAT:  # before the rest: what another version writes need not fit ours
+            problem = f"the snapshot's inspection rules have format {written!r}, this software reads {FORMAT}"
+            raise RulesError(problem, remedy=_REMEDY)
+        return msgspec.convert(data, RuleSetData)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise RulesError(f"the inspection rules can't be read: {error}", remedy=_REMEDY) from None
-    if rule_set.format != FORMAT:
-        problem = f"inspection rules of format {rule_set.format}, this software reads {FORMAT}"
-        raise RulesError(problem, remedy=_REMEDY)
-    return rule_set

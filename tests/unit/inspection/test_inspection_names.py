@@ -1,6 +1,7 @@
 """Personal names: found where they are asked for, with clear words where that can't be."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,6 +51,12 @@ def test_names_are_redacted_beside_other_values(with_names):
     assert redaction.labels == ()
 
 
+def test_in_a_flood_where_nobody_looks_for_them_they_may_be(with_names):
+    inspection = with_names.inspect({"content": "山田太郎さん" + "090-1234-5678 " * 3_000})
+    assert inspection.labels == ("opaque", "person.name", "phone")
+    assert not inspection.redactable
+
+
 def test_without_asking_none_are_found_and_nothing_is_slower(inspector, with_names):
     assert found(inspector, "山田太郎さん") == []
     assert PERSON_NAME not in inspector.labels()
@@ -63,11 +70,36 @@ def test_a_name_far_into_a_long_text_is_found(with_names):
     assert found(with_names, text) == [("山田太郎", PERSON_NAME)]
 
 
+@pytest.mark.parametrize("longest", ["\ufdfa", "㍿", "㌀", "🍣", "㋿"])
+def test_what_the_analyser_writes_out_at_length_is_within_its_bound(with_names, longest):
+    text = longest * 9_000 + "。山田太郎さん"
+    assert found(with_names, text) == [("山田太郎", PERSON_NAME)]
+
+
 def test_without_the_dictionary_the_remedy_is_told(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RulesError, match="sudachipy") as raised:
         names.make_names()
     assert "sekisho[names]" in raised.value.remedy
+
+
+def test_a_dictionary_that_cannot_be_read_is_told(monkeypatch):
+    sudachipy = importlib.import_module("sudachipy")
+    read = sudachipy.Dictionary
+    monkeypatch.setattr(sudachipy, "Dictionary", lambda dict: read(dict=__file__))
+    names._dictionary.cache_clear()
+    with pytest.raises(RulesError, match="can't read its dictionary") as raised:
+        names.make_names()
+    assert "reinstall" in raised.value.remedy
+    names._dictionary.cache_clear()
+
+
+def test_two_finders_share_the_dictionary_and_work_side_by_side(with_names):
+    assert names._dictionary() is names._dictionary()
+    with ThreadPoolExecutor(4) as pool:
+        finders = [names.make_names() for _ in range(4)]
+        found_by_each = pool.map(lambda finder: list(finder.find("担当の山田太郎さん。" * 200)), finders)
+        assert [len(spans) for spans in found_by_each] == [200] * 4
 
 
 def test_no_profile_that_can():

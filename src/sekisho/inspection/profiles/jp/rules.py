@@ -120,7 +120,7 @@ _OTHER_NUMBERS: Final = [
     ),
     *("金額", "価格", "合計", "残高"),
 ]
-_GAP: Final = "[ \\t\\r\\n._/-]{1,2}"
+_GAP: Final = "[ \\t\\r\\n._/-]{1,3}"
 _NO_AMOUNT: Final = "(?! ?(?:円|万|億|千|件|個|ドル|名|人|yen|jpy))"
 _ANY_GAP: Final = "(?:[ \\t:=.#\"',]|、)"
 
@@ -155,8 +155,16 @@ def _my_number() -> list[RuleData]:
             label=label,
             sign=GROUP,
             reach=36,
-            anchor=f"{ROW_BEFORE}[0-9]{{4}}[ -][0-9]{{4}}[ -][0-9]{{4}}{ROW_AFTER}",
-            shape="(?<![0-9])(?<![0-9]{4}[ -])[0-9]{4}([ -])[0-9]{4}\\1[0-9]{4}(?![0-9]|[ -][0-9]{4})",
+            anchor="[^0-9][0-9]{4}-[0-9]{4}-[0-9]{4}[^0-9]",
+            shape="(?<![0-9])(?<![0-9]{4}-)[0-9]{4}-[0-9]{4}-[0-9]{4}(?![0-9]|-[0-9]{4})",
+            check=check,
+        ),
+        RuleData(
+            label=label,
+            sign=GROUP,
+            reach=36,
+            anchor=f"{ROW_BEFORE}[0-9]{{4}} [0-9]{{4}} [0-9]{{4}}{ROW_AFTER}",
+            shape="(?<![0-9])(?<![0-9]{4}[ -])[0-9]{4} [0-9]{4} [0-9]{4}(?![0-9]|[ -][0-9]{4})",
             check=check,
         ),
         RuleData(
@@ -264,7 +272,7 @@ def _bank_account() -> list[RuleData]:
     return [
         RuleData(  # 普通 1234567
             label=label,
-            anchor="(?:普通|当座|貯蓄|\\(普\\)|\\(当\\)|ordinary|savings|checking).{0,32}[^0-9][0-9]{7}[^0-9]",
+            anchor="(?:普通|当座|貯蓄|\\(普\\)|\\(当\\)|ordinary|savings|checking)(?:.{0,32}[^0-9])?[0-9]{7}[^0-9]",
             shape=f"(?:{kind}|(?i:ordinary|savings|checking)(?: account)?(?: ?(?i:no|number)\\.?)?){_ANY_GAP}{{0,4}}"
             f"(?P<value>[0-9]{{7}}){_END}{_NO_AMOUNT}",
             check="varied_digits",
@@ -312,16 +320,16 @@ def _bank_account() -> list[RuleData]:
 
 def _phone() -> list[RuleData]:
     label, check = "phone", "domestic_phone"
+    mobile = "0[5-9]0[ \\t\\r\\n()._/-]{0,3}[0-9]{4}[ \\t\\r\\n()._/-]{0,3}[0-9]{4}"
+    fixed = "\\(?0[0-9]{1,4}[ ()-]{1,3}[0-9]{1,4}[ ()-]{1,3}[0-9]{3,4}"
     before = "(?:(?<![A-Za-z0-9])(?<![0-9][.,])(?<![0-9]-)|(?<=[Tt][Ee][Ll])|(?<=[Ff][Aa][Xx]))"
     return [
         RuleData(  # 09012345678, 090-1234-5678; 03-1234-5678, (0463)12-3456, 0120-123-456
             label=label,
             sign=f"(?:{RUN}|{GROUP})",
             reach=36,
-            anchor="(?:0[5-9]0[ ().-]{0,2}[0-9]{4}[ ().-]{0,2}[0-9]{4}"
-            "|\\(?0[0-9]{1,4}[ ()-]{1,2}[0-9]{1,4}[ ()-]{1,2}[0-9]{3,4})[^0-9]",
-            shape=f"{before}(?:0[5-9]0[ ().-]{{0,2}}[0-9]{{4}}[ ().-]{{0,2}}[0-9]{{4}}(?![0-9A-Za-z]|[.,][0-9])"
-            "|\\(?0[0-9]{1,4}[ ()-]{1,2}[0-9]{1,4}[ ()-]{1,2}[0-9]{3,4}(?![0-9A-Za-z]|[.,-][0-9]))",
+            anchor=f"[^0-9](?:{mobile}|{fixed})[^0-9]",
+            shape=f"{before}(?:{mobile}(?![0-9A-Za-z]|[.,][0-9])|{fixed}(?![0-9A-Za-z]|[.,-][0-9]))",
             check=check,
         ),
         RuleData(  # 0312345678: ten digits are too common to go by alone

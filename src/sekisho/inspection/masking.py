@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
+from sekisho.inspection.body import FIXED_KEYS
 from sekisho.inspection.errors import HeldTooMuch, RulesError
 from sekisho.inspection.fold_pieces import PieceFolding, folding_neighbours
 from sekisho.inspection.interfaces import OPAQUE
-from sekisho.inspection.normalise import SEPARATOR, FoldingTable
+from sekisho.inspection.normalise import SEPARATOR, FoldingTable, fold
 from sekisho.inspection.open_ends import LOOK_BEHIND_MAX, OpenEnds
 from sekisho.inspection.scanner import CONTEXT_BYTES, Found, Rule, Scanner, Words, at_place, merged
 
@@ -70,15 +71,18 @@ class Masking:
         # In sight before what is held: words, and what look-behinds see.
         self.left_bytes = CONTEXT_BYTES + max(words, default=0) + LOOK_BEHIND_MAX
 
-    def text(self, found: Counter[str], *, separated: bool = False) -> "MaskedText":
+    def text(self, found: Counter[str], *, separated: bool = False, fields: tuple[str, ...] = ()) -> "MaskedText":
         """A text that comes in pieces; values masked in it are counted in `found`, by label. `separated`: SEPARATOR
-        stands between texts that are near each other, and no value reaches across it.
+        stands between texts that are near each other, and no value reaches across it. `fields`: the names of those
+        that hold it, which are read before it as they are in requests.
         """
-        return MaskedText(self, found, separated=separated)
+        named = [name.replace(SEPARATOR, "\x1f") for name in fields if name not in FIXED_KEYS]
+        before = fold(SEPARATOR.join(("", *named, "")), self.table).encode() if named else _SEPARATOR_BYTE
+        return MaskedText(self, found, _last(before, self.left_bytes), separated=separated)
 
-    def whole(self, text: str, found: Counter[str]) -> str:
+    def whole(self, text: str, found: Counter[str], *, fields: tuple[str, ...] = ()) -> str:
         """A whole text, masked. Raises HeldTooMuch where there is more in it than can be looked at."""
-        masked = self.text(found)
+        masked = self.text(found, fields=fields)
         return masked.feed(text) + masked.end()
 
     def open_from(self, text: bytes, start: int) -> int:
@@ -119,12 +123,13 @@ class MaskedText:
 
     __slots__ = ("_folding", "_found", "_left", "_masking", "_rest", "_separated", "_waiting")
 
-    def __init__(self, masking: Masking, found: Counter[str], *, separated: bool) -> None:
+    def __init__(self, masking: Masking, found: Counter[str], before: bytes, *, separated: bool) -> None:
+        """`before`: what stands before it, folded; it ends with SEPARATOR."""
         self._masking = masking
         self._found = found
         self._separated = separated
         self._folding = PieceFolding(masking.table, masking.neighbours)
-        self._left = _SEPARATOR_BYTE  # folded, let go
+        self._left = before  # folded, let go
         self._rest = ""  # as it came, held
         self._waiting = 0  # of it, not yet looked at
 

@@ -8,6 +8,7 @@ texts have come to; what is still held when a choice finishes goes out before th
 Fails closed: what can't be told within bounds, or can't be rewritten where it stands, raises, and nothing follows.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,6 +24,7 @@ TEXTS_MAX: Final = 1_024  # streams of one answer: 128 choices with some tool ca
 HELD_MAX: Final = 262_144  # characters held of all of them together
 DEPTH_MAX: Final = 64  # as for requests
 WATCHED_MAX: Final = 4_096  # texts of one stream that come whole: search results of every event are some hundred
+EVENT_TEXT_MAX: Final = 262_144  # characters looked at in one event: more would hold up every other request
 GROWN_MAX: Final = 512  # characters, of what came of such a text in several events, that are looked at together
 KNOWN_MAX: Final = 256  # names of fields and short texts in which nothing is: the same in every event
 _AGAIN_MIN: Final = 16  # characters: an id of so many that comes twice is said again; shorter ones may be halves …
@@ -39,8 +41,11 @@ _JSON: Final = frozenset({"arguments", "partial_json"})
 _LOGPROBS: Final = "logprobs"
 # The answer once more, token by token, as OpenAI, vLLM, SGLang and llama.cpp name it: it can't be masked in step.
 _TOKENS: Final = (_LOGPROBS, "tokens", "token_ids", "output_ids", "probabilities")
-_PAYLOADS: Final = frozenset({"data", "b64_json", "file_data", "encrypted_content"})  # where `opaque` is masked
-_LINKS: Final = frozenset({"url", "uri", "image_url"})  # likewise, if they hold what they lead to
+# What can't be read, which `opaque` is about: as it is called, and in links that hold what they lead to.
+_PAYLOADS: Final = frozenset({"data", "b64_json", "file_data", "encrypted_content"})
+_LINKS: Final = frozenset({"url", "uri", "image_url"})
+_UNREAD_MIN: Final = 256  # characters; what is shorter is looked at all the same
+_PAYLOAD: Final = re.compile(r"(?:data:[a-z0-9.+/;=-]{0,64},)?[A-Za-z0-9+/]+={0,2}", re.ASCII | re.IGNORECASE)
 _USUAL: Final = frozenset({"index", "delta", "finish_reason", _LOGPROBS})
 
 Path = tuple[str | int, ...]
@@ -60,6 +65,7 @@ class AnswerRewriter:
         self._texts: dict[Path, Text] = {}
         self._over: set[Path] = set()
         self._streams = False
+        self._looked = 0  # characters of this event
         self._watched: dict[Path, tuple[int, str]] = {}  # of texts that come whole: the last, hashed, and all of it
         self._clean: set[tuple[Fields, str]] = set()  # fields and texts in which nothing is masked
         self._held = 0
@@ -99,7 +105,7 @@ class AnswerRewriter:
     # -- events
 
     def _event(self, document: dict[str, Any]) -> bytes:
-        self._streams = True
+        self._streams, self._looked = True, 0
         choices = _choices(document)
         self._outside(document)
         self._touched = {}
@@ -163,8 +169,7 @@ class AnswerRewriter:
 
     def _value(self, path: Path, container: Any, key: Any, value: Any, depth: int) -> None:
         kind = type(value)
-        if kind is str and key not in _WHOLE:
-            self._require_readable(key, value)
+        if kind is str and key not in _WHOLE and key not in _PAYLOADS and key not in _LINKS:
             self._text(path, container, key)
         elif kind is dict and key not in _ITEMS:
             for name, item in self._members(value, depth):
@@ -191,6 +196,7 @@ class AnswerRewriter:
             return
         if path in self._over:
             raise AnswerWithheld("the answer goes on after it has finished")
+        self._look(piece)
         before = text.held
         container[key] = text.feed(piece)
         self._held += text.held - before
@@ -218,7 +224,8 @@ class AnswerRewriter:
         kind = type(value)
         if kind is str:
             fields = _fields(path)
-            self._require_readable(fields[-1], value)
+            if self._is_unread(fields[-1], value):
+                return
             masked = container[key] = self._masked(value, fields)
             if self._streams and self._masking is not None:
                 self._watch(path, value, masked, fields)
@@ -264,10 +271,18 @@ class AnswerRewriter:
             raise AnswerWithheld("the answer is nested too deeply to be looked at")
         return list(enumerate(value))
 
-    def _require_readable(self, key: Any, value: str) -> None:
-        is_payload = key in _PAYLOADS or (key in _LINKS and value[:5].lower() == "data:")
-        if is_payload and self._opaque and value:
+    def _is_unread(self, key: str, value: str) -> bool:
+        """Whether it is sound, a picture or the like. Raises AnswerWithheld where the policies have that masked."""
+        if key not in _PAYLOADS and not (key in _LINKS and value[:5].lower() == "data:"):
+            return False
+        if self._opaque and value:
             raise AnswerWithheld("the answer holds what can't be read, and the policies have that masked")
+        return len(value) >= _UNREAD_MIN and _PAYLOAD.fullmatch(value) is not None
+
+    def _look(self, text: str) -> None:
+        self._looked += len(text)
+        if self._streams and self._looked > EVENT_TEXT_MAX:
+            raise AnswerWithheld(f"an event of the answer has more than {EVENT_TEXT_MAX} characters of text")
 
     def _number(self, path: Path, container: Any, key: Any, value: Any) -> None:
         if type(value) not in (int, float) or not _NUMBER_MIN <= abs(value) < _NUMBER_END:
@@ -280,6 +295,7 @@ class AnswerRewriter:
     def _masked(self, text: str, fields: Fields = ()) -> str:
         if self._masking is None or not text or (fields, text) in self._clean:
             return text
+        self._look(text)
         masked = self._masking.whole(text, self.masked, fields=fields)
         if masked == text and len(text) <= GROWN_MAX and len(self._clean) < KNOWN_MAX:
             self._clean.add((fields, text))

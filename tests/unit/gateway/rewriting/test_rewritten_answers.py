@@ -17,6 +17,7 @@ from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS
 from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import AnswerWithheld, UpstreamFailed
 from sekisho.gateway.http1.errors import UpstreamClosed
+from sekisho.gateway.rewriting.answers import EVENT_TEXT_MAX
 from sekisho.inspection.masking import HOLD_MAX
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 from sekisho.kernel.clock import SystemClock
@@ -226,6 +227,20 @@ async def test_what_comes_whole_goes_on_whole():
     assert found[2]["delta"] == {"annotations": [{"url_citation": {"title": "[email]"}}], "context": {"intent": "2026"}}
 
 
+async def test_what_cant_be_read_goes_on_as_it_is():
+    """A client decodes each piece of sound by itself; and who passes a text off as one has it looked at."""
+    sound = "UklGRiQ0MTExMTEx" * 40_000
+    picture = {"image_url": {"url": "data:image/png;base64," + sound}}
+    events = [event([delta(audio={"id": "a", "data": sound[:400], "transcript": "mail taro@"}, images=[picture])])]
+    events.append(event([delta(audio={"data": sound[400:1000], "transcript": "example.co.jp "})]))
+    events.append(event([delta(audio={"data": f"{MAIL} " + sound[:300]}), delta(finish="stop")]))
+    body = await streamed(world((*MASKS, "payment_card")), events)
+    found = [one["choices"][0]["delta"] for one in documents(body)]
+    assert [one["audio"]["data"] for one in found] == [sound[:400], sound[400:1000], "[email] " + sound[:300]]
+    assert found[0]["images"] == [picture]
+    assert found[0]["audio"]["transcript"] + found[1]["audio"]["transcript"] == "mail [email] "
+
+
 async def test_what_is_said_again_in_every_event_grows_into_nothing():
     said_again = {"model": "m4111", "system_fingerprint": "fp_4111111111111", "service": "1111"}
     choice = delta(role="assistant", tool_calls=[{"index": 0, "id": "4111", "type": "function"}])
@@ -306,6 +321,7 @@ WITHHELD = {
         *(event([delta(content="ok ", x=value)]) for value in ("1234-", {"y": "1234-"})),
         event([delta(finish="stop")]),
     ],
+    "an event that would hold up others": [event([delta(content="あ" * EVENT_TEXT_MAX, refusal="あ")])],
     "choices that are none": [b'data: {"choices":{"0":"x"}}\n\n'],
     "too many texts": [event([delta(number, content="a") for number in range(1_025)])],
 }

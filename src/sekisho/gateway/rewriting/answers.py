@@ -68,6 +68,8 @@ class AnswerRewriter:
         self._looked = 0  # characters of this event
         self._watched: dict[Path, tuple[int, str]] = {}  # of texts that come whole: the last, hashed, and all of it
         self._clean: set[tuple[Fields, str]] = set()  # fields and texts in which nothing is masked
+        self._names: set[str] = set()  # fields whose name is no value, and that are no tokens
+        self._again: dict[str, str] = {}  # texts beside choices that are said again in every event, by field
         self._held = 0
         self._touched: dict[Path, tuple[Any, str]] = {}  # where the texts of this event stand in it
         self._last: dict[str, Any] = {}  # what an event of our own repeats of the last
@@ -217,7 +219,9 @@ class AnswerRewriter:
         if self._masking is None:
             return
         for key, value in self._members(document, 0):
-            if key != "choices" and not (key == "created" and type(value) is int):
+            if key == "choices" or (key == "created" and type(value) is int):
+                continue
+            if type(value) is not str or self._again.get(key) != value:
                 self._plain((key,), document, key, value, 0)
 
     def _plain(self, path: Path, container: Any, key: Any, value: Any, depth: int) -> None:
@@ -246,6 +250,8 @@ class AnswerRewriter:
         last, so_far = self._watched.get(path, (0, ""))
         said = hash(value)
         if said == last and (len(value) >= _AGAIN_MIN or len(so_far) >= _AGAIN_SURE):
+            if len(path) == 1 and masked == value and len(value) <= GROWN_MAX:
+                self._again[fields[0]] = value
             return
         if len(self._watched) >= WATCHED_MAX and path not in self._watched:
             raise AnswerWithheld(f"the answer has more than {WATCHED_MAX} texts beside its messages")
@@ -260,9 +266,14 @@ class AnswerRewriter:
         if depth > DEPTH_MAX:
             raise AnswerWithheld("the answer is nested too deeply to be looked at")
         for name, item in value.items():
+            if name in self._names:
+                continue
             if self._masked(name) != name:
                 raise AnswerWithheld("a value that the policies have masked is the name of a field in the answer")
-            if self._masking is not None and name.endswith(_TOKENS) and type(item) in (list, dict):
+            if not name.endswith(_TOKENS):
+                if len(self._names) < KNOWN_MAX and len(name) <= GROWN_MAX:
+                    self._names.add(name)
+            elif self._masking is not None and type(item) in (list, dict):
                 value[name] = None
         return list(value.items())
 

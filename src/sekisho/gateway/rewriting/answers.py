@@ -46,6 +46,7 @@ _PAYLOADS: Final = frozenset({"data", "b64_json", "file_data", "encrypted_conten
 _LINKS: Final = frozenset({"url", "uri", "image_url"})
 _UNREAD_MIN: Final = 256  # characters; what is shorter is looked at all the same
 _PAYLOAD: Final = re.compile(r"(?:data:[a-z0-9.+/;=-]{0,64},)?[A-Za-z0-9+/]+={0,2}", re.ASCII | re.IGNORECASE)
+_NOT_YET: Final = ("", "null", "None")  # how some servers write null
 _USUAL: Final = frozenset({"index", "delta", "finish_reason", _LOGPROBS})
 
 Path = tuple[str | int, ...]
@@ -114,7 +115,7 @@ class AnswerRewriter:
         finished: set[str | int] = set()
         for number, choice in enumerate(choices):
             index = self._choice(choice, number)
-            if choice.get("finish_reason") is not None:
+            if _finishes(choice):
                 finished.add(index)
         self._last = document
         before = b""
@@ -161,7 +162,7 @@ class AnswerRewriter:
             choice[_LOGPROBS] = None
         delta = choice.get("delta")
         is_text = type(delta) is dict and len(delta) == 1 and type(delta.get("content")) is str
-        if is_text and index == given and choice.get("finish_reason") is None and choice.keys() <= _USUAL:
+        if is_text and index == given and not _finishes(choice) and choice.keys() <= _USUAL:
             self._text((index, "delta", "content"), delta, "content")  # nearly every event of a long answer
             return index
         for key, value in self._members(choice, 0):
@@ -257,7 +258,7 @@ class AnswerRewriter:
             raise AnswerWithheld(f"the answer has more than {WATCHED_MAX} texts beside its messages")
         grown = (so_far + masked)[-GROWN_MAX:]
         self._watched[path] = (said, grown)
-        if so_far and self._masked(grown, fields) != grown:
+        if so_far and self._masking is not None and self._masking.whole(grown, Counter(), fields=fields) != grown:
             raise AnswerWithheld("a text beside the answer's messages grows into a value that the policies have masked")
 
     # -- what both look at
@@ -340,6 +341,11 @@ def _choices(document: dict[str, Any]) -> list[dict[str, Any]]:
     if type(choices) is not list or any(type(choice) is not dict for choice in choices):
         raise AnswerWithheld("the answer's choices are no list of objects, so they can't be looked at")
     return choices
+
+
+def _finishes(choice: dict[str, Any]) -> bool:
+    reason = choice.get("finish_reason")
+    return type(reason) is str and reason not in _NOT_YET
 
 
 def _fields(path: Path) -> Fields:

@@ -266,6 +266,13 @@ async def test_the_names_of_fields_are_words_beside_what_they_hold():
     assert found["マイナンバー"] == [mark]
 
 
+@pytest.mark.parametrize("nothing", ["", "null", None])
+async def test_what_is_no_reason_finishes_nothing(nothing):
+    events = [event([delta(content=piece, finish=nothing)]) for piece in split(f"write {MAIL}", 3)]
+    body = await streamed(world(), [*events, event([delta(finish="stop")])])
+    assert accumulated(body)[0, "content"] == "write [email]"
+
+
 async def test_texts_of_nothing_are_texts():
     events = [event([delta(content="")]), event([delta(content="", refusal="", finish="stop")])]
     assert documents(await streamed(world(), events)) == documents(b"".join(events))

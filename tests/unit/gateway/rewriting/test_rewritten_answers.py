@@ -4,6 +4,7 @@ import asyncio
 import functools
 import itertools
 import json
+import threading
 from collections import Counter, defaultdict
 
 import orjson
@@ -187,6 +188,27 @@ async def test_a_large_answer_is_masked_too():
     text = orjson.loads(made.responder.body)["choices"][0]["message"]["content"]
     assert text == "[email]、" + "あ" * 300_000 + "[email]"
     assert made.writer.bodies("outcome")[0]["rewritten"]["masked"] == {"email": 2}
+
+
+async def test_what_takes_long_is_done_beside_the_loop():
+    """With names to find, far less is much: where the inspector says so, the loop's own one is left alone."""
+
+    class Slow:
+        large_bytes = 8
+
+        def __getattr__(self, name):
+            assert name != "redact_reversibly"
+            return getattr(inspector(), name)
+
+        def masking(self, labels):
+            assert threading.current_thread() is not threading.main_thread()
+            return inspector().masking(labels)
+
+    made = world(restore=("email",), raw=(), redacted=("a",))
+    object.__setattr__(made.in_force.snapshot, "inspector", Slow())
+    made.script("a", Script(body=orjson.dumps({"choices": [{"message": {"content": f"[email#1] {NUMBER}"}}]})))
+    await made.chat(MAIL)
+    assert orjson.loads(made.responder.body)["choices"][0]["message"]["content"] == f"{MAIL} [jp.my_number]"
 
 
 async def test_nothing_is_passed_over_by_its_place():

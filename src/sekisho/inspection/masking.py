@@ -22,6 +22,7 @@ from sekisho.inspection.scanner import CONTEXT_BYTES, Found, Rule, Scanner, Word
 HOLD_MAX: Final = 24_576  # characters
 PIECE_MAX: Final = 2_048  # characters looked at in one go: a page of nothing but values is no flood
 SENTENCE_MAX: Final = 1_000  # characters; a longer one is looked at in pieces of this size
+FIELDS_MAX: Final = 1_024  # names of fields remembered: the same in every answer
 _SENTENCE_ENDS: Final = frozenset("\n。！？" + SEPARATOR)
 _AT_ONCE: Final = 512  # characters; while more are held …
 _OFTEN: Final = 8  # … a piece waits for others until they are an eighth of it: so work stays linear
@@ -68,6 +69,7 @@ class Masking:
             raise RulesError(f"nothing finds {', '.join(sorted(unknown))} in answers, so it can't be masked there")
         self._ends = OpenEnds(map(_open_while, rules))
         words = [len(word.encode()) for rule in rules for word in (*rule.context, *rule.unless)]
+        self._before: dict[tuple[str, ...], bytes] = {(): _SEPARATOR_BYTE}  # what the names of fields come to
         # In sight before what is held: words, and what look-behinds see.
         self.left_bytes = CONTEXT_BYTES + max(words, default=0) + LOOK_BEHIND_MAX
 
@@ -76,14 +78,19 @@ class Masking:
         stands between texts that are near each other, and no value reaches across it. `fields`: the names of those
         that hold it, which are read before it as they are in requests.
         """
-        named = [name.replace(SEPARATOR, "\x1f") for name in fields if name not in FIXED_KEYS]
-        before = fold(SEPARATOR.join(("", *named, "")), self.table).encode() if named else _SEPARATOR_BYTE
-        return MaskedText(self, found, _last(before, self.left_bytes), separated=separated)
+        before = self._before.get(fields)
+        if before is None:
+            named = [name.replace(SEPARATOR, "\x1f") for name in fields if name not in FIXED_KEYS]
+            before = _last(fold(SEPARATOR.join(("", *named, "")), self.table).encode(), self.left_bytes)
+            if len(self._before) < FIELDS_MAX and sum(map(len, fields)) <= self.left_bytes:
+                self._before[fields] = before
+        return MaskedText(self, found, before, separated=separated)
 
     def whole(self, text: str, found: Counter[str], *, fields: tuple[str, ...] = ()) -> str:
         """A whole text, masked. Raises HeldTooMuch where there is more in it than can be looked at."""
         masked = self.text(found, fields=fields)
-        return masked.feed(text) + masked.end()
+        last = max(0, len(text) - PIECE_MAX)
+        return (masked.feed(text[:last]) if last else "") + masked.end(text[last:])
 
     def open_from(self, text: bytes, start: int) -> int:
         """Where from `start` on a value may have begun that is not over."""
@@ -150,8 +157,9 @@ class MaskedText:
             raise HeldTooMuch(f"a value in the answer is longer than {HOLD_MAX} characters, or never ends")
         return given
 
-    def end(self) -> str:
-        """The text is over: all that was held, masked."""
+    def end(self, piece: str = "") -> str:
+        """The text is over with this piece: all that was held, masked."""
+        self._rest += piece
         return self._advance(is_whole=True) if self._rest else ""
 
     def _advance(self, *, is_whole: bool) -> str:

@@ -23,14 +23,14 @@ _ESCAPE_BEGUN: Final = re.compile(
 
 
 class FoldingNeighbours(NamedTuple):
-    """`active`: characters without which a text folds to itself, but for those `beside` digits, which without `digits`
-    (and what may be read as one) do too. `opening`: those at the end of a folded text that what follows may still make
-    others of.
+    """`active`: characters without which a text folds to itself, but for those that fold `beside` a digit, which do too
+    where no `pair` of them is: others stand beside these. `opening`: those at the end of a folded text that what
+    follows may still make others of.
     """
 
     active: frozenset[str]
     beside: frozenset[str]
-    digits: frozenset[str]
+    pair: re.Pattern[str]
     opening: frozenset[str]
 
 
@@ -46,8 +46,13 @@ def folding_neighbours(table: FoldingTable) -> FoldingNeighbours:
         *beside[(read_as >= ord("0")) & (read_as <= ord("9"))].tolist(),
     }
     active = {*changed.tolist(), *table.voiced, ord("\\"), ord(SEPARATOR)}
-    groups = (active, beside.tolist(), digits, {*beside.tolist(), *voiced})
-    return FoldingNeighbours(*(frozenset(map(chr, codes)) for codes in groups))
+    any_digit, any_beside = (f"[{re.escape(''.join(map(chr, codes)))}]" for codes in (digits, beside.tolist()))
+    return FoldingNeighbours(
+        frozenset(map(chr, active)),
+        frozenset(map(chr, beside.tolist())),
+        re.compile(f"{any_digit}{any_beside}|{any_beside}{any_digit}"),
+        frozenset(map(chr, {*beside.tolist(), *voiced})),
+    )
 
 
 class PieceFolding:
@@ -77,13 +82,14 @@ class PieceFolding:
         return folded if is_whole else folded[: len(folded) - self._open(folded)]
 
     def _folds_to_itself(self, text: str) -> bool:
-        """Without looking closer: prose has long vowel marks and brackets, and few digits."""
+        """Without looking closer: prose has long vowel marks and brackets, and few of them beside digits."""
         there = self._neighbours
         if not there.active.isdisjoint(text):
             return False
-        return there.beside.isdisjoint(text) or (
-            there.digits.isdisjoint(text) and there.digits.isdisjoint(self._before)
-        )
+        if there.beside.isdisjoint(text):
+            return True
+        before = self._before[-NEIGHBOURS_MAX:]
+        return there.active.isdisjoint(before) and there.pair.search(before + text) is None
 
     def offset(self, count: int) -> int:
         """Where in the text its first `count` folded characters end, with what is invisible after them."""

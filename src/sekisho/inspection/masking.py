@@ -16,7 +16,7 @@ from sekisho.inspection.fold_pieces import PieceFolding, folding_neighbours
 from sekisho.inspection.interfaces import OPAQUE
 from sekisho.inspection.normalise import SEPARATOR, FoldingTable, fold
 from sekisho.inspection.open_ends import LOOK_BEHIND_MAX, OpenEnds
-from sekisho.inspection.scanner import CONTEXT_BYTES, Found, Rule, Scanner, Words, at_place, merged
+from sekisho.inspection.scanner import CONTEXT_BYTES, MARGIN, Found, Rule, Scanner, Words, at_place, merged
 
 # Held back of one text: the longest private key that a rule knows (`rules.TAIL_MAX`), and what may stand around it.
 HOLD_MAX: Final = 24_576  # characters
@@ -104,6 +104,8 @@ class Masking:
         values: set[Value] = set()
         seen: dict[tuple[str, ...], Words] = {}
         for place in places:
+            if place.end + (place.rule.tail or MARGIN) <= start:
+                continue  # ends before: it has been let go, and stands in sight only
             found = at_place(place, text)
             if found is None or found.start < start:
                 continue

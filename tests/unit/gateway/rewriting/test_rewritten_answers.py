@@ -450,6 +450,12 @@ async def test_the_model_sees_placeholders_and_the_caller_its_values():
     assert not any(value.encode() in recorded for value in (MAIL, NUMBER, "hanako"))
 
 
+async def test_where_nothing_is_masked_an_event_may_be_large():
+    made = world(mask=(), restore=("email",), raw=(), redacted=("a",))
+    body = await streamed(made, said("あ" * EVENT_TEXT_MAX + "[email#1]", EVENT_TEXT_MAX + 5), text=MAIL)
+    assert accumulated(body)[0, "content"] == "あ" * EVENT_TEXT_MAX + MAIL
+
+
 async def test_put_back_into_tool_arguments_as_json_writes_it():
     made = world(mask=(), restore=("secret.private_key",), raw=(), redacted=("a",))
     pem = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----"

@@ -315,7 +315,7 @@ class Pipeline:
     async def _treatment(self, governed: Governed, route: Route) -> Treatment:
         bodies = (governed.asked.document, governed.redaction)
         snapshot, operation = governed.in_force.snapshot, governed.call.operation
-        is_large = len(governed.received) > LARGE_BODY_BYTES
+        is_large = len(governed.received) > min(LARGE_BODY_BYTES, snapshot.inspector.large_bytes)
         return await treatment(snapshot, operation, governed.decision, route, bodies, self._aside, is_large)
 
     def _record(

@@ -148,6 +148,8 @@ class Scanner:
     def places(self, text: bytes, labels: frozenset[str]) -> list[Place] | None:
         """Where in folded text something of `labels` may be; None where there are too many."""
         present = self._present(text)
+        if not present:
+            return []
         possible = [
             rule
             for rule, (sign, _) in zip(self.rules, self._needs, strict=True)

@@ -29,6 +29,21 @@ def policy_reads(text: str) -> PolicyReads:
     return PolicyReads(tuple(sorted(deployment)), tuple(sorted(request)))
 
 
+def reads_of_context(text: str, name: str) -> bool:
+    """Whether a policy may look at this attribute of the request: it names it, or takes the context as a whole, as in
+    `{"a": context}.a`. Raises ValueError for what is not Cedar.
+    """
+    if name in policy_reads(text).request:
+        return True
+    nodes = [node for policy in cedarpy.policies_to_pst(text).static_policies.values() for node in _nodes(policy)]
+    named = [node for node in nodes if isinstance(node, pst.GetAttr | pst.HasAttr) and _is_context(node.base)]
+    return sum(map(_is_context, nodes)) > len(named)
+
+
+def _is_context(node: Any) -> bool:
+    return isinstance(node, pst.Var) and node.name == "context"
+
+
 def _nodes(node: Any) -> Iterator[Any]:
     """Every node below, without recursion: policies may nest as deep as their parser allows."""
     stack = [node]

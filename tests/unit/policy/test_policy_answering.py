@@ -53,6 +53,13 @@ def test_a_forbid_masks_its_label_and_no_other():
     assert answering(found) == Answering(("jp.my_number",), (), (index(found, "answers"),))
 
 
+@pytest.mark.parametrize("action", ["relayRaw", "relay\\u{52}aw"])
+@pytest.mark.parametrize("label", ["context.label", '{"a": context}.a.label', 'context["l\\u{61}bel"]'])
+def test_however_a_forbid_writes_what_it_reads(action, label):
+    forbid = f'forbid (principal, action == Action::"{action}", resource) when {{ {label} == Label::"jp.my_number" }};'
+    assert answering(decider(rule("answers", forbid))).mask == ("jp.my_number",)
+
+
 def test_a_forbid_that_reads_no_label_masks_all():
     forbid = 'forbid (principal in Organisation::"other", action == Action::"relayRaw", resource);'
     found = decider(rule("answers", forbid))

@@ -168,6 +168,10 @@ class ConsoleServices:
         except DeclarationsRefused as error:
             raise ExplainRefused(409, error.message, remedy=error.remedy) from None
 
+    def halt(self) -> None:
+        """End what requests wait for: nobody should wait for them."""
+        self._compliance.close()
+
     def close(self) -> None:
         self._log.close()
         self._receipts.close()

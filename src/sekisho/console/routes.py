@@ -277,6 +277,8 @@ def _add_compliance(app: FastAPI, ports: Ports, pages: _Pages) -> None:
             if name not in COMPLIANCE_OPTIONS:
                 known = ", ".join(sorted(COMPLIANCE_OPTIONS))
                 raise ComplianceRefused(f"{name!r} can't be asked for", remedy=f"There is {known}")
+            if not value.isprintable():
+                raise ComplianceRefused(f"{name} holds what can't be printed", remedy="See docs/compliance.md")
             words.append(f"--{name}={value}")
         return JSONResponse(ports.compliance(tuple(words)), headers=_NO_STORE)
 

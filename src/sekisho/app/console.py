@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sekisho.app.auditors import LogAuditors
 from sekisho.app.compliance import ComplianceApart
+from sekisho.app.exemptions import listed_exemptions
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.observed import facts_told
@@ -123,6 +124,7 @@ class ConsoleServices:
             site_key=lambda: self._directory.site_vkey.read_text().strip(),
             organisations=self._explainer.organisations,
             facts=self.facts,
+            exemptions=lambda: listed_exemptions(self._store, self._clock),
             now_us=self._clock.now_us,
         )
 

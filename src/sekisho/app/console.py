@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sekisho.app.auditors import LogAuditors
 from sekisho.app.compliance import ComplianceApart
+from sekisho.app.exemptions import listed_exemptions
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.observed import facts_told
@@ -123,6 +124,7 @@ class ConsoleServices:
             site_key=lambda: self._directory.site_vkey.read_text().strip(),
             organisations=self._explainer.organisations,
             facts=self.facts,
+            exemptions=lambda: listed_exemptions(self._store, self._clock),
             now_us=self._clock.now_us,
         )
 
@@ -167,6 +169,10 @@ class ConsoleServices:
             raise ExplainRefused(400, str(error)) from None
         except DeclarationsRefused as error:
             raise ExplainRefused(409, error.message, remedy=error.remedy) from None
+
+    def halt(self) -> None:
+        """End what requests wait for: nobody should wait for them."""
+        self._compliance.close()
 
     def close(self) -> None:
         self._log.close()

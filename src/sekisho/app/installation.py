@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sekisho.app.exemptions import unapproved
+from sekisho.app.exemptions import grant_exemptions, unapproved
 from sekisho.app.inspecting import declared_inspection
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
@@ -154,8 +154,10 @@ def put_declarations_in_force(directory: DataDirectory, actor: str = "operator")
     before = store.current()
     if before != digest:
         clock = SystemClock()
-        with closing(SqlIdentity(directory.state, clock)) as register, register.transaction(writes=True) as connection:
-            register.tell(connection, clock.now_us(), actor, activation_body(before, digest))
+        with closing(SqlIdentity(directory.state, clock)) as register:
+            grant_exemptions(directory, store, register, clock, digest)
+            with register.transaction(writes=True) as connection:
+                register.tell(connection, clock.now_us(), actor, activation_body(before, digest))
         store.activate(digest)
     return digest
 

@@ -109,7 +109,7 @@ class Auditors(Protocol):
         ...
 
 
-def _no_facts() -> list[dict[str, Any]]:
+def _none() -> list[dict[str, Any]]:
     return []
 
 
@@ -135,7 +135,9 @@ class Ports(NamedTuple):
     now_us: Callable[[], int]
     with_cosignatures: Callable[[str], str] = _as_it_is  # a checkpoint's note, with those that witnesses gave for it
     metrics: Callable[[], bytes] = bytes  # of control, in Prometheus' text format
-    facts: Callable[[], list[dict[str, Any]]] = _no_facts  # of each deployment in force, now (docs/facts.md)
+    facts: Callable[[], list[dict[str, Any]]] = _none  # of each deployment in force, now (docs/facts.md)
+
+    exemptions: Callable[[], list[dict[str, Any]]] = _none  # in force and ended, by their end (docs/exemptions.md)
 
 
 class Served(NamedTuple):

@@ -26,6 +26,7 @@ from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, DecisionInput, Po
 from sekisho.policy.names import label_remedy
 
 ENDS_SOON_US: Final = 14 * 86_400 * 1_000_000  # time enough to ask k of n persons for another, or to do without
+NOTES_MAX: Final = 20  # in `/readyz`, which monitoring asks for each second
 SENDING: Final = (SEND_RAW, SEND_REDACTED)
 
 
@@ -154,13 +155,15 @@ def _row(row: Mapping[str, Any], indexes: Mapping[str, int]) -> _Row:
 
 
 def exemption_notes(exemptions: Sequence[Exemption], now_us: int) -> list[str]:
-    """Those in force, each in a sentence with its end."""
-    return [
+    """Those in force, each in a sentence with its end; the next to end first, NOTES_MAX of them."""
+    current = sorted((one for one in exemptions if now_us < one.until), key=lambda one: one.until)
+    notes = [
         f"exemption {one.name} excuses {one.organisation} from {', '.join(one.policies)} until "
         f"{utc(one.until, RFC3339)}{', which is soon' if ends_soon(one, now_us) else ''}"
-        for one in exemptions
-        if now_us < one.until
+        for one in current[:NOTES_MAX]
     ]
+    more = len(current) - NOTES_MAX
+    return [*notes, f"{more} more exemptions: sekisho exemptions list"] if more > 0 else notes
 
 
 def ends_soon(one: Exemption, now_us: int) -> bool:

@@ -1,4 +1,5 @@
-"""What a policy looks at: the attributes of the deployment and of the request that its conditions name. Pure."""
+"""What a policy looks at: the attributes of the deployment and of the request that its conditions name, and the actions
+that it is for. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -42,6 +43,15 @@ def reads_of_context(text: str, name: str) -> bool:
 
 def _is_context(node: Any) -> bool:
     return isinstance(node, pst.Var) and node.name == "context"
+
+
+def policy_actions(text: str) -> frozenset[str] | None:
+    """The actions that one policy's scope names; None: every action. Raises ValueError for what is not Cedar."""
+    (policy,) = cedarpy.policies_to_pst(text).static_policies.values()
+    if isinstance(policy.action, pst.ScopeAny):
+        return None
+    named = (policy.action.entity,) if isinstance(policy.action, pst.ActionEq) else policy.action.entities
+    return frozenset(uid.id for uid in named)
 
 
 def _nodes(node: Any) -> Iterator[Any]:

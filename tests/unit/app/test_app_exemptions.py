@@ -134,6 +134,14 @@ def test_approved_ones_are_granted_once_and_told(site):
     assert site.mistakes() == []
 
 
+def test_whoever_puts_declarations_in_force_without_control_grants_it_too(site):
+    site.approve(site.declare(), "s-2", "s-3")
+    digest = put_declarations_in_force(site.directory)
+    acts = [json.loads(entry.body) for entry in site.register.pending(1_000)]
+    assert acts[-2]["act"] == EXEMPTION_GRANT
+    assert acts[-1]["snapshot"] == digest
+
+
 def test_without_an_approval_it_is_refused_with_the_command_that_asks_for_one(site):
     file = site.declare()
     (mistake,) = check_declarations(site.directory).mistakes

@@ -441,7 +441,7 @@ async def test_the_compliance_view_is_for_who_is_signed_in_and_for_auditors_keys
     assert world.asked == [("--from=2026-11-01", "--policy=p.q", "--deployment=d", "--fate=denied")] * 2
 
 
-@pytest.mark.parametrize("query", ["json=1", "help=", "dir=/", "from =x"])
+@pytest.mark.parametrize("query", ["json=1", "help=", "dir=/", "from =x", "policy=a%00b"])
 async def test_what_is_no_option_of_the_compliance_view_is_refused(client, world, query):
     await signed_in(client)
     assert (await client.get(f"/api/compliance?{query}")).status_code == 400

@@ -27,6 +27,7 @@ from sekisho.policy.entities import entities_at
 from sekisho.policy.expressions import (
     CLASS,
     CLASS_RANK,
+    LABEL,
     LABELS,
     LONG,
     ORGANISATION,
@@ -117,6 +118,8 @@ def request_axes(
     Raises NotExpressible.
     """
     read = frozenset().union(*(reads(one) for one in expressions))
+    if LABEL in read:
+        raise NotExpressible("the label of a value in an answer where there is none")
     axes = [
         *_class_axis(world, asking, read),
         *_principal_axes(asking, read, expressions),

@@ -100,3 +100,25 @@ def test_splitting_knows_strings_and_comments():
         "forbid (y);",
         "forbid (z);",
     ]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 20_000 + "true" + ")" * 20_000,
+        " || ".join(["context.protected"] * 5_000),
+        "if true then true else " * 5_000 + "false",
+        "context" + ".a" * 20_000 + " == 1",
+        "[" * 20_000 + "1" + "]" * 20_000 + " == [1]",
+    ],
+)
+def test_what_would_overflow_the_stack_of_the_parser_is_a_mistake(condition):
+    """Without the check the process ends here, with a signal."""
+    (mistake,) = check(GOOD.replace("context.class_rank > 9", condition)).mistakes
+    assert "nests or chains more than can be read" in mistake.problem
+
+
+def test_long_lists_and_texts_do_not_nest():
+    roles = ", ".join(f'Role::"((((-{number}.))))"' for number in range(2_000))
+    assert check(GOOD.replace("context.class_rank > 9", f"principal in [{roles}]")).mistakes == ()
+    assert check("// " + "((((" * 2_000 + "\n" + GOOD).mistakes == ()

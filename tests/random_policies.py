@@ -152,7 +152,7 @@ class Policies:
         pick = self.random.choice
         found = (
             f'principal in Role::"{pick(self.roles)}"',
-            f'principal in [Role::"{pick(self.roles)}", Organisation::"{pick(("default", "other"))}"]',
+            f'principal in [Role::"{pick(self.roles)}", Role::"{pick(self.roles)}"]',
             'resource in Provider::"p"',
             'resource in Model::"m"',
             "context.protected",

@@ -28,7 +28,6 @@ LONG_MAX: Final = 2**63 - 1
 BOOL: Final = "Bool"
 LONG: Final = "Long"
 STRING: Final = "String"
-ENTITIES: Final = "entities"  # of several types, as the elements of a set
 SETS: Final = "Set of "  # and the kind of the elements; the kind of an entity is its type's name
 
 PRINCIPAL: Final = "principal"
@@ -51,10 +50,10 @@ STALENESS: Final = "context.staleness"
 READS: Final = {
     PRINCIPAL: "Principal",
     ORGANISATION: "Organisation",
-    PRINCIPAL_IN: SETS + ENTITIES,
+    PRINCIPAL_IN: SETS + "entities",
     ACTION: "Action",
     RESOURCE: "Deployment",
-    RESOURCE_IN: SETS + ENTITIES,
+    RESOURCE_IN: SETS + "entities",
     CLASS: "DataClass",
     CLASS_RANK: LONG,
     PROTECTED: BOOL,
@@ -164,8 +163,7 @@ def kind_of(node: Expression) -> str:
     if node.op == "if":
         return kind_of(node.args[1])
     if node.op == "set":
-        kinds = {kind_of(argument) for argument in node.args}
-        return SETS + (kinds.pop() if len(kinds) == 1 else ENTITIES)
+        return SETS + kind_of(node.args[0])
     return LONG if node.op in ARITHMETIC else BOOL
 
 
@@ -240,10 +238,10 @@ def _typed(op: str, *args: Expression) -> Op:
         fits = first == BOOL and others[0] == others[1]
     elif op == "contains":
         fits = first == SETS + others[0]
-    elif op in ("is_empty", "contains_all", "contains_any"):
-        fits = len(set(kinds)) == 1 and first.startswith(SETS)
-    else:  # eq, ne, set
-        fits = (len(set(kinds)) == 1 or all(map(_is_entity, kinds))) and not (op == "set" and first.startswith(SETS))
+    elif op in ("eq", "ne"):
+        fits = first == others[0] or all(map(_is_entity, kinds))
+    else:  # set, is_empty, contains_all, contains_any
+        fits = len(set(kinds)) == 1 and first.startswith(SETS) is (op != "set")
     if not fits:
         raise NotExpressible(f"{op!r} of {' and '.join(kinds)}")
     return Op(op, args)

@@ -156,7 +156,6 @@ LABELLED = 'context.label == Label::"opaque"'
     [
         (f"context has label && {LABELLED}", True),  # no action that sends has it
         (f"context.class_rank + 1 > 0 && context has label && {LABELLED}", True),
-        ('principal in [Role::"caller", Organisation::"other"]', True),
         ('resource has "in"', True),  # an attribute may be any text: these are none of ours
         ('context has "staleness.policy_days"', True),
         ("resource in resource.model && principal in principal.organisation", True),

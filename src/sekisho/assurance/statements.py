@@ -326,10 +326,11 @@ class _Reader:
 
 
 def _any_of(names: list[str], of: Callable[[str], Expression]) -> Expression:
-    whole = of(names[0])
-    for name in names[1:]:
-        whole = Op("or", (whole, of(name)))
-    return whole
+    """Halves of halves: what nests as deep as a list is long can't be looked at."""
+    if len(names) == 1:
+        return of(names[0])
+    half = len(names) // 2
+    return Op("or", (_any_of(names[:half], of), _any_of(names[half:], of)))
 
 
 def _has(read: str, one: Const) -> Expression:

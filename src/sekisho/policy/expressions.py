@@ -177,6 +177,11 @@ def nodes(node: Expression) -> Iterator[Expression]:
             stack.extend(found.args)
 
 
+def size(node: Expression) -> int:
+    """How many nodes it has."""
+    return sum(1 for _ in nodes(node))
+
+
 def reads(node: Expression) -> frozenset[str]:
     return frozenset(one.name for one in nodes(node) if isinstance(one, Read))
 

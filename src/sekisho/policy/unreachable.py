@@ -24,6 +24,7 @@ from sekisho.policy.expressions import (
     Read,
     can_fail,
     policy_expression,
+    size,
 )
 from sekisho.policy.folding import fold
 from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, PolicyParts
@@ -32,8 +33,9 @@ from sekisho.policy.search import Budget, Goal, Search, TooManyCases
 
 NEVER_MATCHES: Final = "never matches"
 NEVER_DECIDES: Final = "never decides"
-STEPS_MAX: Final = 5_000  # for one policy: less than half a second
-ALL_STEPS_MAX: Final = 100_000  # for all of them: some seconds, before declarations are taken over
+STEPS_MAX: Final = 500_000  # for one policy: less than half a second
+ALL_STEPS_MAX: Final = 10_000_000  # for all of them: some seconds, before declarations are taken over
+_PASSES: Final = 8  # over all expressions, about: for the axes of a goal
 TOGETHER_MAX: Final = 200  # policies that are held against each other, which is quadratic in them: some seconds
 _NON_EMPTY: Final = Op("not", (Op("is_empty", (Read(RESIDENCY),)),))
 
@@ -146,6 +148,8 @@ def _is_for_retaining(policy: _Policy, policies: Iterable[_Policy]) -> bool:
 
 def _never(world: World, goals: Iterable[tuple[str, Goal]], of_all: Budget) -> bool:
     """Whether no case meets any of these goals, each of an action; False where that can't be said."""
+    if of_all.left < 0:
+        return False
     budget = of_all.part(STEPS_MAX)
     asking = _anyone(world)
     for action, goal in goals:
@@ -157,6 +161,7 @@ def _never(world: World, goals: Iterable[tuple[str, Goal]], of_all: Budget) -> b
         one = None if goal.one is None else [each for each in goal.one if each != FALSE]
         together = [*true, *false, *(one or ())]
         try:
+            budget.spend(_PASSES * sum(map(size, together)))
             of_deployment, rules = deployment_axes(world, asking.places, together)
             together += rules
             axes = [*request_axes(world, asking, action, together, residency=False), *of_deployment]

@@ -9,16 +9,27 @@ import pytest
 from random_policies import Policies, deployments
 from sekisho.assurance.prove import FAILS, HOLDS, TOO_MANY, UNDECIDED, Prover
 from sekisho.assurance.statements import read_statement, vocabulary
-from sekisho.catalog.interfaces import Exemption, Organisation, PolicyText
+from sekisho.catalog.interfaces import Exemption, Fact, Grade, Model, Organisation, PolicyText, Site
 from sekisho.policy.cases import World
 from sekisho.policy.check import compile_policies
 from sekisho.policy.compiled import deployment_values
 from sekisho.policy.engine import CedarDecider
 from sekisho.policy.entities import entities_at
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, STALENESS_ROLES, PrincipalInput
+from sekisho.policy.reads import policy_reads
 from sekisho.policy.schema import STANDING_LABELS
 from sekisho.policy.search import Budget
-from support_decide import ANYWHERE, CLASSES, DIGEST, LABELS, catalogue, decision_input, declared, deployment
+from support_decide import (
+    ANYWHERE,
+    CLASSES,
+    DIGEST,
+    LABELS,
+    UNKNOWN_FACT,
+    catalogue,
+    decision_input,
+    declared,
+    deployment,
+)
 
 SMALL_LABELS = ("egress.url", "jp.my_number", "opaque")
 SMALL_ROLES = ("caller", "intern")
@@ -415,3 +426,69 @@ def test_the_work_is_bounded_however_many_deployments_differ():
     budget = Budget(20_000)
     assert prove(subject, "no data from role:x and not role:x", catalogued, budget).outcome == TOO_MANY
     assert budget.left > -20_000
+
+
+# Every deployment that could be declared, declared: of what policies read of them here, there are so many.
+
+SOME_PLACES = [some for count in (1, 2, 3) for some in itertools.combinations(("JP", "SG", "US"), count)]
+GRADES = (Grade.DECLARED, Grade.CONTRACTUAL, Grade.OBSERVED)
+POSSIBLE = {
+    "processing": [UNKNOWN_FACT, *(Fact(some, grade) for some in (*SOME_PLACES, ANYWHERE) for grade in GRADES)],
+    "storage": [UNKNOWN_FACT, *(declared(*some) for some in (*SOME_PLACES, ANYWHERE))],
+    "provider": ["p", "later"],
+    "model": ["m", "n", "later"],
+    "site": ["home", None, "later"],
+}
+OF_ANY = (
+    "no class:confidential+ to processing outside JP",
+    "no redacted to storage unknown and processing below contractual",
+    "no label:jp.my_number,opaque from not role:intern to not provider:p",
+    "no data from organisation:other to processing including US and not site:home",
+)
+
+
+class FewReads(Policies):
+    """Policies that read nothing of a deployment but what `POSSIBLE` varies."""
+
+    def policy(self, effect=None):
+        while True:
+            text = super().policy(effect)
+            read = {name.removesuffix("_grade") for name in policy_reads(text).deployment}
+            if read <= POSSIBLE.keys() and 'Deployment::"' not in text and "storage_grade" not in text:
+                return text
+
+
+def every_deployment(read):
+    """With each combination of what is read."""
+    varying = {
+        name: values if any(one.startswith((f"resource.{name}", "resource.in")) for one in read) else values[:1]
+        for name, values in POSSIBLE.items()
+    }
+    for number, values in enumerate(itertools.product(*varying.values())):
+        facts = dict(zip(varying, values, strict=True))
+        names = {name: facts.pop(name) for name in ("provider", "model", "site")}
+        yield msgspec.structs.replace(deployment(f"every{number}", **facts), **names)
+
+
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(8, 200))])
+def test_what_is_proved_of_any_deployment_is_what_is_proved_of_every_one_declared(seed):
+    made = random.Random(seed)
+    grammar = FewReads(
+        made, arithmetic=False, labels=SMALL_LABELS, roles=SMALL_ROLES, longs=("0", "2"),
+        ranks=("context.class_rank", "context.staleness.policy_days"),
+    )  # fmt: skip
+    texts = grammar.texts(made.randrange(2, 5))
+    catalogued = organisations(catalogue(TOKYO, packs=()))
+    subject, _ = prover(catalogued, texts)
+    known = vocabulary(catalogued, subject.world.names)
+    for statement in (read_statement(text, known) for text in OF_ANY):
+        proof = subject.prove_of_anything(statement)
+        every = list(every_deployment(proof.reads))
+        if len(every) > 300 or proof.obstacles:
+            continue
+        later = msgspec.structs.replace(
+            organisations(catalogue(*every, packs=())),
+            providers=(*catalogued.providers, msgspec.structs.replace(catalogued.providers[0], name="later")),
+            models=(*catalogued.models, Model("later", "L")), sites=(*catalogued.sites, Site("later", "L", "JP")),
+        )  # fmt: skip
+        assert proof.outcome == prover(later, texts)[0].prove(statement).outcome, statement.text

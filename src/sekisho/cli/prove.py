@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,7 +114,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         language = arguments.language or language_of(os.environ)
         print("\n\n".join(_described(proof, found, str(root), language) for proof in found["proofs"]))
-    return max(_EXITS[proof["outcome"]] for proof in found["proofs"])
+    return exit_status(proof["outcome"] for proof in found["proofs"])
+
+
+def exit_status(outcomes: Iterable[str]) -> int:
+    """Of several, one that does not hold says more than one that is not decided."""
+    return min((_EXITS[outcome] for outcome in outcomes if _EXITS[outcome]), default=0)
 
 
 def _described(proof: Mapping[str, Any], found: Mapping[str, Any], root: str, language: str) -> str:

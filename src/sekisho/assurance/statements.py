@@ -129,6 +129,9 @@ class _Reader:
             raise StatementError(
                 text[:80], 0, 1, "the statement is not one line", f"Write a line of at most {TEXT_MAX} characters"
             )
+        if text.count('"') % 2:
+            at = text.rindex('"')
+            raise StatementError(text, at, 1, "a double quote is not closed", 'Write names in pairs of them: "A, B"')
         self._words = [_Word(match.group(), match.start()) for match in _TOKEN.finditer(text)]
         self._next = 0
 

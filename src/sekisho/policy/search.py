@@ -15,7 +15,7 @@ from sekisho.policy.folding import STRICT, Overflow
 
 # Nodes of expressions that are looked at in one question, about half a minute's work: not blocks of cases, of which one
 # costs as much as the policies are long. A question that needs more gets that answer.
-STEPS_MAX: Final = 60_000_000
+STEPS_MAX: Final = 100_000_000
 AXES_MAX: Final = 256  # each is a level of recursion
 
 

@@ -80,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '  sekisho prove "no label:jp.my_number and raw from not role:hr to tenancy is shared" ./here'
     )
     parser.epilog = (
-        "exit status: 0 it holds (with --all: all do); 1 it could not be read; 2 wrong usage; 3 it does not hold (with\n"
-        "--all: one does not); 4 not decided: too many cases, or a policy that can't be enumerated"
+        "exit status: 0 it holds (with --all: all do); 1 it could not be read; 2 wrong usage; 3 it does not hold\n"
+        "(with --all: one does not); 4 not decided: too many cases, or a policy that can't be enumerated"
     )
     parser.add_argument(
         "words", metavar="STATEMENT [DIR]", nargs="*", help="the statement, in quotes; the installation"

@@ -16,6 +16,7 @@ Where an expression does anything else with what it reads, it can't be enumerate
 """
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -80,19 +81,29 @@ class World(NamedTuple):
 
     def spans(self, now_us: int) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
         """Each deployment's name with what can be read of it now (None), then from each later end of a fact on (µs)."""
-        declared = {
+        current = {
             entity["uid"]["id"]: deployment_values(entity) for entities in self.models.values() for entity in entities
         }
-        lapses: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-        for lapse in self.lapses:
-            lapses.setdefault(lapse["deployment"], []).append((lapse["at"], attribute_values(lapse["attributes"])))
-        coming = sorted({(lapse["at"], lapse["deployment"]) for lapse in self.lapses if lapse["at"] > now_us})
-        for instant, name in (*((None, name) for name in declared), *coming):
-            values = declared[name]
-            for since, attributes in lapses.get(name, ()):  # in their order, which is not that of time (`entities`)
-                if since <= (now_us if instant is None else instant):
-                    values = values | attributes
-            yield name, instant, values
+        last: dict[tuple[str, str], int] = {}  # (deployment, read) → number of the lapse that says what it is
+
+        def take(number: int) -> None:
+            """Of two lapses that are due the later in their order counts, which is not that of time (`entities`)."""
+            name, said = self.lapses[number]["deployment"], attribute_values(self.lapses[number]["attributes"])
+            said = {read: value for read, value in said.items() if last.get((name, read), -1) < number}
+            last.update(((name, read), number) for read in said)
+            current[name] = current[name] | said
+
+        due = [(lapse["at"], lapse["deployment"], number) for number, lapse in enumerate(self.lapses)]
+        for at_us, _, number in due:
+            if at_us <= now_us:
+                take(number)
+        for name, values in current.items():
+            yield name, None, values
+        coming = sorted(one for one in due if one[0] > now_us)
+        for (instant, name), numbers in itertools.groupby(coming, operator.itemgetter(0, 1)):
+            for _, _, number in numbers:
+                take(number)
+            yield name, instant, current[name]
 
 
 def world_of(entities: Mapping[str, Any], schema: str) -> World:

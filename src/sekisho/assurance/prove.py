@@ -271,15 +271,20 @@ class Prover:
         if anything:
             of_deployment, rules = deployment_axes(self.world, scope.asking.places, [*true, *forbids, *permits])
             true += rules
-        maskable = Const(frozenset(f"Label::{name}" for name in self._maskable), READS[LABELS])
-        told = constants(READS[LABELS], [*true, *forbids, *permits])
-        if action == SEND_REDACTED and len(maskable.value.difference(*told)) <= 1:
-            # What leaves may hold them all but one: what was masked was something.
-            true.append(negation(Op("contains_all", (Read(LABELS), maskable))))
+        if action == SEND_REDACTED:
+            true += self._something_masked([*true, *forbids, *permits])
         together = [*true, *forbids, *permits]
         budget.spend(_PASSES * sum(map(size, together)))
         axes = request_axes(self.world, scope.asking, action, together, residency=not anything)
         return _Block([*axes, *of_deployment], Goal(tuple(true), tuple(forbids), tuple(permits)))
+
+    def _something_masked(self, expressions: Sequence[Expression]) -> list[Expression]:
+        """A redacted body lacks one at least of the labels that can be masked. Where expressions can't tell two of them
+        apart from all others, there is always one that it may lack."""
+        every = Const(frozenset(f"Label::{name}" for name in self._maskable), READS[LABELS])
+        if len(every.value.difference(*constants(every.kind, expressions))) > 1:
+            return []
+        return [negation(Op("contains_all", (Read(LABELS), every)))]
 
     def _example(
         self, statement: Statement, kind: _Kind | None, action: str, scope: _Scope, values: Mapping[str, Any]

@@ -235,7 +235,7 @@ def _variable(node: Any, depth: int) -> Expression:
 
 
 def _typed(op: str, *args: Expression) -> Op:
-    """Python would compare what Cedar does not, or not as Cedar does: to Python, true is 1."""
+    """Raises NotExpressible where the kinds don't fit: Python would compare what Cedar does not. To it, true is 1."""
     first, *others = kinds = [kind_of(argument) for argument in args]
     if op in _OF_LONGS or op in _OF_BOOLS:
         fits = set(kinds) == {LONG if op in _OF_LONGS else BOOL}

@@ -50,7 +50,7 @@ from sekisho.policy.expressions import (
     nodes,
     reads,
 )
-from sekisho.policy.interfaces import SEND_REDACTED
+from sekisho.policy.interfaces import RELAY_RAW, RESTORE, SEND_REDACTED
 from sekisho.policy.schema import STANDING_LABELS, enumerations
 from sekisho.policy.search import Axis
 
@@ -135,7 +135,7 @@ def request_axes(
     Raises NotExpressible.
     """
     read = frozenset().union(*(reads(one) for one in expressions))
-    if LABEL in read:
+    if LABEL in read and action not in (RELAY_RAW, RESTORE):
         raise NotExpressible("the label of a value in an answer where there is none")
     axes = [
         *_class_axis(world, asking, read),

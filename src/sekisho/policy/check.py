@@ -16,7 +16,7 @@ from sekisho.policy.exemptions import exemption_mistakes, exemption_rows
 from sekisho.policy.interfaces import RELAY_RAW, RETAIN, PolicyParts, PolicyTitle
 from sekisho.policy.packs import load_pack, pack_names
 from sekisho.policy.schema import STANDING_LABELS, schema_text
-from sekisho.policy.source import NESTING_MAX, nesting, split_policies
+from sekisho.policy.source import OPERATORS_MAX, is_overgrown, split_policies
 
 POLICIES_MAX: Final = 1_000  # deciding is linear in them: about 1.5 µs each
 TITLE_MAX: Final = 300  # a title is one line in a 403
@@ -125,9 +125,9 @@ def _pack_sources(packs: Iterable[str], mistakes: list[Mistake]) -> list[PolicyT
 def _parsed(source: PolicyText, mistakes: list[Mistake]) -> Iterable[_Policy]:
     for piece in split_policies(source.text):
         place = f"line {piece.line}"
-        if nesting(piece.text) > NESTING_MAX:
-            remedy = "Write several policies, or a set in the place of many comparisons"
-            mistakes.append(Mistake(source.file, place, "nests or chains more than can be read", remedy))
+        if is_overgrown(piece.text):
+            problem = f"holds more than {OPERATORS_MAX} operators and brackets"
+            mistakes.append(Mistake(source.file, place, problem, "Split it into several policies"))
             continue
         try:
             nodes = cedarpy.policies_to_pst(piece.text)

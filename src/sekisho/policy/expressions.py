@@ -38,7 +38,7 @@ RESOURCE_IN: Final = "resource.in"
 ORGANISATION: Final = "principal.organisation"
 CONTEXT: Final = "context"
 LABELS: Final = "context.labels"
-LABEL: Final = "context.label"  # of a value in an answer: only the actions on answers have it
+LABEL: Final = "context.label"  # of a value in an answer: only the actions on values have it
 RESIDENCY: Final = "context.residency"
 HOME: Final = "context.home"
 CLASS: Final = "context.class"
@@ -79,7 +79,6 @@ _BINARY: Final = {
 ARITHMETIC: Final = frozenset({"add", "sub", "mul", "neg"})  # what can overflow
 _OF_LONGS: Final = ARITHMETIC | {"lt", "le", "gt", "ge"}
 _OF_BOOLS: Final = frozenset({"not", "and", "or"})
-_HAVE_A_LABEL: Final = frozenset(f"Action::{action}" for action in (RELAY_RAW, RESTORE))
 
 
 class NotExpressible(Exception):
@@ -111,6 +110,7 @@ Expression = Const | Read | Op
 
 TRUE: Final = Const(True, BOOL)
 FALSE: Final = Const(False, BOOL)
+_OF_VALUES: Final = Const(frozenset(f"Action::{name}" for name in (RELAY_RAW, RESTORE)), SETS + "Action")
 
 
 class PolicyExpression(NamedTuple):
@@ -316,9 +316,11 @@ def _has(node: Any, depth: int) -> Expression:
         if path not in _RECORDS:
             raise NotExpressible("`has` of something that has no attributes")
         path = f"{path}.{attribute}"
+        if path == LABEL:
+            return Op("contains", (_OF_VALUES, Read(ACTION)))
         if not _is_attribute(attribute) or (path != STALENESS and path not in READS):
             return FALSE
-    return Op("contains", (Const(_HAVE_A_LABEL, SETS + "Action"), Read(ACTION))) if path == LABEL else TRUE
+    return TRUE
 
 
 def _is(node: Any, depth: int) -> Expression:

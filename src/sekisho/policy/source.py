@@ -10,11 +10,8 @@ from typing import Final
 
 # A string with escapes, a comment to the line's end, or the end of a policy (Cedar's lexical grammar).
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\r\n]*|;', re.DOTALL)
-_CODE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\r\n]*|[()\[\]{},]|&&|\|\||[-+*.]|\bif\b', re.DOTALL)
-_BRACKET: Final = 2  # what it weighs beside an operator
-# Each level is a frame of the engine's parser, which overflows its stack and ends the process beyond 500 brackets or
-# 1,000 operators. It takes 100 levels of operators anyway, each with a dot or two beside it.
-NESTING_MAX: Final = 500
+_OPERATOR: Final = re.compile(r"&&|\|\||\bif\b|[.(\[{+*-]")
+OPERATORS_MAX: Final = 500  # of one policy: at 900 levels Cedar's parser ends the process, at 100 it refuses
 _BLANK: Final = re.compile(r"(?:\s+|//[^\r\n]*)*")
 
 
@@ -40,22 +37,9 @@ def split_policies(text: str) -> tuple[PolicySource, ...]:
     return tuple(found)
 
 
-def nesting(text: str) -> int:
-    """How deep an expression in the text may go: brackets that are open, and the operators beside each of them."""
-    levels, deepest = [0], 0  # the depth reached within each bracket that is open
-    for token in _CODE.finditer(text):
-        symbol = token.group()
-        if symbol in "([{":
-            levels.append(levels[-1] + _BRACKET)
-        elif symbol in ")]}":
-            if len(levels) > 1:
-                levels.pop()
-        elif symbol == ",":
-            levels[-1] = levels[-2] + _BRACKET if len(levels) > 1 else 0
-        elif symbol[0] not in '"/':
-            levels[-1] += 1
-        deepest = max(deepest, levels[-1])
-    return deepest
+def is_overgrown(text: str) -> bool:
+    """Whether one policy holds so many operators and brackets that Cedar's parser must not be given it."""
+    return len(_OPERATOR.findall(_TOKEN.sub(" ", text))) > OPERATORS_MAX
 
 
 def _trimmed(text: str, start: int, end: int) -> PolicySource:

@@ -9,38 +9,33 @@ decide on answers or on what is kept, or would take too long, nothing is said of
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from sekisho.catalog.interfaces import UNKNOWN, Mistake
+from sekisho.catalog.interfaces import Mistake
 from sekisho.kernel import canonical
 from sekisho.policy.answering import named_actions
-from sekisho.policy.cases import OTHER, Asking, World, deployment_axes, request_axes, world_of
+from sekisho.policy.anything import anyone, find_case
+from sekisho.policy.cases import OTHER, World, request_axes, world_of
 from sekisho.policy.expressions import (
     ACTION,
     FALSE,
     HOME,
     LABEL,
-    RESIDENCY,
     Expression,
     NotExpressible,
-    Op,
-    Read,
     can_fail,
     policy_expression,
     reads,
-    size,
 )
 from sekisho.policy.folding import fold
 from sekisho.policy.interfaces import RELAY_RAW, RESTORE, RETAIN, SEND_RAW, SEND_REDACTED, PolicyParts
 from sekisho.policy.packs import PACKS
-from sekisho.policy.search import Budget, Goal, Search, TooManyCases
+from sekisho.policy.search import Budget, Goal, TooManyCases
 
 NEVER_MATCHES: Final = "never matches"
 NEVER_DECIDES: Final = "never decides"
 STEPS_MAX: Final = 500_000  # for one policy: less than half a second
 ALL_STEPS_MAX: Final = 10_000_000  # for all of them: some seconds, before declarations are taken over
-_PASSES: Final = 8  # over all expressions, about: for the axes of a goal
 TOGETHER_MAX: Final = 200  # policies that are held against each other, which is quadratic in them: some seconds
 _LOOKED_AT: Final = (SEND_RAW, SEND_REDACTED, RETAIN)  # the actions that are decided without a label
-_NON_EMPTY: Final = Op("not", (Op("is_empty", (Read(RESIDENCY),)),))
 
 
 class Unreachable(NamedTuple):
@@ -73,8 +68,7 @@ def unreachable(parts: PolicyParts) -> tuple[Unreachable, ...]:
     Raises KeyError or ValueError for parts that are no snapshot's.
     """
     world = world_of(canonical.decode(parts.entities), parts.schema.decode())
-    names = {kind: world.names[kind] | {OTHER} for kind in ("Label", "Organisation")}
-    world = world._replace(names={**world.names, **names})
+    world = world._replace(names={**world.names, "Label": world.names["Label"] | {OTHER}})
     policies, complete = _read(parts, world)
     budget = Budget(ALL_STEPS_MAX)
     never = [
@@ -125,7 +119,7 @@ def _read(parts: PolicyParts, world: World) -> tuple[list[_Policy], bool]:
                 action: fold(policy.when, {HOME: world.home, ACTION: f"Action::{action}"})
                 for action in (*_LOOKED_AT, RELAY_RAW, RESTORE)
             }
-            request_axes(world, _anyone(world), SEND_RAW, [when[action] for action in _LOOKED_AT])
+            request_axes(world, anyone(world), SEND_RAW, [when[action] for action in _LOOKED_AT])
         except NotExpressible:
             continue
         if not any(map(can_fail, when.values())):
@@ -161,31 +155,8 @@ def _may_decide_otherwise(policy: _Policy, policies: Iterable[_Policy]) -> bool:
 
 def _never(world: World, goals: Iterable[tuple[str, Goal]], of_all: Budget) -> bool:
     """Whether no case meets any of these goals, each of an action; False where that can't be said."""
-    if of_all.left < 0:
-        return False
     budget = of_all.part(STEPS_MAX)
-    asking = _anyone(world)
-    for action, goal in goals:
-        wanted = [one for one in (*goal.true, _NON_EMPTY) if one != FALSE]
-        if len(wanted) <= len(goal.true):
-            continue  # it is about another action
-        true: list[Expression] = [*wanted]
-        false = [one for one in goal.false if one != FALSE]
-        one = None if goal.one is None else [each for each in goal.one if each != FALSE]
-        together = [*true, *false, *(one or ())]
-        try:
-            budget.spend(_PASSES * sum(map(size, together)))
-            of_deployment, rules = deployment_axes(world, asking.places, together)
-            together += rules
-            axes = [*request_axes(world, asking, action, together, residency=False), *of_deployment]
-            whole = Goal((*true, *rules), tuple(false), None if one is None else tuple(one))
-            if Search(axes, {}, whole, budget).find() is not None:
-                return False
-        except (TooManyCases, NotExpressible):
-            return False
-    return True
-
-
-def _anyone(world: World) -> Asking:
-    places = frozenset(f"Jurisdiction::{code}" for code in world.names["Jurisdiction"] - {UNKNOWN})
-    return Asking(tuple(sorted(world.names["Organisation"] - {UNKNOWN})), 0, places)
+    try:
+        return all(find_case(world, action, goal, budget) is None for action, goal in goals)
+    except (TooManyCases, NotExpressible):
+        return False

@@ -36,7 +36,7 @@ ACTOR: Final = "operator"  # whoever has the data directory
 ASK_S_MAX: Final = 2.0  # of what is on this machine
 GATEWAY_KEPT_S: Final = 2.0  # a page that is loaded again and again must not ask the gateway each time
 ANSWER_BYTES_MAX: Final = 64 * 1024
-PROOF_STEPS_MAX: Final = 40_000  # some seconds; while they compute, publishing gets half of the processor
+PROOF_STEPS_MAX: Final = 6_000_000  # some seconds; while they compute, publishing gets half of the processor
 TITLES_KEPT_MAX: Final = 8  # snapshots whose policies' titles are remembered
 
 

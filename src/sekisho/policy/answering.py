@@ -47,7 +47,7 @@ def answer_rules(texts: Sequence[str], titles: Sequence[PolicyTitle], labels: It
 
 def named_actions(text: str) -> set[str]:
     """The actions that one policy names. Raises ValueError for what is not Cedar."""
-    if RELAY_RAW not in text and RESTORE not in text and "\\" not in text:  # what is escaped may spell them
+    if "\\" not in text and RELAY_RAW not in text and RESTORE not in text:  # an escape could spell them
         return set()
     policies = cedarpy.policies_to_pst(text).static_policies.values()
     return {uid.id for policy in policies for uid in pst.entity_uids(policy) if str(uid.type) == "Action"}

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from sekisho.catalog.interfaces import UNKNOWN
 from sekisho.policy.cases import OTHER, Asking, World, deployment_axes, request_axes
-from sekisho.policy.expressions import FALSE, RESIDENCY, Op, Read
+from sekisho.policy.expressions import FALSE, RESIDENCY, Op, Read, size
 from sekisho.policy.search import Budget, Goal, Search
 
+_PASSES: Final = 8  # over all expressions, about: for the axes of a goal
 _NON_EMPTY: Final = Op("not", (Op("is_empty", (Read(RESIDENCY),)),))
 
 
@@ -24,6 +25,8 @@ def find_case(world: World, action: str, goal: Goal, budget: Budget) -> Mapping[
     false = tuple(one for one in goal.false if one != FALSE)
     one_of = None if goal.one is None else tuple(one for one in goal.one if one != FALSE)
     together = [*true, *false, *(one_of or ())]
+    budget.spend(_PASSES)  # where nothing is left, not even the sizes are looked at
+    budget.spend(_PASSES * sum(map(size, together)))
     asking = anyone(world)
     of_deployment, rules = deployment_axes(world, asking.places, together)
     together += rules

@@ -47,8 +47,8 @@ from sekisho.policy.interfaces import RESTORE, RETAIN, SEND_RAW, SEND_REDACTED, 
 from sekisho.policy.schema import STANDING_LABELS
 from sekisho.policy.search import Budget, Goal, TooManyCases
 
-STEPS_MAX: Final = 40_000  # for one permit: some seconds
-ALL_STEPS_MAX: Final = 200_000  # for all of them: half a minute, before declarations are taken over
+STEPS_MAX: Final = 4_000_000  # for one permit: some seconds
+ALL_STEPS_MAX: Final = 20_000_000  # for all of them: half a minute, before declarations are taken over
 GOALS_MAX: Final = 64  # that one question is broken up into: each is a search, and often spares a long one
 _FRAMES: Final = ((SEND_RAW, SEND_REDACTED), (RETAIN,), (RESTORE,))
 

@@ -126,10 +126,23 @@ def test_what_does_not_exist_is_told_once_with_the_nearest(condition, problem, r
     assert remedy in mistake.remedy
 
 
-def test_policies_that_would_end_cedars_parser_are_never_given_to_it():
-    for grown in ("(" * 5_000 + "context.protected" + ")" * 5_000, " || ".join(["context.protected"] * 20_000)):
-        (mistake,) = check(GOOD.replace("context.class_rank > 9", grown)).mistakes
-        assert "operators and brackets" in mistake.problem
-    # What stands in strings and comments is none.
-    listed = ", ".join(['Role::"a.b(c)&&d"'] * 600)
-    assert check(f"// {'(' * 600}\n" + GOOD.replace("context.class_rank > 9", f"[{listed}].isEmpty()")).mistakes == ()
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 20_000 + "true" + ")" * 20_000,
+        " || ".join(["context.protected"] * 5_000),
+        "if true then true else " * 5_000 + "false",
+        "context" + ".a" * 20_000 + " == 1",
+        "[" * 20_000 + "1" + "]" * 20_000 + " == [1]",
+    ],
+)
+def test_what_would_overflow_the_stack_of_the_parser_is_a_mistake(condition):
+    """Without the check the process ends here, with a signal."""
+    (mistake,) = check(GOOD.replace("context.class_rank > 9", condition)).mistakes
+    assert "more than 500 operators and brackets" in mistake.problem
+
+
+def test_long_lists_and_texts_do_not_nest():
+    roles = ", ".join(f'Role::"((((-{number}.))))"' for number in range(2_000))
+    assert check(GOOD.replace("context.class_rank > 9", f"principal in [{roles}]")).mistakes == ()
+    assert check("// " + "((((" * 2_000 + "\n" + GOOD).mistakes == ()

@@ -13,6 +13,7 @@ from cedarpy import pst
 
 from sekisho.catalog.interfaces import Mistake
 from sekisho.policy.check import ParsedPolicy
+from sekisho.policy.packs import PACKS
 
 # Hiragana, katakana, and the characters that Chinese and Japanese share.
 _JAPANESE: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d]")
@@ -77,6 +78,6 @@ def _duplicates(policies: Sequence[ParsedPolicy]) -> Iterator[Mistake]:
         more = tuple(sorted(item for item in policy.annotations.items() if item[0] not in _NAMING))
         key = (policy.effect, more, node.principal, node.action, node.resource, tuple(node.clauses))
         other = first.setdefault(key, policy)
-        if other is not policy:
+        if other is not policy and not policy.file.startswith(PACKS):  # packs may agree, and nobody edits them
             problem = f"says the same as {other.annotations.get('id', 'the policy')} ({other.file} line {other.line})"
             yield policy.mistake(problem, "Keep one of them")

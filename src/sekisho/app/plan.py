@@ -237,6 +237,7 @@ def take_foreign(planner: Planner, snapshot: Snapshot, request: ForeignRequest) 
         return str(error)
     if request.body is None and request.labels is None:
         planner.plan.without_content += 1
+    planner.plan.content_cut += request.cut
     recorded = Recorded(Fate.RAW if request.served else Fate.DENIED)
     planner.take(request.request, request.at, asked, lambda: asked, recorded)
     if request.prompt or request.completion:

@@ -13,6 +13,7 @@ from sekisho.assurance.errors import AssuranceError, RecordUnreadable
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024  # twice the largest body that a gateway takes by default
 DOCUMENT_BYTES_MAX: Final = 512 * 1024 * 1024  # takes some gigabytes of memory; larger exports are split, or lines
+VALUE_BYTES: Final = 64  # of memory, that any value takes with its place in a list or a dictionary
 _LISTS: Final = ("records", "data", "value")  # what a list of rows stands under: Event Hubs, and APIs that page
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -129,6 +130,24 @@ def decoded(value: Any) -> Any:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
         return value
+
+
+def values(value: Any) -> Iterator[Any]:
+    """It, and all that is in it, keys included; however deep."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        if isinstance(one, dict):
+            waiting += one
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+
+
+def weight(value: Any) -> int:
+    """About how many bytes of memory a value takes."""
+    return sum(VALUE_BYTES + (len(one) if isinstance(one, str) else 0) for one in values(value))
 
 
 def at(row: Any, path: str) -> Any:

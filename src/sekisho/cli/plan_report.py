@@ -115,9 +115,18 @@ _WORDS: Final[Mapping[str, Words]] = {
     "limits": Words("What this plan can't know", "この計画で分からないこと"),
     "unreadable": Words("Records that could not be read: {n}", "読めなかった記録: {n} 件"),
     "passed_over": Words("Records that are no requests to a model: {n}", "モデルへのリクエストではない記録: {n} 件"),
-    "no_content": Words(
+    "without_content": Words(
         "Requests without content in the log: {n}. They count as holding nothing that a rule looks for",
         "本文のない記録: {n} 件。検出対象を含まないものとして扱いました",
+    ),
+    "content_cut": Words(
+        "Requests of which the log has only part of the content: {n}. What was cut off counts as holding nothing",
+        "本文の一部しかない記録: {n} 件。欠けている部分は検出対象を含まないものとして扱いました",
+    ),
+    "summed": Words(
+        "Requests of more kinds than are told apart: {n}. They are counted by what becomes of them, not by organisation, "
+        "model, deployment or cause",
+        "種類が上限を超えたリクエスト: {n} 件。結果だけを数え、組織・モデル・配備先・理由には分けていません",
     ),
     "gone_title": Words("Without {names}", "{names} がない場合"),
     "unserved": Words("not served any more", "提供できなくなる"),
@@ -171,7 +180,7 @@ class _Report:
         planned, plan = self.planned, self.plan
         total = plan.total().requests
         if total:
-            same = plan.total(lambda key: key.change == SAME).requests
+            same = total - plan.changed
             said = [self.word("unserved_now" if planned.removed else "newly_denied", n=f"{plan.newly_denied:,}")]
             if not planned.removed:
                 said.append(self.word("newly_permitted", n=f"{plan.newly_permitted:,}"))
@@ -257,7 +266,7 @@ class _Report:
             causes = ", ".join(key.causes)
             change = f"{key.before.fate} → {key.after.fate}" if key.change == FATE else key.change
             self.lines.append(f"  {one.request}{when}  {' '.join(text for text in about if text)}  {change}: {causes}")
-        left = self.plan.total(lambda key: key.change != SAME).requests - len(listed[:SHOWN_MAX])
+        left = self.plan.changed - len(listed[:SHOWN_MAX])
         if left > 0:
             self.lines.append(f"  … {self.word('more_json', n=f'{left:,}', max=f'{LISTED_MAX:,}')}")
 
@@ -278,10 +287,10 @@ class _Report:
     def _limits(self) -> None:
         plan = self.plan
         said = [self.said(LIMITS[code]) for code in self.planned.limits]
-        if plan.without_content:
-            said.append(self.word("no_content", n=f"{plan.without_content:,}"))
-        if plan.passed_over:
-            said.append(self.word("passed_over", n=f"{plan.passed_over:,}"))
+        for name in ("without_content", "content_cut", "passed_over", "summed"):
+            count = getattr(plan, name)
+            if count:
+                said.append(self.word(name, n=f"{count:,}"))
         if said:
             self.lines += ["", self.word("limits"), *(f"  - {text}" for text in said)]
         if plan.unreadable:
@@ -410,7 +419,8 @@ def plan_json(planned: Planned) -> str:
         "distinct": plan.distinct,
         "newly_denied": plan.newly_denied,
         "newly_permitted": plan.newly_permitted,
-        "changed": plan.total(lambda key: key.change != SAME).requests,
+        "changed": plan.changed,
+        "summed": plan.summed,
         "fates": {name: dict(counts) for name, counts in fate_counts(planned).items()},
         "changes": [
             {**change, "causes": [_cause(planned, cause) for cause in change["causes"]]} for change in changes(planned)
@@ -430,6 +440,7 @@ def plan_json(planned: Planned) -> str:
         "limits": [{"code": code, "text": LIMITS[code].en, "text_ja": LIMITS[code].ja} for code in planned.limits],
         "passed_over": plan.passed_over,
         "without_content": plan.without_content,
+        "content_cut": plan.content_cut,
         "usage_unmatched": plan.usage_unmatched,
         "unreadable": plan.unreadable,
         "problems": plan.problems,

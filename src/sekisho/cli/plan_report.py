@@ -124,8 +124,8 @@ _WORDS: Final[Mapping[str, Words]] = {
         "本文の一部しかない記録: {n} 件。欠けている部分は検出対象を含まないものとして扱いました",
     ),
     "summed": Words(
-        "Requests of more kinds than are told apart: {n}. They are counted by what becomes of them, not by organisation, "
-        "model, deployment or cause",
+        "Requests of more kinds than are told apart: {n}. They are counted by what becomes of them, not by "
+        "organisation, model, deployment or cause",
         "種類が上限を超えたリクエスト: {n} 件。結果だけを数え、組織・モデル・配備先・理由には分けていません",
     ),
     "gone_title": Words("Without {names}", "{names} がない場合"),

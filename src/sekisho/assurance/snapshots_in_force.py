@@ -1,7 +1,7 @@
 """Which snapshot was in force when, as the log's own entries tell, and whether requests were decided under it. Pure.
 
-Memory is bounded: the oldest activations are forgotten beyond ACTIVATIONS_MAX, and of the time before those that are left
-the log then counts as not telling.
+Memory is bounded: beyond ACTIVATIONS_MAX the oldest activations are forgotten, and the log counts as not telling of the
+time before those that are left.
 """
 
 import bisect

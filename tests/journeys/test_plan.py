@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from fractions import Fraction
 
 import httpx
 import pytest
@@ -125,6 +126,28 @@ def test_what_would_go_unserved_without_a_provider(site, proposed):
     assert without["unserved"]["tokens"] > 0
     elsewhere = plan(site, "--declarations", proposed, "--without", "deployment:manual-local")["without"]
     assert elsewhere["elsewhere"]["requests"] == 4  # all but the confidential one
+    (costs,) = elsewhere["costs"]
+    assert (costs["organisation"], costs["model"], costs["requests"], costs["unserved"]) == ("default", "manual", 5, 1)
+    assert (costs["used"]["not_priced"], costs["cheapest"]["not_priced"]) == (5, 4)
+
+
+def test_what_it_would_cost_without_a_deployment(site, proposed, tmp_path):
+    tree = tmp_path / "declarations"
+    shutil.copytree(proposed, tree)
+    for name, prompt, completion in (("manual-local", "300", "1200.5"), ("abroad", '"500"', "0")):
+        with (tree / "deployments" / f"{name}.toml").open("a") as file:
+            file.write(f'\n[price]\ncurrency = "JPY"\nprompt = {prompt}\ncompletion = {completion}\n')
+    words = ("--declarations", tree, "--without", "deployment:manual-local")
+    (costs,) = plan(site, *words)["without"]["costs"]
+    prompt, completion = costs["tokens_prompt"], costs["tokens_completion"]
+    used = Fraction(costs["used"]["amounts"]["JPY"])
+    assert used == (300 * prompt + Fraction("1200.5") * completion) / 1_000_000 > 0
+    assert costs["cheapest"]["deployments"] == {"abroad": 4}
+    assert costs["difference"]["requests"] == 4
+    english = sekisho("plan", site.root, "--from-time", "2020-01-01", "--language", "en", *words).stdout
+    assert f"default, manual: 5 requests, {prompt} prompt and {completion} completion tokens" in english
+    assert "(abroad 4)" in english
+    assert "served nowhere: 1" in english
 
 
 def test_another_gateways_log_is_replayed_and_its_content_stays_out(site, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sekisho.app.plan import DEFAULTS_CHANGED, INSPECTION_CHANGED, Planned
 from sekisho.assurance.differences import ADDED, FACT, POLICIES, REMOVED, Difference
 from sekisho.assurance.plan import FATE, LISTED_MAX, MOVED, ROUTES, SAME, Changed, Row, RowKey
+from sekisho.cli.plan_cost import cost_lines, cost_values
 from sekisho.kernel.clock import MINUTES, RFC3339, utc
 from sekisho.ledger.description import JAPANESE
 from sekisho.ledger.findings import Words
@@ -134,10 +135,6 @@ _WORDS: Final[Mapping[str, Words]] = {
     "elsewhere": Words("of these, served elsewhere", "うち他で提供できる"),
     "masked": Words("served, but only masked", "伏せた場合のみ提供"),
     "could_take": Words("could take them", "代わりの送信先"),
-    "no_prices": Words(
-        "Cost is told in tokens: deployments declare no prices",
-        "費用はトークン数で示します（配備先に価格の宣言はありません）",
-    ),
 }
 
 
@@ -282,7 +279,7 @@ class _Report:
                     self.lines.append(f"      {self.word(of)}: {_counted(part[of])}")
         if told["could_take"]:
             self.lines.append(f"  {self.word('could_take')}: {_counted(told['could_take'])}")
-        self.lines.append(f"  {self.word('no_prices')}")
+        self.lines += [f"  {line}" for line in cost_lines(self.planned, self._place)]
 
     def _limits(self) -> None:
         plan = self.plan
@@ -447,7 +444,7 @@ def plan_json(planned: Planned) -> str:
     }
     if planned.removed:
         value["removed"] = list(planned.removed)
-        value["without"] = without(planned)
+        value["without"] = without(planned) | {"costs": cost_values(planned)}
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 

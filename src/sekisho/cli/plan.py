@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from sekisho.app.installation import DeclarationsRefused
-    from sekisho.cli.plan_report import describe_plan, plan_json
+    from sekisho.cli.plan_report import describe_plan, mistakes_json, plan_json
 
     load_settings(arguments.directory)
     bar = None if arguments.quiet or not sys.stderr.isatty() else ProgressBar()
@@ -81,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     except DeclarationsRefused as refused:
         for one in refused.mistakes[:MISTAKES_SHOWN_MAX]:
             print(f"{one.file}: {one.key}: {one.problem} → {one.remedy}", file=sys.stderr)
+        if arguments.json:
+            print(mistakes_json(refused.mistakes))
         raise
     finally:
         if bar is not None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sekisho.app.plan import DEFAULTS_CHANGED, INSPECTION_CHANGED, Planned
 from sekisho.assurance.differences import ADDED, FACT, POLICIES, REMOVED, Difference
 from sekisho.assurance.plan import FATE, LISTED_MAX, MOVED, ROUTES, SAME, Changed, Row, RowKey
+from sekisho.catalog.interfaces import Mistake
 from sekisho.cli.plan_cost import cost_lines, cost_values
 from sekisho.kernel.clock import MINUTES, RFC3339, utc
 from sekisho.ledger.description import JAPANESE
@@ -446,6 +447,12 @@ def plan_json(planned: Planned) -> str:
         value["removed"] = list(planned.removed)
         value["without"] = without(planned) | {"costs": cost_values(planned)}
     return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def mistakes_json(mistakes: Iterable[Mistake]) -> str:
+    """In the place of a plan, where there can be none."""
+    told = [{name: getattr(one, name) for name in one.__struct_fields__} for one in mistakes]
+    return json.dumps({"format": FORMAT, "mistakes": told}, ensure_ascii=False, indent=1)
 
 
 def _difference(one: Difference) -> dict[str, str]:

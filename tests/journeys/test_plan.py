@@ -168,7 +168,32 @@ def test_another_gateways_log_is_replayed_and_its_content_stays_out(site, tmp_pa
     assert "BEGIN" not in done.stdout + done.stderr
 
 
-def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed):
+@pytest.fixture(scope="module")
+def console(site):
+    """A session of an operator at control, for programs."""
+    token = sekisho("console", "token", site.root).stdout.strip().rpartition("#")[2]
+    with httpx.Client(base_url=site.control, headers={"origin": site.control}, trust_env=False, timeout=120) as client:
+        assert client.post("/sign-in", data={"token": token}).status_code == 303
+        yield client
+
+
+def test_a_plan_over_http_says_what_the_command_says(site, proposed, console):
+    files = {str(file.relative_to(proposed)): file.read_text() for file in proposed.rglob("*") if file.is_file()}
+    answer = console.post("/api/plan", json={"declarations": files, "from": "2020-01-01"})
+    assert answer.status_code == 200
+    said, over_http = plan(site, "--declarations", proposed), answer.json()
+    assert over_http | {"to": ""} == said | {"to": ""}  # both are up to now
+    broken = console.post("/api/plan", json={"declarations": files | {"policies/broken.cedar": "permit ("}})
+    assert broken.status_code == 409
+    assert {one["file"] for one in broken.json()["mistakes"]} == {"policies/broken.cedar"}
+    unknown = console.post("/api/plan", json={"without": ["provider:nobody"]})
+    assert unknown.status_code == 400
+    assert "There is: " in unknown.json()["error"]["message"]
+    assert not (site.root / "run" / "plan").exists()
+    assert httpx.post(f"{site.control}/api/plan", json={}, headers={"origin": site.control}).status_code == 401
+
+
+def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed, console):
     sekisho("shadow", site.root, "--declarations", proposed)
 
     def compared():
@@ -182,6 +207,7 @@ def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed):
     until(lambda: compared().decisions == 2, what="the comparison of both requests")
     told = json.loads(sekisho("shadow", site.root, "status", "--json").stdout)
     assert told["differences"] == 2
+    assert console.get("/api/shadow").json() | {"cursor": 0} == told | {"cursor": 0}  # which goes on
     assert told["changes"] == {"raw->denied": 1, "routes": 1}
     named = {one["change"]: one for one in told["listed"]}
     assert named["raw->denied"]["request"] == refused_there.headers["x-sekisho-receipt"]

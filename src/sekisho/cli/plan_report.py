@@ -92,6 +92,7 @@ _WORDS: Final[Mapping[str, Words]] = {
     "comma": Words(", ", "、"),
     "unserved_now": Words("{n} would not be served any more", "提供できなくなる {n} 件"),
     "no_requests": Words("No request is recorded in that time", "この期間のリクエストの記録はありません"),
+    "empty": Words("It holds no request that could be read", "読み取れるリクエストがありません"),
     "newly_denied": Words("{n} would be denied that are not", "新たに拒否 {n} 件"),
     "newly_permitted": Words("{n} could go where they can't", "新たに可能な送信先がある {n} 件"),
     "unchanged": Words("{n} meet the same", "変化なし {n} 件"),
@@ -185,7 +186,7 @@ class _Report:
             said.append(self.word("unchanged", n=f"{same:,}"))
             self.lines.append(f"{self.word('of', n=f'{total:,}')}{self.word('comma').join(said)}")
         else:
-            self.lines.append(self.word("no_requests"))
+            self.lines.append(self.word("empty" if planned.source else "no_requests"))
         if planned.window is not None:
             a, b = (utc(at, MINUTES) for at in planned.window)
             self.lines.append(f"  {self.word('window', a=a, b=b)}")

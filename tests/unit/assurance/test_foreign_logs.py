@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import threading
 
 import pytest
 
@@ -317,6 +319,20 @@ def test_lines_and_documents_are_told_apart(tmp_path):
     path.write_bytes(b'[{"a":1}')
     with pytest.raises(AssuranceError, match="neither"):
         list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a":1}\n{"a":2}\n', b'\n[{"a":1},\n{"a":2}]', b'[{"a":1},\n{"a":2}]', b'{"a":\n{"a":2}']
+)
+def test_a_pipe_is_read_as_a_file_is(tmp_path, data):
+    """Logs are large: they come out of zcat or jq."""
+    path, fifo = tmp_path / "log", tmp_path / "fifo"
+    path.write_bytes(data)
+    os.mkfifo(fifo)
+    writing = threading.Thread(target=fifo.write_bytes, args=(data,))
+    writing.start()
+    assert list(read_rows(fifo)) == list(read_rows(path))
+    writing.join()
 
 
 def test_a_line_without_end_is_one_problem_and_the_next_is_read(tmp_path):

@@ -17,8 +17,10 @@ from sekisho.app.exemptions import listed_exemptions
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.observed import facts_told
+from sekisho.app.plan_apart import PlansApart
 from sekisho.app.prove import ProofUnderWay, Proving
 from sekisho.app.receipts import LogReceipts
+from sekisho.app.shadow import shadow_status
 from sekisho.catalog.interfaces import Catalogue
 from sekisho.console.errors import ExplainRefused
 from sekisho.console.interfaces import ExplainAsked, Panel, Ports, Served, Status
@@ -97,6 +99,7 @@ class ConsoleServices:
         self._explainer = Explainer(directory, clock)
         self._proving = Proving(directory, clock, steps_max=PROOF_STEPS_MAX)
         self._compliance = ComplianceApart(directory)
+        self._plans = PlansApart(directory)
         self._gateway = GatewayState(settings)
         self._titles: dict[str, tuple[PolicyTitle, ...]] = {}
         self._catalogue: tuple[str, Catalogue] | None = None  # of the snapshot that facts were asked of last
@@ -119,6 +122,8 @@ class ConsoleServices:
             explain=self.explain,
             prove=self.prove,
             compliance=self._compliance,
+            plan=self._plans,
+            shadow=lambda: shadow_status(self._directory),
             sign_in=self._sign_in,
             auditors=self._auditors,
             site_key=lambda: self._directory.site_vkey.read_text().strip(),
@@ -173,6 +178,7 @@ class ConsoleServices:
     def halt(self) -> None:
         """End what requests wait for: nobody should wait for them."""
         self._compliance.close()
+        self._plans.close()
 
     def close(self) -> None:
         self._log.close()

@@ -1,7 +1,7 @@
 """Declarations: parsed TOML tables in, a catalogue and every mistake at once out. Pure; `catalog.files` reads them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from sekisho.catalog.approvals import read_rules
@@ -26,6 +26,7 @@ from sekisho.catalog.interfaces import (
     Model,
     Organisation,
     PolicyText,
+    Price,
     Provider,
     Site,
 )
@@ -55,11 +56,15 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Declarations:
-    """What a tree of declarations says. `catalogue` is None as soon as there is one mistake."""
+    """What a tree of declarations says; `prices` are by deployment.
+
+    As soon as there is one mistake, `catalogue` is None and `prices` are empty.
+    """
 
     catalogue: Catalogue | None
     policies: tuple[PolicyText, ...]
     mistakes: tuple[Mistake, ...]
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
 
 def catalogue_of(

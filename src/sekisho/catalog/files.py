@@ -8,6 +8,7 @@ from typing import Any, Final
 from sekisho.catalog.declarations import APPROVALS_FILE, BOUNDARY_FILE, KINDS, Declarations, catalogue_of
 from sekisho.catalog.interfaces import Mistake, PolicyText
 from sekisho.catalog.layers import LAYERS_MAX, POLICIES, directory_mistakes, read_layers
+from sekisho.catalog.prices import prices_of
 from sekisho.catalog.statements import STATEMENTS_FILE
 from sekisho.catalog.table import Table, nearest
 
@@ -36,7 +37,9 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
     tables.update({file: tomllib.loads(text) for file, text in (added or {}).items()})
     catalogue, mistakes = catalogue_of(tables, {mistake.file for mistake in reader.mistakes})
     every = tuple(sorted({*reader.mistakes, *mistakes}))
-    return Declarations(None if every else catalogue, policies, every)
+    if every:
+        return Declarations(None, policies, every)
+    return Declarations(catalogue, policies, every, prices_of(tables))
 
 
 class _Tree:

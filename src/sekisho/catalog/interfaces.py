@@ -419,6 +419,16 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     management: Management | None = None
 
 
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a million tokens, in millionths of the unit of `currency` (ISO 4217). Stands in no snapshot: see
+    `catalog.prices`.
+    """
+
+    currency: str
+    prompt: int
+    completion: int
+
+
 class Witness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is asked to cosign our checkpoints (C2SP tlog-witness). `key` is its vkey; `url` is where `/add-checkpoint`
     is appended, None: asked by files only. A `ca_file` (relative to the data directory) is exclusive.

@@ -1,6 +1,6 @@
 """What the console needs of the world, as ports; `app` joins them to the adapters. It rules nothing itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from sekisho.identity.interfaces import ConsoleSignIn
@@ -99,6 +99,16 @@ class Compliance(Protocol):
         ...
 
 
+class Plan(Protocol):
+    def __call__(self, declarations: Mapping[str, str] | None, words: tuple[str, ...]) -> dict[str, Any]:
+        """The plan (docs/plan.md) that these options of `sekisho plan` ask for. Blocking, for minutes.
+
+        `declarations` are texts by file, each named relative to the tree; None: those of the installation. Where they
+        hold mistakes, there is `mistakes` and no plan. Raises PlanRefused, TooMany, SekishoError.
+        """
+        ...
+
+
 class Auditors(Protocol):
     def admit(self, authorization: str | None) -> None:
         """Return once the holder of this key may read entries, and the ledger will tell that it did. Blocking.
@@ -128,6 +138,8 @@ class Ports(NamedTuple):
     explain: Explain
     prove: Prove
     compliance: Compliance
+    plan: Plan
+    shadow: Callable[[], dict[str, Any]]  # how it stands with it (docs/plan.md); raises SekishoError
     sign_in: ConsoleSignIn
     auditors: Auditors
     site_key: Callable[[], str]  # the vkey that auditors pin

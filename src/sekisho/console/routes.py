@@ -29,6 +29,7 @@ from sekisho.console.explain_page import asked_of_form, explain_page
 from sekisho.console.facts_page import facts_page
 from sekisho.console.interfaces import ExplainAsked, Ports, Served
 from sekisho.console.pages import Frame, message_page, requests_page, sign_in_page
+from sekisho.console.plans import add_plans
 from sekisho.console.request_page import request_page, verify_page
 from sekisho.console.requests import DENIED, END, PERMITTED, page, request_view
 from sekisho.console.security import Brake
@@ -120,6 +121,7 @@ def add_pages(app: FastAPI, ports: Ports, served: Served) -> None:
     _add_reading(app, ports, pages)
     _add_explaining(app, ports, pages)
     _add_compliance(app, ports, pages)
+    add_plans(app, ports, pages.operator, _body)
 
     @app.exception_handler(SekishoError)
     def refused(request: Request, error: Exception) -> Response:

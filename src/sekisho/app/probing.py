@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from cryptography import x509
 
-from sekisho.catalog.azure_management import Told
+from sekisho.catalog.azure_management import told
 from sekisho.catalog.credentials import Credentials
 from sekisho.catalog.delegations import Delegations
 from sekisho.catalog.deployment_types import ENGINE
@@ -228,9 +228,9 @@ class Round:
             raise Failed("sign-in", str(upstream))
         headers = tuple(header for header in upstream.headers if header[0] != b"content-type")
         host = urlsplit(deployment.url).hostname or ""
-        said: Told = await self._once(
-            (api, host), lambda: read_azure(self._client, upstream.endpoint, headers, api, host)
-        )
+        account = msgspec.structs.replace(api, deployment="")
+        read = await self._once(account, lambda: read_azure(self._client, upstream.endpoint, headers, api))
+        said = told(*read, api.deployment, host)
         evidence: dict[str, Any] = {"region": ", ".join(said.regions), "sku": said.skus[0]}
         if len(said.skus) > 1:
             evidence["spills over to"] = ", ".join(said.skus[1:])

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from sekisho.catalog.azure_management import PAGES_MAX, Told, page, told
+from sekisho.catalog.azure_management import PAGES_MAX, page
 from sekisho.catalog.errors import ManagementError
 from sekisho.catalog.interfaces import Management
 from sekisho.gateway.dialects.answers import json_object
@@ -108,10 +108,17 @@ async def _shake_hands(endpoint: Endpoint, addresses: Sequence[Address]) -> tupl
         transport.abort()
 
 
+class AzureAccount(NamedTuple):
+    """An account and its deployments, as Azure's resource API tells them."""
+
+    account: Mapping[str, Any]
+    deployments: tuple[Mapping[str, Any], ...]
+
+
 async def read_azure(
-    client: UpstreamClient, endpoint: Endpoint, headers: tuple[Header, ...], management: Management, host: str
-) -> Told:
-    """What Azure's resource API says of a deployment. `host`: that of the deployment's url.
+    client: UpstreamClient, endpoint: Endpoint, headers: tuple[Header, ...], management: Management
+) -> AzureAccount:
+    """What Azure's resource API says of an account: asked once for all of its deployments, as it limits who asks.
 
     Raises ManagementError (also for any status but 200), UpstreamError.
     """
@@ -131,7 +138,7 @@ async def read_azure(
                 items += more
     except TimeoutError:
         raise UpstreamUnreachable("the management API did not answer in time", phase="head") from None
-    return told(account, items, management.deployment, host)
+    return AzureAccount(account, tuple(items))
 
 
 async def _get(
@@ -141,7 +148,11 @@ async def _get(
     if head.status in (401, 403):
         remedy = "Give the identity of [management] the role Reader on the account"
         raise ManagementError(f"the management API refuses us ({head.status})", remedy=remedy)
+    if head.status == 429 or head.status >= 500:
+        raise ManagementError(f"the management API can't answer now ({head.status})", remedy="The next round asks again")
     document = json_object(body)
+    if head.status == 200 and document is None:
+        raise ManagementError("the management API's answer is no JSON object", remedy="Look at [management] url")
     if head.status != 200 or document is None:
         remedy = "Look at [management] resource and api_version"
         raise ManagementError(f"the management API answers {head.status}", remedy=remedy)

@@ -72,7 +72,7 @@ async def test_behind_an_egress_proxy_no_address_is_asked_for(tmp_path):
 async def test_a_management_api_that_nobody_can_sign_in_at_fails_alone(tmp_path):
     """Its secret isn't there; another deployment of the same round is looked at all the same."""
     sign_in = EntraSignIn("t", "c", "s/.default", "https://127.0.0.1:1", CredentialReference("file", "keys/none"))
-    api = Management("azure", "/r", "d", sign_in, "https://127.0.0.1:1", "2024-10-01")
+    api = Management("azure", "/r", "d", sign_in, "https://127.0.0.1:1", "2025-09-01")
     one, other = at("https://1.0.16.1/v1", management=api), msgspec.structs.replace(at("https://1.0.16.2/v1"), name="e")
     options = ProbeOptions(1_800, frozenset({NETWORKS, MANAGEMENT_API}))
     probe = probe_of(DataDirectory(tmp_path), "home", options, {}, SystemClock())

@@ -31,7 +31,7 @@ from sekisho.catalog.observations import about, applicable, is_lowered, kept, me
 from support_decide import ANYWHERE, UNKNOWN_FACT, catalogue, deployment
 
 AT, UNTIL = 1_000_000, 90_000_000
-API = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2024-10-01")
+API = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2025-09-01")
 TOKYO = msgspec.structs.replace(
     deployment("tokyo", processing=Fact(("JP",), Grade.CONTRACTUAL, "contract", expires=80_000_000)),
     management=API,

@@ -24,7 +24,7 @@ OBSERVED_ONLY = PolicyText(
     '@id("own.observed")\n@title("Not observed")\n@title_ja("未確認")\n'
     "forbid (principal, action, resource)\nunless { resource.processing_grade >= 3 };\n",
 )
-API = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2024-10-01")
+API = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2025-09-01")
 PROCESSING = Fact(("JP",), Grade.DECLARED, expires=9_000)
 TOKYO = msgspec.structs.replace(deployment("tokyo", processing=PROCESSING, storage=declared("JP")), management=API)
 OSAKA = deployment("osaka", processing=declared("JP"), storage=declared("JP"))

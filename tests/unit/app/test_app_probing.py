@@ -17,7 +17,7 @@ TEXT = HEAD + (
     "apnic|JP|ipv6|2001:200::|35|19990813|allocated|B\n"
     "apnic|AP|ipv4|43.224.0.0|256|20140707|assigned|C\n"
 )
-APNIC = Delegations([("registry/apnic", TEXT.encode())])
+APNIC = Delegations([("registry/apnic", TEXT.encode().splitlines())])
 
 
 def at(url, **changes):

@@ -239,10 +239,10 @@ def decode_catalogue(data: bytes) -> Catalogue:
         catalogue = msgspec.convert(canonical.decode(data), Catalogue)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise SnapshotDamaged(f"the catalogue part can't be read: {error}", remedy=_REBUILD) from None
-    for one in (*catalogue.deployments, *catalogue.providers):
-        for name, fact in one.facts.items():
-            if not is_earned(name, fact):
-                raise SnapshotDamaged(f"the fact {name} of {one.name} has a grade that nothing earns", remedy=_REBUILD)
+    facts = [one.facts for one in catalogue.deployments] + [one.facts for one in catalogue.providers]
+    for name, fact in (row for of_one in facts for row in of_one.items()):
+        if not is_earned(name, fact):
+            raise SnapshotDamaged(f"a fact {name} has a grade that nothing earns", remedy=_REBUILD)
     return catalogue
 
 

@@ -54,12 +54,13 @@ def timed(name: str, count: int, work) -> None:
 def main() -> None:
     chance = random.Random(20261124)
     data = registry(chance)
+    lines = data.splitlines(keepends=True)
     made = []
     timed(
-        f"read {len(data) / 1e6:.0f} MB, {V4 + V6} blocks", V4 + V6, lambda: made.append(Delegations([("nro", data)]))
+        f"read {len(data) / 1e6:.0f} MB, {V4 + V6} blocks", V4 + V6, lambda: made.append(Delegations([("nro", lines)]))
     )
     tracemalloc.start()
-    kept_now = Delegations([("nro", data)])
+    kept_now = Delegations([("nro", lines)])
     now, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"{'memory kept':52} {now / 1e6:10.1f} MB {now / kept_now.records:10.1f} bytes each")

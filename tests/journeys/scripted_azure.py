@@ -1,6 +1,6 @@
 """Azure as a deployment's facts meet it: a token endpoint, Resource Manager, and the deployments themselves.
 
-The answers have the shape of the REST API 2024-10-01 (Accounts - Get, Deployments - List). `skus` says which type each
+The answers have the shape of the REST API 2025-09-01 (Accounts - Get, Deployments - List). `skus` says which type each
 deployment has, and may be changed while it runs.
 """
 
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = parse_qs(parts.query)
         if self.headers.get("authorization") != f"Bearer {TOKEN}":
             return self._json({"error": {"code": "AuthenticationFailed", "message": "no"}}, 401)
-        if self.server.status != 200 or query["api-version"] != ["2024-10-01"]:
+        if self.server.status != 200 or query["api-version"] != ["2025-09-01"]:
             return self._json({"error": {"code": "AuthorizationFailed", "message": "no"}}, self.server.status)
         if parts.path == ACCOUNT:
             return self._json(self.server.account())
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             every = self.server.deployments()
             document = {"value": every[begin : begin + PAGE]}
             if begin + PAGE < len(every):
-                link = f"{self.server.url}{parts.path}?api-version=2024-10-01&$skiptoken={begin + PAGE}"
+                link = f"{self.server.url}{parts.path}?api-version=2025-09-01&$skiptoken={begin + PAGE}"
                 document["nextLink"] = link
             else:
                 self.server.lists += 1

@@ -51,7 +51,7 @@ def secure(authority):
 
 @pytest.fixture(scope="module")
 def azure():
-    with ScriptedAzure({"tokyo": "GlobalStandard"}) as azure:
+    with ScriptedAzure({"osaka": "Standard", "tokyo": "GlobalStandard"}) as azure:
         yield azure
 
 
@@ -85,7 +85,9 @@ def site(tmp_path_factory, authority, plain, secure, azure):
     site.declare("deployments", "near", ENGINE.format(site="local", url=here) + credential)
     site.declare("deployments", "far", ENGINE.format(site="oregon", url=here) + credential)
     site.declare("deployments", "gone", ENGINE.format(site="local", url="http://127.0.0.1:1/v1"))
-    site.declare("deployments", "azure-tokyo", AZURE.format(azure=azure.url, account=ACCOUNT, tenant=TENANT))
+    declared = AZURE.format(azure=azure.url, account=ACCOUNT, tenant=TENANT)
+    site.declare("deployments", "azure-tokyo", declared)
+    site.declare("deployments", "azure-osaka", declared.replace('"tokyo"', '"osaka"'))
     return site
 
 
@@ -179,6 +181,22 @@ def test_azure_is_asked_with_the_deployments_own_identity(site):
     said = methods(looked["azure-tokyo"])["management-api"]
     assert said["evidence"] == {"region": "japaneast", "sku": "GlobalStandard"}
     assert facts(looked["azure-tokyo"])["processing"]["value"] == ["anywhere"]
+
+
+def test_an_account_is_asked_once_for_all_of_its_deployments_and_may_ask_for_patience(site, azure):
+    names = ("--deployment", "azure-tokyo", "--deployment", "azure-osaka", "--method", "management-api")
+    before = azure.lists
+    looked, _ = probe(site, *names, code=3)
+    assert azure.lists == before + 1
+    assert facts(looked["azure-osaka"])["processing"]["grade"] == "observed"
+    for status in (429, 503, 302):
+        azure.status = status
+        looked, _ = probe(site, *names)
+        said = methods(looked["azure-osaka"])["management-api"]
+        assert said["failed"] == "management"
+        assert str(status) in said["detail"]
+        assert ("asks again" in said["detail"]) is (status != 302)
+    azure.status = 200
 
 
 def test_light_contradicts_a_far_claim_and_proves_no_near_one(site, plain):

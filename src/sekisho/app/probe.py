@@ -7,7 +7,7 @@ from sekisho.app.gateway import open_writer
 from sekisho.app.prober import record
 from sekisho.app.probing import ProbeOptions, Taken, probe_of
 from sekisho.app.providers import declared_catalogue
-from sekisho.app.trials import ACTOR, record_test, stops_set
+from sekisho.app.trials import ACTOR, record_test, require_open, stops_set
 from sekisho.catalog.delegations import Published, read_directory
 from sekisho.catalog.interfaces import Deployment, Fact
 from sekisho.catalog.jurisdictions import shortened
@@ -65,8 +65,13 @@ async def probe_here(
     clock, ids = SystemClock(), IdSource()
     writer = open_writer(directory, settings, clock, ids, segment_bytes=_SEGMENT_BYTES)
 
+    recorded = set()
+
     async def before_answer(deployment: Deployment) -> None:
-        await record_test(writer, clock, ids, deployment)
+        await require_open(directory, deployment)  # a stop may be set meanwhile
+        if deployment.name not in recorded:
+            await record_test(writer, clock, ids, deployment)
+            recorded.add(deployment.name)
 
     try:
         probe = probe_of(directory, here, options, environment, clock)

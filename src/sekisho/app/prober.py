@@ -25,7 +25,7 @@ from sekisho.app.round import Asked, Came
 from sekisho.app.trials import record_test, stops_set
 from sekisho.catalog.evidence import LIGHT_ANSWER, METHODS, PROBE
 from sekisho.catalog.interfaces import Catalogue, Deployment, ObservedFact, Reading
-from sekisho.catalog.observations import kept
+from sekisho.catalog.observations import kept, telling
 from sekisho.console.interfaces import Panel
 from sekisho.gateway.metrics import exposition
 from sekisho.kernel.canonical import encode
@@ -243,7 +243,8 @@ class Prober:
         """Blocking: the digest of the snapshot with these readings taken over, stored."""
         store = self._store
         observed = store.observed(digest)
-        in_force = kept(observed.readings, readings, self._clock.now_us())
+        told = telling(observed.readings, readings, self._declared(digest), self._here)
+        in_force = kept(observed.readings, told, self._clock.now_us())
         if in_force == observed.readings:
             return digest  # as after most rounds: no part is read for that
         return store.save(composed(store.built(digest), self._declared(digest), in_force, self._here))

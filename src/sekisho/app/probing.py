@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 import msgspec
 from cryptography import x509
 
-from sekisho.catalog.azure_management import Told
+from sekisho.catalog.azure_management import told
 from sekisho.catalog.credentials import Credentials
 from sekisho.catalog.delegations import Delegations
 from sekisho.catalog.deployment_types import ENGINE
 from sekisho.catalog.errors import ManagementError
 from sekisho.catalog.evidence import LIGHT_ANSWER, LIGHT_CONNECT, MANAGEMENT_API, NETWORKS, TLS_CHAIN, TLS_PIN
-from sekisho.catalog.interfaces import Catalogue, Deployment, Reading
+from sekisho.catalog.interfaces import UNKNOWN, Catalogue, Deployment, Reading
 from sekisho.catalog.light import claim_km, judge
 from sekisho.catalog.observations import about, methods_of
 from sekisho.catalog.places import extents_of
@@ -41,7 +41,7 @@ from sekisho.kernel.errors import SekishoError
 from sekisho.settings import DataDirectory
 
 PROBED_AT_ONCE: Final = 16  # deployments: most of the time is spent waiting for those that don't answer
-PROBE_S_MAX: Final = 120.0  # of one deployment; more than all waits of its methods together
+PROBE_S_MAX: Final = 100.0  # of one deployment, all methods together; each waits for less unless all are slow
 TOKENS_S_MAX: Final = 20.0  # for all token endpoints together, before the first management API is asked
 BLOCKS_MAX: Final = 16  # in a reading
 
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 
-BeforeAnswer = Callable[[Deployment], Awaitable[None]]  # before a request is sent; raises SekishoError: nothing is
+BeforeAnswer = Callable[[Deployment], Awaitable[None]]  # before each request is sent; raises SekishoError: none is
 
 
 class Taken(NamedTuple):
@@ -171,7 +171,7 @@ class Round:
             self._management = upstreams_of(apis, self._root, self._sign_ins)
 
     async def _probe_one(self, deployment: Deployment, before_answer: BeforeAnswer) -> list[Taken]:
-        digest = about(deployment, self._here)
+        digest = about(deployment, self._here, self._claim_km(deployment))
         looks: dict[str, Callable[[], Awaitable[Reading]]] = {
             MANAGEMENT_API: lambda: self._by_management(deployment, digest),
             NETWORKS: lambda: self._by_networks(deployment, digest),
@@ -181,14 +181,15 @@ class Round:
             LIGHT_ANSWER: lambda: self._by_answer(deployment, digest, before_answer),
         }
         taken = []
+        deadline = asyncio.get_running_loop().time() + PROBE_S_MAX
         for method in methods_of(deployment):
             if self._options.wanted(method):
-                taken.append(await self._take(deployment.name, method, looks[method]))
+                taken.append(await self._take(deployment.name, method, looks[method], deadline))
         return taken
 
-    async def _take(self, name: str, method: str, look: Callable[[], Awaitable[Reading]]) -> Taken:
+    async def _take(self, name: str, method: str, look: Callable[[], Awaitable[Reading]], deadline: float) -> Taken:
         try:
-            async with asyncio.timeout(PROBE_S_MAX):
+            async with asyncio.timeout_at(deadline):
                 return Taken(name, method, await look())
         except Failed as error:
             return Taken(name, method, None, error.code, error.message)
@@ -199,7 +200,7 @@ class Round:
         except SekishoError as error:
             return Taken(name, method, None, "refused", str(error))
         except TimeoutError:
-            return Taken(name, method, None, "timeout", f"it took more than {PROBE_S_MAX:.0f} s")
+            return Taken(name, method, None, "timeout", f"all methods took more than {PROBE_S_MAX:.0f} s")
         except Exception as error:
             # Drift of the others must be seen whatever this one does.
             log.exception("probing %s by %s", name, method)
@@ -228,9 +229,9 @@ class Round:
             raise Failed("sign-in", str(upstream))
         headers = tuple(header for header in upstream.headers if header[0] != b"content-type")
         host = urlsplit(deployment.url).hostname or ""
-        said: Told = await self._once(
-            (api, host), lambda: read_azure(self._client, upstream.endpoint, headers, api, host)
-        )
+        account = msgspec.structs.replace(api, deployment="")
+        read = await self._once(account, lambda: read_azure(self._client, upstream.endpoint, headers, api))
+        said = told(*read, api.deployment, host)
         evidence: dict[str, Any] = {"region": ", ".join(said.regions), "sku": said.skus[0]}
         if len(said.skus) > 1:
             evidence["spills over to"] = ", ".join(said.skus[1:])
@@ -251,26 +252,31 @@ class Round:
         found = [self._delegations.find(address) for address in addresses]
         blocks = sorted({one.block for one in found if one is not None})
         evidence |= {"blocks": tuple(blocks[:BLOCKS_MAX]), "registry": f"{oldest.registry} of {oldest.date}"}
-        if None in found or not found:
-            return self._reading(deployment, NETWORKS, digest, evidence=evidence | {"not known": found.count(None)})
         countries = tuple(sorted({one.country for one in found if one is not None}))
+        if None in found:
+            # What is known can still differ from what is declared.
+            evidence["not known"] = found.count(None)
+            countries = (*countries, UNKNOWN) if countries else ()
+        if not countries:
+            return self._reading(deployment, NETWORKS, digest, evidence=evidence)
         return self._reading(deployment, NETWORKS, digest, values={"network": countries}, evidence=evidence)
 
     async def _by_chain(self, deployment: Deployment, digest: str) -> Reading:
-        chain = (await self._connected(deployment)).chain
-        leaf = _certificate(chain[0])
+        chains = (await self._connected(deployment)).chains
+        found = tuple(dict.fromkeys(one for chain in chains for one in chain))
         evidence: dict[str, Any] = {
-            "certificates": len(chain),
-            "chain_sha256": tuple(hashlib.sha256(one).hexdigest() for one in chain),
-            "ends": f"{leaf.not_valid_after_utc:%Y-%m-%d}",
+            "certificates": len(found),
+            "chain_sha256": tuple(hashlib.sha256(one).hexdigest() for one in found),
+            "ends": f"{min(_certificate(one).not_valid_after_utc for one in found):%Y-%m-%d}",
         }
         return self._reading(deployment, TLS_CHAIN, digest, evidence=evidence)
 
     async def _by_pin(self, deployment: Deployment, digest: str) -> Reading:
-        keys = {key_digest(one) for one in (await self._connected(deployment)).chain}
-        matched = len(keys.intersection(deployment.tls.pins))
-        evidence: dict[str, Any] = {"keys": len(keys), "pinned": matched}
-        return self._reading(deployment, TLS_PIN, digest, contradicts=not matched, evidence=evidence)
+        chains = [{key_digest(one) for one in chain} for chain in (await self._connected(deployment)).chains]
+        keys = set().union(*chains)
+        evidence: dict[str, Any] = {"keys": len(keys), "pinned": len(keys.intersection(deployment.tls.pins))}
+        somebody_else = any(chain.isdisjoint(deployment.tls.pins) for chain in chains)
+        return self._reading(deployment, TLS_PIN, digest, contradicts=somebody_else, evidence=evidence)
 
     async def _by_connect(self, deployment: Deployment, digest: str) -> Reading:
         connected = await self._connected(deployment)
@@ -284,9 +290,13 @@ class Round:
         upstream = None if self._upstreams is None else self._upstreams[deployment.name]
         if not isinstance(upstream, Upstream):
             raise Failed("sign-in", str(upstream))
-        await before(deployment)
         count, least_us = await least_answer(
-            self._client, upstream.endpoint, upstream.headers, upstream.targets[CHAT.name], deployment.upstream_model
+            self._client,
+            upstream.endpoint,
+            upstream.headers,
+            upstream.targets[CHAT.name],
+            deployment.upstream_model,
+            lambda: before(deployment),
         )
         return self._light(deployment, LIGHT_ANSWER, digest, count, least_us, self._claim_km(deployment))
 

@@ -20,13 +20,14 @@ from sekisho.app.clock import command_clock
 from sekisho.app.installation import snapshot_store
 from sekisho.app.probing import ProbeOptions, Taken, probe_of
 from sekisho.app.process import configure_log
+from sekisho.app.trials import require_open
 from sekisho.catalog.delegations import Delegations, read_directory
 from sekisho.catalog.errors import DelegationsError
 from sekisho.catalog.interfaces import Deployment
 from sekisho.kernel.errors import SekishoError
 from sekisho.settings import DataDirectory
 
-ROUND_S_MAX: Final = 3_600.0  # as many deployments as a round holds take half of it if none answers; then it hangs
+ROUND_S_MAX: Final = 3_600.0  # more than as many deployments as a round holds may take together; then it hangs
 LOOKUPS_MAX: Final = 32  # threads: a name server that is away holds each for half a minute
 
 
@@ -73,10 +74,6 @@ async def round_apart(directory: DataDirectory, asked: Asked, environment: Mappi
     return msgspec.json.decode(said, type=Came)
 
 
-async def _nothing_more(_: Deployment) -> None:
-    """Who asked for the round has recorded what will leave."""
-
-
 def run_round(directory: DataDirectory, asked: Asked, environment: Mapping[str, str]) -> Came:
     """Here. Raises SekishoError or OSError for what stands in the way of all of it."""
     catalogue = snapshot_store(directory).catalogue(asked.snapshot)
@@ -90,9 +87,13 @@ def run_round(directory: DataDirectory, asked: Asked, environment: Mapping[str, 
     clock = command_clock(directory)
     probe = probe_of(directory, asked.here, ProbeOptions(asked.valid_s, asked.methods), environment, clock)
 
+    async def before_answer(deployment: Deployment) -> None:
+        # Who asked for the round has recorded what will leave; a stop may be set meanwhile.
+        await require_open(directory, deployment)
+
     async def look() -> list[Taken]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOKUPS_MAX))
-        return await probe(catalogue, delegations, chosen, _nothing_more)
+        return await probe(catalogue, delegations, chosen, before_answer)
 
     taken = asyncio.run(look())
     oldest = delegations.oldest

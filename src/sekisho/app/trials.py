@@ -1,5 +1,6 @@
 """Tries the deployments of a provider, each after an entry in the ledger that says so."""
 
+import asyncio
 import datetime
 import random
 from collections.abc import Mapping
@@ -105,6 +106,13 @@ def stops_set(directory: DataDirectory) -> Stops:
     stops = Stops()
     stops.apply(KeyChanges(0, (), look_at_register(directory.state).stops))
     return stops
+
+
+async def require_open(directory: DataDirectory, deployment: Deployment) -> None:
+    """Look whether it is stopped, now. Raises SekishoError if it is."""
+    stops = await asyncio.to_thread(stops_set, directory)
+    if stops.deployment(deployment.name, deployment.provider):
+        raise SekishoError("an operator has stopped it: nothing more is sent", remedy=_LIFT)
 
 
 def _not_stopped(directory: DataDirectory, chosen: list[Deployment]) -> list[Deployment]:

@@ -1,6 +1,6 @@
 """What Azure Resource Manager says of a deployment: `Microsoft.CognitiveServices/accounts`, read-only. Pure.
 
-Two resources are read (REST API 2024-10-01): the account, whose `location` is its region, and the list of its
+Two resources are read (REST API 2025-09-01): the account, whose `location` is its region, and the list of its
 deployments, each with its type in `sku.name`. Two things there make a deployment process elsewhere than its type says:
 `properties.spilloverDeploymentName`, which names another that takes over when it is busy, and an account's
 `properties.locations`, which spreads it over regions.
@@ -19,7 +19,8 @@ from sekisho.catalog.jurisdictions import EUROPEAN_UNION
 URL: Final = "https://management.azure.com"
 SCOPE: Final = "https://management.azure.com/.default"
 TOKEN_RESOURCE: Final = "https://management.azure.com"  # noqa: S105 - what a token is for
-API_VERSION: Final = "2024-10-01"
+API_VERSION: Final = "2025-09-01"  # the first stable one whose list of deployments tells of spillover
+API_VERSION_FORM: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?", re.ASCII)
 RESOURCE: Final = re.compile(
     r"/subscriptions/[0-9A-Za-z-]{1,64}/resourceGroups/(?!\.{1,2}/)[^/?#%\s]{1,90}"
     r"/providers/Microsoft\.CognitiveServices/accounts/[A-Za-z0-9][A-Za-z0-9_.-]{1,63}",
@@ -27,6 +28,8 @@ RESOURCE: Final = re.compile(
 )
 PAGES_MAX: Final = 16  # of a list of deployments; one holds all of most accounts
 SPILLOVERS_MAX: Final = 4  # a chain of them: Azure allows one
+REGIONS_MAX: Final = 32  # of one account; what was read must fit into an entry of the ledger
+_TARGET: Final = re.compile(r"/[!-~]*", re.ASCII)  # what a request line can hold (RFC 9112 section 3.2.1)
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}", re.ASCII)
 _KEY_HOLDERS: Final = {"Microsoft.CognitiveServices": "provider", "Microsoft.KeyVault": "customer"}
 
@@ -73,16 +76,20 @@ def page(document: Mapping[str, Any] | None) -> tuple[list[Mapping[str, Any]], s
     link = document.get("nextLink")
     if not link:
         return items, None
-    parts = urllib.parse.urlsplit(link) if isinstance(link, str) else None
-    if parts is None or not parts.path.startswith("/") or not parts.query:
+    try:
+        parts = urllib.parse.urlsplit(link) if isinstance(link, str) else None
+    except ValueError:
+        parts = None
+    target = "" if parts is None else f"{parts.path}?{parts.query}"
+    if parts is None or not parts.query or not _TARGET.fullmatch(target):
         raise ManagementError("the list's nextLink is no link")
-    return items, f"{parts.path}?{parts.query}"  # asked of the declared host, wherever the link leads
+    return items, target  # asked of the declared host, wherever the link leads
 
 
 def _require_served(properties: Mapping[str, Any], host: str) -> None:
     endpoints = properties.get("endpoints")
     urls = [properties.get("endpoint"), *(endpoints.values() if isinstance(endpoints, dict) else ())]
-    hosts = {urllib.parse.urlsplit(url).hostname for url in urls if isinstance(url, str)}
+    hosts = {_host(url) for url in urls if isinstance(url, str)}
     subdomain = properties.get("customSubDomainName")
     if isinstance(subdomain, str):
         hosts |= {f"{subdomain.lower()}.{domain}" for domain in ("openai.azure.com", "cognitiveservices.azure.com")}
@@ -92,13 +99,22 @@ def _require_served(properties: Mapping[str, Any], host: str) -> None:
         )
 
 
+def _host(url: str) -> str | None:
+    try:
+        return urllib.parse.urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
 def _regions(account: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[str, ...]:
     spread = properties.get("locations")
-    rows = spread.get("regions") if isinstance(spread, dict) else None
-    names = [account.get("location"), *(row.get("name") for row in rows or () if isinstance(row, dict))]
+    rows = [] if spread is None else spread.get("regions") or [] if isinstance(spread, dict) else None
+    if not isinstance(rows, list):
+        raise ManagementError("the account's locations are not of the documented shape")
+    names = [account.get("location"), *(row.get("name") if isinstance(row, dict) else None for row in rows)]
     # Either "japaneast" or, as people read it, "Japan East".
     regions = tuple(dict.fromkeys(str(name or "").replace(" ", "").lower() for name in names))
-    if not all(_WORD.fullmatch(region) for region in regions):
+    if len(regions) > REGIONS_MAX or not all(_WORD.fullmatch(region) for region in regions):
         raise ManagementError("the account's location is not of the documented shape")
     return regions
 
@@ -109,7 +125,8 @@ def _skus(known: Mapping[str, Mapping[str, Any]], name: str) -> tuple[str, ...]:
     while following:
         one = known.get(str(following).lower())
         if one is None or len(found) > SPILLOVERS_MAX:
-            problem = "the account has no such deployment" if not found else "it spills over to what is not there"
+            problem = "it spills over to what is not there" if found else "the account has no such deployment"
+            problem = problem if one is None else f"it spills over more than {SPILLOVERS_MAX} times"
             raise ManagementError(problem, remedy="Look at [management] deployment, and at the account")
         sku = _object(one, "sku").get("name")
         if not isinstance(sku, str) or not _WORD.fullmatch(sku):

@@ -14,9 +14,10 @@ blocks that nobody holds are not known.
 import datetime
 import hashlib
 import ipaddress
+import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,9 +27,13 @@ from sekisho.catalog.jurisdictions import ISO_3166_1
 REGISTRIES: Final = ("afrinic", "apnic", "arin", "iana", "lacnic", "nro", "ripencc")
 FILES_MAX: Final = 16  # five registries, and room for the combined file and another day's
 FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # ten times what all registries together publish
+LINE_BYTES_MAX: Final = 1_024  # a record takes about a hundred
+RECORDS_MAX: Final = 2_000_000  # three times what all registries together publish; they are sorted in memory
 HELD: Final = ("allocated", "assigned")
 V6_PREFIX_MAX: Final = 64  # registries give out no smaller ones; the upper half of an address is enough then
 _UNKNOWN: Final = 0
+_VERSION: Final = re.compile(r"2(\.\d{1,3})?", re.ASCII)
+_DATE: Final = re.compile(r"\d{8}", re.ASCII)
 _HEAD_FIELDS: Final = 7
 _RECORD_FIELDS: Final = 7
 
@@ -63,7 +68,8 @@ class _Spans:
 
     def sort(self) -> None:
         """In order and apart. Records that overlap become one; where they name different countries, of none."""
-        order = sorted(range(len(self.firsts)), key=lambda at: (self.firsts[at], self.lasts[at]))
+        bits = 8 * self.lasts.itemsize
+        order = sorted(range(len(self.firsts)), key=lambda at: self.firsts[at] << bits | self.lasts[at])
         firsts, lasts, countries = array(self.firsts.typecode), array(self.lasts.typecode), array("H")
         for at in order:
             if lasts and self.firsts[at] <= lasts[-1]:
@@ -84,8 +90,8 @@ class _Spans:
 class Delegations:
     """Lookups over files that have been read. Immutable afterwards."""
 
-    def __init__(self, files: Iterable[tuple[str, bytes]]) -> None:
-        """`files`: name and content. Raises DelegationsError, which names the file and the line."""
+    def __init__(self, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+        """`files`: name and lines, read once. Raises DelegationsError, which names the file and the line."""
         self._v4, self._v6 = _Spans("I"), _Spans("Q")
         self.published = tuple(self._read(name, data) for name, data in files)
         self._v4.sort()
@@ -110,50 +116,65 @@ class Delegations:
         code = spans.countries[at]
         return Delegation(chr(code >> 8) + chr(code & 0xFF), _block(spans.firsts[at], spans.lasts[at], is_v4=is_v4))
 
-    def _read(self, name: str, data: bytes) -> Published:
-        if len(data) > FILE_BYTES_MAX:
-            raise DelegationsError(f"{name} is larger than {FILE_BYTES_MAX >> 20} MiB", remedy="It is another file")
-        head: Published | None = None
-        for number, line in enumerate(data.split(b"\n"), 1):
+    def _read(self, name: str, lines: Iterable[bytes]) -> Published:
+        head: list[str] = []
+        size, digest = 0, hashlib.sha256()
+        for number, line in enumerate(lines, 1):
+            digest.update(line)
+            size += len(line)
+            if len(line) > LINE_BYTES_MAX:
+                raise _wrong(name, number, "is too long")
+            if size > FILE_BYTES_MAX or self.records > RECORDS_MAX:
+                raise DelegationsError(f"{name} is larger than all registries' files together", remedy=_REMEDY)
             text = line.strip()
             if not text or text.startswith(b"#"):
                 continue
             fields = text.decode("latin-1").split("|")
-            if head is None:
-                head = _head(name, number, fields, hashlib.sha256(data).hexdigest())
+            if not head:
+                head = fields
+                _head(name, number, head, "")
             elif fields[-1] != "summary" and fields[2:3] != ["asn"]:
                 self._record(name, number, fields)
-        if head is None:
+        if not head:
             raise DelegationsError(f"{name} is empty", remedy=_REMEDY)
-        return head
+        return _head(name, 1, head, digest.hexdigest())
 
     def _record(self, name: str, number: int, fields: list[str]) -> None:
         try:
             _, country, kind, start, value, _, status = fields[:_RECORD_FIELDS]
             if status not in HELD or country not in ISO_3166_1:
                 return
-            code = ord(country[0]) << 8 | ord(country[1])
+            code, size = ord(country[0]) << 8 | ord(country[1]), int(value)
             if kind == "ipv4":
                 first = int(ipaddress.IPv4Address(start))
-                self._v4.add(first, first + int(value) - 1, code)
-            elif kind == "ipv6" and int(value) <= V6_PREFIX_MAX:
-                first = int(ipaddress.IPv6Address(start)) >> 64
-                self._v6.add(first, first + (1 << (64 - int(value))) - 1, code)
-        except (ValueError, OverflowError):
-            raise DelegationsError(f"{name}: line {number} is not a record of the format", remedy=_REMEDY) from None
+                if not 0 < size <= (1 << 32) - first:
+                    raise ValueError
+                self._v4.add(first, first + size - 1, code)
+            elif kind == "ipv6":
+                if not 0 < size <= 128:
+                    raise ValueError
+                if size <= V6_PREFIX_MAX:
+                    first = int(ipaddress.IPv6Address(start)) >> 64
+                    self._v6.add(first, first | ((1 << (64 - size)) - 1), code)
+        except ValueError:
+            raise _wrong(name, number, "is not a record of the format") from None
 
 
 _REMEDY: Final = "Use a file as the registries publish it, unpacked: delegated-apnic-extended-latest, for one"
 
 
+def _wrong(name: str, number: int, problem: str) -> DelegationsError:
+    return DelegationsError(f"{name}: line {number} {problem}", remedy=_REMEDY)
+
+
 def _head(name: str, number: int, fields: Sequence[str], sha256: str) -> Published:
     try:
-        if len(fields) < _HEAD_FIELDS or fields[1] not in REGISTRIES or int(float(fields[0])) != 2:
+        version, registry, _, _, _, date, _ = fields[:_HEAD_FIELDS]
+        if registry not in REGISTRIES or not _VERSION.fullmatch(version) or not _DATE.fullmatch(date):
             raise ValueError
-        date = fields[5]
-        return Published(fields[1], datetime.date(int(date[:4]), int(date[4:6]), int(date[6:])), sha256)
+        return Published(registry, datetime.date(int(date[:4]), int(date[4:6]), int(date[6:])), sha256)
     except ValueError:
-        raise DelegationsError(f"{name}: line {number} is not the head of version 2", remedy=_REMEDY) from None
+        raise _wrong(name, number, "is not the head of version 2") from None
 
 
 def _block(first: int, last: int, *, is_v4: bool) -> str:
@@ -173,11 +194,14 @@ def read_directory(directory: Path) -> Delegations:
     )
     if len(names) > FILES_MAX:
         raise DelegationsError(f"{directory.name} holds {len(names)} files", remedy=f"Keep at most {FILES_MAX}")
-    files = []
     for path in names:
         if not path.is_file():
             raise DelegationsError(f"{directory.name}/{path.name} is not a file", remedy=_REMEDY)
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise DelegationsError(f"{directory.name}/{path.name} is too large", remedy=_REMEDY)
-        files.append((f"{directory.name}/{path.name}", path.read_bytes()))
-    return Delegations(files)
+    return Delegations((f"{directory.name}/{path.name}", _lines(path)) for path in names)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """One after the other: a file that is no registry's may be large, or one line."""
+    with path.open("rb") as file:
+        while line := file.readline(LINE_BYTES_MAX + 1):
+            yield line

@@ -6,7 +6,7 @@ What earns nothing can still contradict: light bounds how far away something can
 
 from typing import Final, NamedTuple
 
-from sekisho.catalog.interfaces import JURISDICTION_FACTS, WORD_FACTS, Grade
+from sekisho.catalog.interfaces import JURISDICTION_FACTS, WORD_FACTS, Fact, Grade, ObservedFact
 
 PEOPLE: Final = "people"
 PROBE: Final = "probe"
@@ -52,9 +52,23 @@ METHODS: Final = (
     Method(ATTESTATION, NOBODY, Grade.ATTESTED, EVERY_FACT, _NONE),
 )
 BY_NAME: Final = {method.name: method for method in METHODS}
+HIGHEST_EARNED: Final = max(method.earns for method in METHODS if method.by != NOBODY)
 
 
 def earned(method: str, fact: str) -> Grade:
     """The grade that a probe's reading of a fact has; UNKNOWN: it proves nothing of it. KeyError: no such method."""
     row = BY_NAME[method]
     return row.earns if fact in row.facts else Grade.UNKNOWN
+
+
+def is_earned(fact: str, claim: Fact) -> bool:
+    """Whether a fact of that name may have the grade that it has, whoever wrote it down."""
+    if not isinstance(claim, ObservedFact):
+        return claim.grade <= HIGHEST_EARNED
+    method = BY_NAME.get(claim.method)
+    if method is None or method.by != PROBE:
+        return False
+    if claim.lowered:
+        return claim.grade <= Grade.DECLARED
+    declared = Grade.UNKNOWN if claim.otherwise is None else claim.otherwise.grade
+    return claim.grade <= max(earned(claim.method, fact), declared) <= HIGHEST_EARNED and claim.expires is not None

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from sekisho.catalog.azure_management import API_VERSION, RESOURCE, SCOPE, TOKEN_RESOURCE, URL
+from sekisho.catalog.azure_management import API_VERSION, API_VERSION_FORM, RESOURCE, SCOPE, TOKEN_RESOURCE, URL
 from sekisho.catalog.interfaces import EntraSignIn, ManagedIdentitySignIn, Management, SignIn
 from sekisho.catalog.observations import AZURE_TYPES
 from sekisho.catalog.sign_in import TokenTarget, read_sign_in
@@ -30,6 +30,9 @@ def read_management(
     name = inner.take_text("deployment", default=upstream_model)
     api_version = inner.take_text("api_version", default=API_VERSION)
     ca_file = take_path(inner, "ca_file")
+    if api_version is not None and not (API_VERSION_FORM.fullmatch(api_version) and api_version >= API_VERSION):
+        remedy = f'Leave it out, or name "{API_VERSION}" or a later one: earlier ones tell nothing of spillover'
+        inner.mistake("api_version", f"{shown(api_version)} is not a version that tells enough", remedy)
     own = read_sign_in(inner, TARGET)
     inner.finish()
     if deployment_type is not None and deployment_type not in AZURE_TYPES:

@@ -8,7 +8,9 @@ One reading per deployment and method is in force. What it does follows from `ca
 3. It reads anything else (*drift*): both count, declared at most, without an end. A word can't be two: it is unknown.
 4. It contradicts: of the facts that its method can contradict nothing is known any more, without an end.
 
-What is lowered is raised by a newer reading only: neither time nor a provider that doesn't answer heals it.
+What is lowered is raised only by a newer reading that raises, by a key that is pinned, or by another declaration.
+Neither time heals it, nor a provider that doesn't answer, nor a reading that says nothing: addresses that no registry
+knows, or an answer that came too late for light to tell anything.
 """
 
 import hashlib
@@ -42,6 +44,8 @@ from sekisho.catalog.interfaces import (
     Site,
 )
 from sekisho.catalog.jurisdictions import expanded, shortened
+from sekisho.catalog.light import claim_km
+from sekisho.catalog.places import extents_of
 from sekisho.kernel import canonical
 
 AZURE_TYPES: Final = frozenset({*GLOBAL_TYPES, *ZONE_TYPES, *REGIONAL_TYPES})
@@ -63,11 +67,14 @@ def methods_of(deployment: Deployment) -> tuple[str, ...]:
     return (*found, LIGHT_ANSWER)
 
 
-def about(deployment: Deployment, here: Site | None) -> str:
-    """Digest (hex) of what a reading rests on: of the deployment's declaration, and of where the probe stands."""
+def about(deployment: Deployment, here: Site | None, claim: float | None = None) -> str:
+    """Digest (hex) of what a reading rests on: of the deployment's declaration, of where the probe stands, and of how
+    far away (km) it is declared to process, as `light.claim_km` says.
+    """
     processing = deployment.facts["processing"].value
     parts = (deployment.url, deployment.upstream_model, deployment.site, deployment.deployment_type, processing,
-             deployment.tls, deployment.egress_proxy, deployment.management, here)  # fmt: skip
+             deployment.tls, deployment.egress_proxy, deployment.management, here,
+             None if claim is None else int(claim))  # fmt: skip
     return hashlib.sha256(canonical.encode(msgspec.to_builtins(parts))).hexdigest()
 
 
@@ -92,7 +99,6 @@ def applicable(readings: Iterable[Reading], catalogue: Catalogue) -> tuple[Readi
 
 def observed_facts(catalogue: Catalogue, readings: Iterable[Reading], here: str) -> dict[Key, ObservedFact]:
     """The facts that differ from what is declared. `here`: the name of the site whose probes these are."""
-    site = next((one for one in catalogue.sites if one.name == here), None)
     of: dict[str, list[Reading]] = {}
     for reading in applicable(readings, catalogue):
         of.setdefault(reading.deployment, []).append(reading)
@@ -100,12 +106,44 @@ def observed_facts(catalogue: Catalogue, readings: Iterable[Reading], here: str)
     for deployment in catalogue.deployments:
         readings_of = of.get(deployment.name)
         if readings_of:
-            current = about(deployment, site)
-            for name, fact in deployment.facts.items():
-                observed = _observed(name, fact, readings_of, current, catalogue.boundary)
-                if observed is not None:
-                    found[deployment.name, name] = observed
+            facts = _facts_by(deployment, readings_of, catalogue, here)
+            found |= {(deployment.name, name): fact for name, fact in facts.items()}
     return found
+
+
+def telling(
+    before: Iterable[Reading], after: Iterable[Reading], catalogue: Catalogue, here: str
+) -> tuple[Reading, ...]:
+    """Those of `after` that may take the place of what the same method read `before`: silence heals nothing.
+
+    Not one that changes no fact, where the one before lowers some under the same declaration. A key that is pinned says
+    enough by being there.
+    """
+    deployments = {one.name: one for one in catalogue.deployments}
+    standing = {(one.deployment, one.method): one for one in before}
+
+    def heals_by_silence(newer: Reading) -> bool:
+        older, deployment = standing.get((newer.deployment, newer.method)), deployments.get(newer.deployment)
+        if older is None or deployment is None or older.about != newer.about or newer.method == TLS_PIN:
+            return False
+        lowers = any(fact.lowered for fact in _facts_by(deployment, (older,), catalogue, here).values())
+        return lowers and not _facts_by(deployment, (newer,), catalogue, here)
+
+    return tuple(one for one in after if not heals_by_silence(one))
+
+
+def _facts_by(
+    deployment: Deployment, readings: Iterable[Reading], catalogue: Catalogue, here: str
+) -> dict[str, ObservedFact]:
+    sites = {one.name: one for one in catalogue.sites}
+    claim = claim_km(
+        deployment, sites.get(here), sites.get(deployment.site or ""), extents_of(catalogue.boundary.extents)
+    )
+    current = about(deployment, sites.get(here), claim)
+    facts = {
+        name: _observed(name, fact, readings, current, catalogue.boundary) for name, fact in deployment.facts.items()
+    }
+    return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 def is_lowered(fact: Fact) -> bool:
@@ -128,7 +166,9 @@ def steps(fact: ObservedFact) -> Iterator[tuple[int, Fact | None]]:
 def _is_due(old: Reading | None, new: Reading, now_us: int) -> bool:
     if old is None:
         return _says_something(new)
-    return _meaning(old) != _meaning(new) or old.until - now_us < (new.until - new.at) // RENEW_SHARE
+    # One that counts longer than new ones do was read when `valid_seconds` were more.
+    is_due = old.until - now_us < (new.until - new.at) // RENEW_SHARE or old.until > new.until
+    return is_due or _meaning(old) != _meaning(new)
 
 
 def _says_something(reading: Reading) -> bool:
@@ -156,11 +196,13 @@ def _by_reading(name: str, declared: Fact, reading: Reading, current: str, bound
     grade = earned(reading.method, name)
     if value is None or grade is Grade.UNKNOWN:
         return None
-    value = _enumerated(name, value, boundary)
+    is_whole = UNKNOWN not in value or len(value) == 1
+    value = _enumerated(name, value if is_whole else tuple(one for one in value if one != UNKNOWN), boundary)
     if not is_known and value == (UNKNOWN,):
         return None
     if not is_known or set(value) <= set(declared.value):
-        if reading.about != current or (declared.expires is not None and declared.expires <= reading.at):
+        has_ended = declared.expires is not None and declared.expires <= reading.at
+        if not is_whole or reading.about != current or has_ended:
             return None
         until = reading.until if declared.expires is None else min(reading.until, declared.expires)
         source = f"{reading.method}: {_told(reading)}"
@@ -200,7 +242,12 @@ def _lowered(declared: Fact, reading: Reading, value: tuple[str, ...] | None) ->
 
 def _told(reading: Reading) -> str:
     """The evidence in a line."""
-    words = [f"{key} {', '.join(value) if isinstance(value, tuple) else value}" for key, value in _short(reading)]
+    words = [
+        f"{value / 1_000:.1f} ms"
+        if key == "us" and isinstance(value, int)
+        else f"{key} {', '.join(value) if isinstance(value, tuple) else value}"
+        for key, value in _short(reading)
+    ]
     return "; ".join(words) or "-"
 
 

@@ -9,20 +9,20 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 import orjson
 
-from sekisho.catalog.azure_management import PAGES_MAX, Told, page, told
+from sekisho.catalog.azure_management import PAGES_MAX, page
 from sekisho.catalog.errors import ManagementError
 from sekisho.catalog.interfaces import Management
 from sekisho.gateway.dialects.answers import json_object
 from sekisho.gateway.http1.addresses import Address, require_inside, resolve
 from sekisho.gateway.http1.ask import ask_whole
 from sekisho.gateway.http1.errors import UpstreamInvalid, UpstreamTlsError, UpstreamUnreachable
-from sekisho.gateway.http1.interfaces import Endpoint, Exchange, Header, UpstreamClient
+from sekisho.gateway.http1.interfaces import ClientTls, Endpoint, Exchange, Header, UpstreamClient
 from sekisho.gateway.http1.pins import verified_chain
 from sekisho.gateway.http1.tls import client_tls_context
 from sekisho.gateway.trials import ANSWER_BYTES_MAX, REASONING_TOKENS_MAX, TEXT
@@ -38,13 +38,12 @@ LIST_S_MAX: Final = 30.0  # of the management API: the account and all pages
 class Connected(NamedTuple):
     """`least_us`: the least time from SYN to SYN-ACK, None for a loopback address: it says nothing of a distance.
 
-    `chain`: DER, the leaf first, as verified; empty without TLS.
+    `chains`: of each address that took a connection, DER, the leaf first, as verified; empty without TLS.
     """
 
     connects: int
     least_us: int | None
-    tls_version: str | None
-    chain: tuple[bytes, ...]
+    chains: tuple[tuple[bytes, ...], ...]
 
 
 async def look_up(endpoint: Endpoint) -> list[Address]:
@@ -57,20 +56,25 @@ async def look_up(endpoint: Endpoint) -> list[Address]:
 
 
 async def connect(endpoint: Endpoint, addresses: Sequence[Address]) -> Connected:
-    """Connect a few times, and shake hands once where there is TLS. Raises UpstreamError if no address takes it."""
+    """Connect a few times, and shake hands with each address where there is TLS: who answers at one of them may be
+    somebody else. Raises UpstreamError if no address takes a connection, or one of those that do has no good TLS.
+    """
     require_inside(addresses, endpoint.networks, endpoint.host)
     times: list[int] = []
+    reached = []
     for address in addresses[:ADDRESSES_MAX]:
         for _ in range(CONNECTS):
             took_us = await _connect_once(address, endpoint.port)
             if took_us is None:
                 break  # one that doesn't answer is not asked again
             times.append(took_us)
+            if address not in reached:
+                reached.append(address)
     if not times:
         raise UpstreamUnreachable(f"{endpoint.host}:{endpoint.port} takes no connection", phase="connect")
-    version, chain = await _shake_hands(endpoint, addresses) if endpoint.tls is not None else (None, ())
+    chains = [] if endpoint.tls is None else [await _shake_hands(endpoint, endpoint.tls, one) for one in reached]
     is_far = not any(address.is_loopback for address in addresses)
-    return Connected(len(times), min(times) if is_far else None, version, chain)
+    return Connected(len(times), min(times) if is_far else None, tuple(chains))
 
 
 async def _connect_once(address: Address, port: int) -> int | None:
@@ -87,31 +91,39 @@ async def _connect_once(address: Address, port: int) -> int | None:
         return (time.perf_counter_ns() - began) // 1_000
 
 
-async def _shake_hands(endpoint: Endpoint, addresses: Sequence[Address]) -> tuple[str | None, tuple[bytes, ...]]:
-    assert endpoint.tls is not None  # noqa: S101 - for the type checker; the caller has looked
+async def _shake_hands(endpoint: Endpoint, tls_of: ClientTls, address: Address) -> tuple[bytes, ...]:
     try:
-        context = await asyncio.to_thread(client_tls_context, endpoint.tls)
+        context = await asyncio.to_thread(client_tls_context, tls_of)
         async with asyncio.timeout(CONNECT_S_MAX):
             transport, _ = await asyncio.get_running_loop().create_connection(
                 asyncio.Protocol,
-                str(addresses[0]),
+                str(address),
                 endpoint.port,
                 ssl=context,
-                server_hostname=endpoint.tls.server_name,
+                server_hostname=tls_of.server_name,
             )
+    except TimeoutError:
+        problem = f"TLS with {endpoint.host} took more than {CONNECT_S_MAX:.0f} s"
+        raise UpstreamTlsError(problem, phase="connect") from None
     except (ssl.SSLError, OSError) as error:
         raise UpstreamTlsError(f"TLS with {endpoint.host} failed: {error}", phase="connect") from error
     try:
-        tls = transport.get_extra_info("ssl_object")
-        return tls.version(), verified_chain(tls)
+        return verified_chain(transport.get_extra_info("ssl_object"))
     finally:
         transport.abort()
 
 
+class AzureAccount(NamedTuple):
+    """An account and its deployments, as Azure's resource API tells them."""
+
+    account: Mapping[str, Any]
+    deployments: tuple[Mapping[str, Any], ...]
+
+
 async def read_azure(
-    client: UpstreamClient, endpoint: Endpoint, headers: tuple[Header, ...], management: Management, host: str
-) -> Told:
-    """What Azure's resource API says of a deployment. `host`: that of the deployment's url.
+    client: UpstreamClient, endpoint: Endpoint, headers: tuple[Header, ...], management: Management
+) -> AzureAccount:
+    """What Azure's resource API says of an account: asked once for all of its deployments, as it limits who asks.
 
     Raises ManagementError (also for any status but 200), UpstreamError.
     """
@@ -131,7 +143,7 @@ async def read_azure(
                 items += more
     except TimeoutError:
         raise UpstreamUnreachable("the management API did not answer in time", phase="head") from None
-    return told(account, items, management.deployment, host)
+    return AzureAccount(account, tuple(items))
 
 
 async def _get(
@@ -141,7 +153,13 @@ async def _get(
     if head.status in (401, 403):
         remedy = "Give the identity of [management] the role Reader on the account"
         raise ManagementError(f"the management API refuses us ({head.status})", remedy=remedy)
+    if head.status == 429 or head.status >= 500:
+        raise ManagementError(
+            f"the management API can't answer now ({head.status})", remedy="The next round asks again"
+        )
     document = json_object(body)
+    if head.status == 200 and document is None:
+        raise ManagementError("the management API's answer is no JSON object", remedy="Look at [management] url")
     if head.status != 200 or document is None:
         remedy = "Look at [management] resource and api_version"
         raise ManagementError(f"the management API answers {head.status}", remedy=remedy)
@@ -149,10 +167,16 @@ async def _get(
 
 
 async def least_answer(
-    client: UpstreamClient, endpoint: Endpoint, headers: tuple[Header, ...], target: str, model: str
+    client: UpstreamClient,
+    endpoint: Endpoint,
+    headers: tuple[Header, ...],
+    target: str,
+    model: str,
+    before_each: Callable[[], Awaitable[None]],
 ) -> tuple[int, int]:
     """(answers, the least time in µs) from sending a request for one token to the end of its answer.
 
+    `before_each` is awaited before each request; what it raises ends it, and nothing more is sent.
     Connecting counts in the first only, as the connection is kept. Raises UpstreamError.
     """
     document: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": TEXT}], "max_tokens": 1}
@@ -162,6 +186,7 @@ async def least_answer(
         return client.exchange(endpoint)
 
     while len(times) < ANSWERS:
+        await before_each()
         began = time.perf_counter_ns()
         try:
             async with asyncio.timeout(ANSWER_S_MAX):

@@ -14,6 +14,7 @@ that is observed all that it is from instant 0 on. Whoever reads a snapshot puts
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sekisho.catalog.evidence import HIGHEST_EARNED
 from sekisho.catalog.interfaces import (
     JURISDICTION_FACTS,
     PROVIDER_JURISDICTION_FACTS,
@@ -96,14 +97,26 @@ def protected_from(boundary: Boundary) -> int:
 def entities_at(models: dict[str, Any], lapses: list[dict[str, Any]], instant_us: int) -> dict[str, Any]:
     """`models` of a part as they stand at an instant: what has lapsed by then is unknown. Changes nothing it is given.
 
-    Raises KeyError or TypeError for a part that is not as described above.
+    Raises KeyError, TypeError or ValueError for a part that is not as described above, or that holds a grade which no
+    method earns: whoever wrote it, it was not this software.
     """
     current = {model: {entity["uid"]["id"]: entity for entity in entities} for model, entities in models.items()}
+    for attributes in (
+        *(entity["attrs"] for entities in current.values() for entity in entities.values()),
+        *(lapse["attributes"] for lapse in lapses),
+    ):
+        _require_earnable(attributes)
     for lapse in lapses:
         if lapse["at"] <= instant_us:
             entity = current[lapse["model"]][lapse["deployment"]]
             current[lapse["model"]][lapse["deployment"]] = entity | {"attrs": entity["attrs"] | lapse["attributes"]}
     return {model: list(entities.values()) for model, entities in current.items()}
+
+
+def _require_earnable(attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        if name.endswith("_grade") and (type(value) is not int or not 0 <= value <= HIGHEST_EARNED):
+            raise ValueError(f"{name} is {value!r}, which no method earns")
 
 
 def _facts(deployment: Deployment, provider: Provider) -> dict[str, Fact]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sekisho.catalog.evidence import is_earned
 from sekisho.catalog.interfaces import Catalogue, ObservedFact, Reading
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
@@ -69,6 +70,9 @@ def decode_observed(data: bytes | None) -> Observed:
         part = msgspec.convert(canonical.decode(data), _Observations)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise SnapshotDamaged(f"the observations can't be read: {error}") from None
+    for row in part.facts:
+        if not is_earned(row.fact, row.observed):
+            raise SnapshotDamaged(f"the fact {row.fact} of {row.deployment} has a grade that nothing earns")
     return Observed(part.site, part.readings, {(row.deployment, row.fact): row.observed for row in part.facts})
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from sekisho import __version__
+from sekisho.catalog.evidence import is_earned
 from sekisho.catalog.interfaces import Catalogue, Deployment
 from sekisho.inspection.interfaces import Inspector
 from sekisho.kernel import canonical
@@ -233,11 +234,16 @@ def rules_of(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyP
 
 
 def decode_catalogue(data: bytes) -> Catalogue:
-    """Strictly: exactly the fields that we write, in canonical form."""
+    """Strictly: exactly the fields that we write, in canonical form, and no grade that nothing earns."""
     try:
-        return msgspec.convert(canonical.decode(data), Catalogue)
+        catalogue = msgspec.convert(canonical.decode(data), Catalogue)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise SnapshotDamaged(f"the catalogue part can't be read: {error}", remedy=_REBUILD) from None
+    facts = [one.facts for one in catalogue.deployments] + [one.facts for one in catalogue.providers]
+    for name, fact in (row for of_one in facts for row in of_one.items()):
+        if not is_earned(name, fact):
+            raise SnapshotDamaged(f"a fact {name} has a grade that nothing earns", remedy=_REBUILD)
+    return catalogue
 
 
 def _policy_title(row: Mapping[str, Any]) -> PolicyTitle:

@@ -1,4 +1,4 @@
-"""What Azure's resource API says of a deployment, in the shapes of its REST documentation (2024-10-01)."""
+"""What Azure's resource API says of a deployment, in the shapes of its REST documentation (2025-09-01)."""
 
 import copy
 
@@ -87,7 +87,7 @@ def test_what_spills_over_processes_there_too():
     with pytest.raises(ManagementError, match="spills over to what is not there"):
         told(account(), both[:1], "ptu", HOST)
     endless = [deployment("a", "Standard", spilloverDeploymentName="a")]
-    with pytest.raises(ManagementError, match="spills over"):
+    with pytest.raises(ManagementError, match="more than 4 times"):
         told(account(), endless, "a", HOST)
 
 
@@ -139,6 +139,10 @@ def test_only_the_account_that_serves_the_url_is_believed(properties, host, serv
         ({**ACCOUNT, "properties": None}, deployment("d", "Standard")),
         ({**ACCOUNT, "location": None}, deployment("d", "Standard")),
         ({**ACCOUNT, "location": "../../etc"}, deployment("d", "Standard")),
+        (account(locations=["westus"]), deployment("d", "Standard")),
+        (account(locations={"regions": ["westus"]}), deployment("d", "Standard")),
+        (account(locations={"regions": [{"name": f"r{n}"} for n in range(1000)]}), deployment("d", "Standard")),
+        (account(endpoint="https://[broken"), deployment("d", "Standard")),
         (ACCOUNT, {**deployment("d", "Standard"), "sku": None}),
         (ACCOUNT, {**deployment("d", "Standard"), "sku": {"name": "<b>Standard</b>"}}),
         (ACCOUNT, {**deployment("d", "Standard"), "properties": []}),
@@ -153,8 +157,8 @@ def test_answers_of_another_shape_say_nothing(broken, row):
 def test_a_list_goes_on_where_its_link_leads_on_the_same_host():
     rows = [deployment("d", "Standard")]
     assert page({"value": rows}) == (rows, None)
-    link = "https://management.azure.com/subscriptions/s/x?api-version=2024-10-01&$skiptoken=abc"
-    assert page({"value": [], "nextLink": link}) == ([], "/subscriptions/s/x?api-version=2024-10-01&$skiptoken=abc")
+    link = "https://management.azure.com/subscriptions/s/x?api-version=2025-09-01&$skiptoken=abc"
+    assert page({"value": [], "nextLink": link}) == ([], "/subscriptions/s/x?api-version=2025-09-01&$skiptoken=abc")
     # Asked of the host that is declared: a link that leads away leads nowhere.
     assert page({"value": [], "nextLink": "https://evil.example/x?y"}) == ([], "/x?y")
     for document in (
@@ -164,6 +168,9 @@ def test_a_list_goes_on_where_its_link_leads_on_the_same_host():
         {"value": [1]},
         {"value": [], "nextLink": 5},
         {"value": [], "nextLink": "x"},
+        {"value": [], "nextLink": "https://[broken/x?y"},
+        {"value": [], "nextLink": "https://m.example/x y HTTP/1.1?z"},  # would be a request line of its own
+        {"value": [], "nextLink": "https://m.example/東京?z"},
     ):
         with pytest.raises(ManagementError):
             page(document)

@@ -1,12 +1,14 @@
 """Networks to countries by the registries' files: what is held where, and never more than they say."""
 
 import datetime
+import hashlib
 import ipaddress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.catalog import delegations as module
 from sekisho.catalog.delegations import Delegation, Delegations, read_directory
 from sekisho.catalog.errors import DelegationsError
 
@@ -34,7 +36,7 @@ RIPE += "ripencc|EU|ipv4|2.56.0.0|1024|20190101|allocated|def\n"
 
 
 def delegations(*texts):
-    return Delegations((f"file-{number}", text.encode()) for number, text in enumerate(texts))
+    return Delegations((f"file-{number}", text.encode().splitlines(keepends=True)) for number, text in enumerate(texts))
 
 
 def country(found, address):
@@ -109,6 +111,14 @@ def test_the_same_block_in_two_files_is_one():
         ("3|apnic|1|1|19830613|20261124|+1000\n", "line 1 is not the head"),
         ("2|whois|1|1|19830613|20261124|+1000\n", "line 1 is not the head"),
         ("2|apnic|1|1|19830613|20261345|+1000\n", "line 1 is not the head"),
+        ("inf|apnic|1|1|19830613|20261124|+1000\n", "line 1 is not the head"),
+        ("2.x|apnic|1|1|19830613|20261124|+1000\n", "line 1 is not the head"),
+        ("2|apnic|1|1|19830613|2026-1-1|+1000\n", "line 1 is not the head"),
+        (HEAD + "apnic|JP|ipv4|1.0.16.0|0|20110412|allocated\n", "line 2 is not a record"),
+        (HEAD + "apnic|JP|ipv4|1.0.16.0|-4096|20110412|allocated\n", "line 2 is not a record"),
+        (HEAD + "apnic|JP|ipv6|2001:200::|-1|20110412|allocated\n", "line 2 is not a record"),
+        (HEAD + "apnic|JP|ipv6|2001:200::|129|20110412|allocated\n", "line 2 is not a record"),
+        (HEAD + "apnic|" + "J" * 2_000 + "\n", "line 2 is too long"),
         (HEAD + "apnic|JP|ipv4|1.0.16|4096|20110412|allocated\n", "line 2 is not a record"),
         (HEAD + "apnic|JP|ipv4|1.0.16.0|many|20110412|allocated\n", "line 2 is not a record"),
         (HEAD + "apnic|JP|ipv4|255.255.255.0|4096|20110412|allocated\n", "line 2 is not a record"),
@@ -151,3 +161,23 @@ def test_a_directory_is_read_whole_and_hidden_files_are_passed_over(tmp_path):
     (tmp_path / "notes.txt").write_text("about these files")
     with pytest.raises(DelegationsError, match=r"notes\.txt: line 1"):
         read_directory(tmp_path)
+
+
+def test_a_directory_is_told_from_its_digest_and_a_file_that_is_one_line_is_not_held_whole(tmp_path, monkeypatch):
+    (tmp_path / "apnic").write_text(APNIC)
+    [published] = read_directory(tmp_path).published
+    assert published.sha256 == hashlib.sha256(APNIC.encode()).hexdigest()
+    with (tmp_path / "apnic").open("wb") as file:
+        file.truncate(1 << 40)  # a terabyte of nothing: held whole, it would be the end of the process
+    with pytest.raises(DelegationsError, match="line 1 is too long"):
+        read_directory(tmp_path)
+    (tmp_path / "apnic").write_text(APNIC + "#\n" * 100)
+    monkeypatch.setattr(module, "FILE_BYTES_MAX", len(APNIC) + 10)
+    with pytest.raises(DelegationsError, match="larger than all registries' files"):
+        read_directory(tmp_path)
+
+
+def test_more_records_than_there_can_be_are_refused(monkeypatch):
+    monkeypatch.setattr(module, "RECORDS_MAX", 3)
+    with pytest.raises(DelegationsError, match="larger than all registries' files"):
+        delegations(APNIC)

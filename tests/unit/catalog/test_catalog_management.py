@@ -57,7 +57,7 @@ def only(**given):
 def test_a_management_api_is_asked_for_the_deployment_by_its_upstream_name():
     made = only(deployment=management()).management
     assert (made.kind, made.resource, made.deployment) == ("azure", RESOURCE, "gpt")
-    assert (made.url, made.api_version) == ("https://management.azure.com", "2024-10-01")
+    assert (made.url, made.api_version) == ("https://management.azure.com", "2025-09-01")
     assert made.sign_in == ManagedIdentitySignIn(
         "https://management.azure.com", "http://169.254.169.254/metadata/identity/oauth2/token"
     )
@@ -98,6 +98,9 @@ CASES = [
     ({"deployment": management(resource=None)}, "management.resource", "missing"),
     ({"deployment": management(resource="/subscriptions/s")}, "management.resource", "not the id of an account"),
     ({"deployment": management(url="http://m.example")}, "management.url", "https"),
+    ({"deployment": management(api_version="2024-10-01")}, "management.api_version", "nothing of spillover"),
+    ({"deployment": management(api_version="2025-06-01-preview")}, "management.api_version", "2025-09-01"),
+    ({"deployment": management(api_version="latest")}, "management.api_version", "2025-09-01"),
     ({"deployment": management(sign_in=None)}, "management.sign_in", "Reader"),
     ({"deployment": management(sign_in=None) | {"sign_in": {"kind": "bearer", "secret": {"env": "X"}}}},
      "management.sign_in", "missing"),

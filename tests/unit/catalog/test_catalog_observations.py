@@ -27,11 +27,11 @@ from sekisho.catalog.interfaces import (
     Reading,
     UpstreamTls,
 )
-from sekisho.catalog.observations import about, applicable, is_lowered, kept, methods_of, observed_facts, steps
+from sekisho.catalog.observations import about, applicable, is_lowered, kept, methods_of, observed_facts, steps, telling
 from support_decide import ANYWHERE, UNKNOWN_FACT, catalogue, deployment
 
 AT, UNTIL = 1_000_000, 90_000_000
-API = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2024-10-01")
+API = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2025-09-01")
 TOKYO = msgspec.structs.replace(
     deployment("tokyo", processing=Fact(("JP",), Grade.CONTRACTUAL, "contract", expires=80_000_000)),
     management=API,
@@ -145,6 +145,8 @@ def test_what_a_digest_is_about():
     ):
         assert about(changed, HERE) != about(TOKYO, HERE)
     assert about(TOKYO, None) != about(TOKYO, HERE)
+    assert about(TOKYO, HERE, 400.5) != about(TOKYO, HERE)
+    assert about(TOKYO, HERE, 400.5) == about(TOKYO, HERE, 400.4)
 
 
 def test_methods_follow_from_the_declaration_and_a_proxy_hides_the_address():
@@ -169,6 +171,34 @@ def test_a_reading_that_says_the_same_stays_until_half_of_its_time_is_left():
     assert kept([first], [late], now_us=51) == (late,)
     other = says("US", at=10, until=110)
     assert kept([first], [other], now_us=10) == (other,)
+
+
+def test_a_reading_that_outlasts_new_ones_is_renewed():
+    """`valid_seconds` were a week, and are an hour now: nothing shall count for the rest of the week."""
+    assert kept([says("JP", at=0, until=700)], [says("JP", at=1, until=101)], now_us=1)[0].until == 101
+
+
+def test_silence_takes_the_place_of_nothing_that_lowers():
+    drift, quiet = says("anywhere"), reading(at=2)
+    of = catalogue(TOKYO)
+    assert telling([drift], [quiet], of, "home") == ()
+    assert telling([drift], [says("JP", at=2)], of, "home") == (says("JP", at=2),)
+    assert telling([drift], [reading(at=2, digest="0" * 64)], of, "home") != ()  # of another declaration
+    assert telling([says("JP")], [quiet], of, "home") == (quiet,)  # what raises ends
+    far = reading(LIGHT_ANSWER, contradicts=True)
+    assert telling([far], [reading(LIGHT_ANSWER, at=2)], of, "home") == ()
+    stranger = reading(TLS_PIN, contradicts=True)
+    assert telling([stranger], [reading(TLS_PIN, at=2)], of, "home") == (reading(TLS_PIN, at=2),)
+
+
+def test_of_networks_that_are_partly_known_what_is_known_can_only_lower():
+    declared_jp = msgspec.structs.replace(TOKYO, facts=TOKYO.facts | {"network": Fact(("JP",), Grade.CONTRACTUAL)})
+    partly = reading(NETWORKS, of=declared_jp, values={"network": ("US", "unknown")})
+    fact = observed(partly, of=declared_jp)["network"]
+    assert (fact.value, fact.grade, fact.lowered) == (("JP", "US"), Grade.DECLARED, True)
+    inside = reading(NETWORKS, of=declared_jp, values={"network": ("JP", "unknown")})
+    assert observed(inside, of=declared_jp) == {}
+    assert observed(reading(NETWORKS, values={"network": ("JP", "unknown")})) == {}
 
 
 def test_what_is_taken_over_is_taken_over_together():

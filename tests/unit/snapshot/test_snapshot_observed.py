@@ -15,7 +15,7 @@ from sekisho.snapshot.build import BuiltSnapshot, build_snapshot
 from sekisho.snapshot.errors import SnapshotDamaged
 from sekisho.snapshot.fetched import FetchedSnapshots
 from sekisho.snapshot.manifest import encode, manifest_of
-from sekisho.snapshot.observed import OBSERVATIONS, SITE, Observed, decode_observed
+from sekisho.snapshot.observed import OBSERVATIONS, OBSERVED_ENTITIES, SITE, Observed, decode_observed
 from sekisho.snapshot.store import SnapshotStore
 from support_decide import ANYWHERE, LABELS, PlainInspector, catalogue, decision_input, declared, deployment
 
@@ -24,7 +24,7 @@ OBSERVED_ONLY = PolicyText(
     '@id("own.observed")\n@title("Not observed")\n@title_ja("未確認")\n'
     "forbid (principal, action, resource)\nunless { resource.processing_grade >= 3 };\n",
 )
-API = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2024-10-01")
+API = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2025-09-01")
 PROCESSING = Fact(("JP",), Grade.DECLARED, expires=9_000)
 TOKYO = msgspec.structs.replace(deployment("tokyo", processing=PROCESSING, storage=declared("JP")), management=API)
 OSAKA = deployment("osaka", processing=declared("JP"), storage=declared("JP"))
@@ -153,3 +153,39 @@ def test_an_observed_deployment_that_the_rules_do_not_know_is_no_snapshot(here, 
     forged = BuiltSnapshot(encode(manifest_of(parts)), parts)
     with pytest.raises(PolicyPartsError):
         here.load(here.save(forged), 0)
+
+
+def rewritten(built, *changes):
+    """The snapshot as somebody would leave it who edits parts on disk, and the manifest with them."""
+    parts = dict(built.parts)
+    for key, old, new in changes:
+        assert old in parts[key]
+        parts[key] = parts[key].replace(old, new)
+    return BuiltSnapshot(encode(manifest_of(parts)), parts)
+
+
+GRADE, MORE = b'"grade":3', b'"grade":4'
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        (((SITE, OBSERVATIONS), GRADE, MORE), SnapshotDamaged),
+        (((SITE, OBSERVATIONS), b'"method":"management-api","observed_at"', b'"method":"networks","observed_at"'),
+         SnapshotDamaged),
+        (((SITE, OBSERVATIONS), b'"method":"management-api","observed_at"', b'"method":"inspection","observed_at"'),
+         SnapshotDamaged),
+        (((SITE, OBSERVATIONS), b'"lowered":false', b'"lowered":true'), SnapshotDamaged),
+        (((SITE, OBSERVATIONS), b'"expires":5000', b'"expires":null'), SnapshotDamaged),
+        (((SITE, OBSERVED_ENTITIES), b'"processing_grade":3', b'"processing_grade":4'), PolicyPartsError),
+        ((("authority", "catalogue.json"), b'"grade":1', MORE), SnapshotDamaged),
+        ((("authority", "entities.json"), b'"storage_grade":1', b'"storage_grade":4'), PolicyPartsError),
+        ((("authority", "entities.json"), b'"storage_grade":1', b'"storage_grade":true'), PolicyPartsError),
+    ],
+)  # fmt: skip
+def test_a_snapshot_edited_to_a_grade_that_nothing_earns_is_none(here, plain, change, refused):
+    digest = here.save(rewritten(with_readings(plain, reading("JP")), change))
+    with pytest.raises(refused, match="earns"):
+        here.load(digest, 0)
+    with pytest.raises((SnapshotDamaged, PolicyPartsError), match="earns"):
+        RuleBook(here, CedarDecider).decider(digest, 0)

@@ -157,7 +157,7 @@ class AnswerRewriter:
     def _choice(self, choice: dict[str, Any], number: int) -> int:
         """Rewrite a choice where it stands; its index."""
         given = choice.get("index")
-        index = int(given) if type(given) is int and abs(given) < _NUMBER_MIN else number
+        index = self._number_of(choice, number)
         if self._masking is not None and choice.get(_LOGPROBS) is not None:
             choice[_LOGPROBS] = None
         delta = choice.get("delta")
@@ -179,11 +179,17 @@ class AnswerRewriter:
                 self._value((*path, name), value, name, item, depth + 1)
         elif kind is list and key not in _ITEMS:
             for number, item in self._items(value, depth):
-                own = item.get("index") if type(item) is dict else None
-                look = self._value if type(item) is dict else self._plain
-                look((*path, own if type(own) is int else number), value, number, item, depth + 1)
+                if type(item) is dict:
+                    self._value((*path, self._number_of(item, number)), value, number, item, depth + 1)
+                else:
+                    self._plain((*path, number), value, number, item, depth + 1)
         else:
             self._plain(path, container, key, value, depth)
+
+    def _number_of(self, item: dict[str, Any], number: int) -> int:
+        """By which the events of a stream tell an item of a list; in a whole answer each stands for itself."""
+        index = item.get("index")
+        return int(index) if self._streams and type(index) is int and abs(index) < _NUMBER_MIN else number
 
     def _text(self, path: Path, container: Any, key: Any) -> None:
         piece = container[key]

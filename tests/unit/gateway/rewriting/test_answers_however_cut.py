@@ -135,7 +135,7 @@ def test_in_events_as_in_whole(texts, random, is_masked, is_restored):
 
 
 @pytest.mark.long
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @DRAWN
 def test_in_events_as_in_whole_many_times(texts, random, is_masked, is_restored):
     check(texts, random, is_masked, is_restored)

@@ -179,6 +179,16 @@ async def test_completions_and_whole_answers():
     assert outcome["rewritten"]["masked"] == {"email": 1, "jp.my_number": 1, "secret.api_key": 1}
 
 
+async def test_in_a_whole_answer_each_item_stands_for_itself():
+    """Whatever index servers give them all."""
+    call = {"index": 0, "function": {"arguments": "1234-"}}
+    choice = {"index": 0, "message": {"content": "call 1234-", "tool_calls": [call, call]}}
+    made = world()
+    made.script("a", Script(body=orjson.dumps({"choices": [choice, choice]})))
+    await made.chat()
+    assert orjson.loads(made.responder.body) == {"choices": [choice, choice]}
+
+
 async def test_a_large_answer_is_masked_too():
     """It is beside the loop that this is done, with the inspector that belongs there."""
     made = world()

@@ -26,9 +26,9 @@ def read_price(table: Table) -> Price | None:
     inner = table.take_table(PRICE)
     if inner is None:
         return None
-    currency = inner.take_text("currency", remedy='Name it by its ISO 4217 code, like currency = "JPY"')
+    currency = inner.take_text("currency", remedy="Name it by its ISO 4217 code of three letters")
     if currency is not None and not _CURRENCY.fullmatch(currency):
-        inner.mistake("currency", f"{shown(currency)} is not a currency", 'Write its ISO 4217 code, like "JPY"')
+        inner.mistake("currency", f"{shown(currency)} is not a currency", "Write its ISO 4217 code of three letters")
         currency = None
     prompt, completion = _amount(inner, "prompt"), _amount(inner, "completion")
     inner.finish()

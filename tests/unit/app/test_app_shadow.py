@@ -177,7 +177,9 @@ async def test_a_shadow_goes_by_what_probes_have_read_by_now_and_not_when_it_was
     """The same declarations never differ from themselves, whatever is probed meanwhile."""
     api = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2024-10-01")
     probed = catalogue(msgspec.structs.replace(TOKYO, management=api))
-    plain = build_snapshot(probed, (), inspection_rules=rules_bytes(), labels=LABELS, compile_policies=compile_policies)
+    plain = build_snapshot(
+        probed, (), inspection_rules=rules_bytes(("jp",)), labels=LABELS, compile_policies=compile_policies
+    )
     far = log.clock.time_us + 3_600_000_000
     about_tokyo = about(probed.deployments[0], probed.sites[0])
     reading = Reading("tokyo", MANAGEMENT_API, about_tokyo, 0, far, values={"processing": ("JP",)})

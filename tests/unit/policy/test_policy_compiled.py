@@ -21,6 +21,12 @@ from sekisho.policy.packs import pack_names, with_foundations
 from support_decide import CLASSES, DIGEST, LABELS, catalogue, decision_input, declared, deployment
 
 REQUESTS_PER_SET = 40
+# For packs that only forbid, and beside those that permit.
+PERMIT = PolicyText(
+    "policies/own.cedar",
+    '@id("own.all") @title("t") @title_ja("題")\n'
+    'permit (principal, action in [Action::"sendRaw", Action::"sendRedacted"], resource);',
+)
 OWN = '@id("{name}") @title("t") @title_ja("題") {text}\n'
 
 
@@ -95,7 +101,7 @@ def test_the_packs_that_ship_are_compiled_and_decide_as_the_engine_does(pack):
     made, labels = random.Random(pack), labels_that_ship()
     packs = tuple(one.name for one in with_foundations(pack))
     for _ in range(5):
-        subject, oracle = both(compile_policies(catalogue(*deployments(made, 4), packs=packs), (), labels))
+        subject, oracle = both(compile_policies(catalogue(*deployments(made, 4), packs=packs), (PERMIT,), labels))
         assert subject.compiles
         for _ in range(REQUESTS_PER_SET):
             agree(subject, oracle, request(made, labels=labels))

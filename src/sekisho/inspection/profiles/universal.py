@@ -63,6 +63,7 @@ def _email() -> RuleData:
     local = "[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
     return RuleData(
         label="email",
+        sign="@[A-Za-z0-9]",
         anchor=f"{local}@[A-Za-z0-9][A-Za-z0-9-]{{0,62}}\\.",
         shape=f"{local}@[A-Za-z0-9-]{{1,63}}(?:\\.[A-Za-z0-9-]{{1,63}}){{1,8}}",
         reach=129,

@@ -27,7 +27,7 @@ def log(tmp_path):
     log.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(asked=requests, declared_ones=deployments, chosen=rules)
 def test_the_same_declarations_change_nothing(tmp_path_factory, asked, declared_ones, chosen):
     """However the declarations look: what was recorded under them meets the same again."""
@@ -46,7 +46,7 @@ def test_the_same_declarations_change_nothing(tmp_path_factory, asked, declared_
     assert all(key.recorded.fate == key.after.fate for key in plan.rows)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(asked=requests, before=deployments, after=deployments, chosen=rules)
 def test_every_planted_change_is_found(tmp_path_factory, asked, before, after, chosen):
     """Each request decided by itself under both: the plan counts exactly those that differ, whatever was planted."""

@@ -102,9 +102,17 @@ def test_a_plan_of_nothing_says_so_and_changes_nothing(template, capsys):
 
 def test_mistakes_are_named_and_fail(installation, capsys):
     (installation / "declarations" / "boundary.toml").write_text("nonsense")
-    for words in (("plan", installation), ("shadow", installation, "--declarations", installation / "declarations")):
+    for words in (
+        ("plan", installation, "--json"), ("shadow", installation, "--declarations", installation / "declarations")
+    ):  # fmt: skip
         assert main([str(word) for word in words]) == 1
-        assert "boundary.toml" in capsys.readouterr().err
+        said = capsys.readouterr()
+        assert "boundary.toml" in said.err
+        if words[0] == "plan":
+            told = json.loads(said.out)
+            assert (told.keys(), told["format"]) == ({"format", "mistakes"}, "sekisho.plan/1")
+            assert {"boundary.toml"} <= {one["file"] for one in told["mistakes"]}
+            assert all(one["problem"] and one["remedy"] for one in told["mistakes"])
 
 
 def test_a_shadow_is_set_shown_and_ended(installation, capsys):

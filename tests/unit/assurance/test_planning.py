@@ -176,6 +176,24 @@ def test_records_that_are_none_are_counted_and_the_first_are_named(log):
     assert "unknown or missing keys" in plan.problems[0]
 
 
+@pytest.mark.parametrize("tokens", ["3", -1, True, [1]])
+def test_tokens_that_are_none_are_a_record_that_cannot_be_read(log, tokens):
+    """They are summed and priced: what is no whole number must not get that far."""
+
+    def forge(envelope):
+        if envelope["kind"] == "outcome":
+            envelope["body"]["usage"]["completion"] = tokens
+        return envelope
+
+    log.forge = forge
+    log.request()
+    log.publish()
+    plan = planned(log, log.snapshot)
+    total = plan.total()
+    assert (total.requests, plan.unreadable, total.prompt, total.readings) == (1, 1, 0, 0)
+    assert "whole numbers" in plan.problems[0]
+
+
 def test_monitor_mode_is_told_apart_from_a_permit(log, tmp_path):
     log.request(residency=("SG",))
     log.publish()

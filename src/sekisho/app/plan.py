@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +117,12 @@ class Plans:
     def plan(self, asked: PlanAsked) -> Planned:
         """What recorded requests would have met. Raises DeclarationsRefused for mistakes in the proposed declarations,
         UsageError for names that are not declared, SekishoError where there is no snapshot or log to read."""
-        before, after = self._in_force(), self._proposed(asked.declarations)
-        removed = removed_deployments(asked.without, after.catalogue)
+        tree, named = (
+            self._tree(asked.declarations),
+            [_named(text) for text in asked.without],
+        )  # before it takes seconds
+        before, after = self._in_force(), self._proposed(tree)
+        removed = removed_deployments(named, after.catalogue)
         if removed:  # the question is then what their absence changes, not what other declarations do
             planner = Planner(Replay(after.snapshot), Replay(after.snapshot, without=frozenset(removed)))
         else:
@@ -129,13 +133,14 @@ class Plans:
         planned.window, planned.removed = asked.window, removed
         if removed:
             planned.before, planned.limits = planned.after, ()
-            planned.prices = read_declarations(self._tree(asked.declarations)).prices
+            planned.prices = read_declarations(tree).prices
         return planned
 
     def plan_from(self, file: Path, mapping: LogMapping, declarations: Path | None) -> Planned:
         """What another gateway's requests would have met here, beside what that gateway did. Content is inspected here
         and kept nowhere. Raises as `plan`, and AssuranceError for a file that can't be read."""
-        before, after = self._in_force(), self._proposed(declarations)
+        file.stat()  # raises OSError, before it takes seconds
+        before, after = self._in_force(), self._proposed(self._tree(declarations))
         planner = Planner(None, Replay(after.snapshot))
         plan = planner.plan
         for number, read in enumerate(foreign_requests(file, mapping), 1):
@@ -179,8 +184,7 @@ class Plans:
         snapshot, parts = self._store.load(digest, self._now_us), self._store.rules(digest).parts
         return _Rules(snapshot, self._store.catalogue(digest), parts, snapshot.inspector.rules_digest)
 
-    def _proposed(self, declarations: Path | None) -> _Rules:
-        tree = self._tree(declarations)
+    def _proposed(self, tree: Path) -> _Rules:
         catalogue, built = build_declared(ProposedDirectory(self._directory.root, tree))
         parts = {name: data for (layer, name), data in built.parts.items() if layer == "authority"}
         policy_parts = PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])
@@ -213,19 +217,25 @@ class Plans:
             self._progress(min(first + len(entries), end) - span[0], end - span[0])
 
 
-def removed_deployments(without: tuple[str, ...], catalogue: Catalogue) -> tuple[str, ...]:
-    """The deployments of what KIND:NAME names. Raises UsageError for what is not declared."""
+def _named(text: str) -> tuple[str, str]:
+    """KIND and NAME of what is taken not to be there. Raises UsageError."""
+    kind, _, name = text.partition(":")
+    if kind not in WITHOUT_KINDS or not name:
+        raise UsageError(f"{text!r} names nothing", remedy="Write provider:NAME, deployment:NAME or site:NAME")
+    return kind, name
+
+
+def removed_deployments(named: Iterable[tuple[str, str]], catalogue: Catalogue) -> tuple[str, ...]:
+    """The deployments of what (kind, name) names. Raises UsageError for what is not declared, or has none."""
     found: set[str] = set()
-    for text in without:
-        kind, _, name = text.partition(":")
-        if kind not in WITHOUT_KINDS or not name:
-            raise UsageError(f"{text!r} names nothing", remedy="Write provider:NAME, deployment:NAME or site:NAME")
+    for kind, name in named:
         known = {value.name for value in getattr(catalogue, f"{kind}s")}
         if name not in known:
             raise UsageError(f"no {kind} {name!r} is declared", remedy=f"There is: {alternatives(name, known)}")
-        found.update(one.name for one in catalogue.deployments if _belongs(one, kind, name))
-        if not any(_belongs(one, kind, name) for one in catalogue.deployments):
+        belonging = {one.name for one in catalogue.deployments if _belongs(one, kind, name)}
+        if not belonging:
             raise UsageError(f"the {kind} {name} has no deployment, so nothing would be gone")
+        found |= belonging
     return tuple(sorted(found))
 
 

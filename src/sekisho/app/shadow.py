@@ -32,6 +32,8 @@ from sekisho.ledger.interfaces import EntryDraft, EntryWriter
 from sekisho.ledger.log_files import LogFiles
 from sekisho.policy.engine import CedarDecider
 from sekisho.settings import DataDirectory
+from sekisho.snapshot.errors import SnapshotDamaged
+from sekisho.snapshot.store import SnapshotStore
 
 LOOK_S: Final = 0.5
 STEP_S: Final = 0.1  # of work at a time, before anything else gets its turn
@@ -45,6 +47,7 @@ OBSERVED_MAX: Final = 16  # kinds of change, and requests, that one of them name
 IN_FORCE_KEPT: Final = 4  # snapshots that decisions were made under, made ready: a swap has two
 _STATE_BYTES_MAX: Final = 1024 * 1024  # several times what all of it takes
 FORMAT: Final = "sekisho.shadow/1"
+UNKNOWN: Final = "unknown"  # in the place of a digest that can't be read
 SET: Final = "shadow.set"
 OFF: Final = "shadow.off"
 OBSERVED: Final = "shadow.differences"
@@ -110,10 +113,11 @@ def set_shadow(directory: DataDirectory, tree: Path, actor: str, clock: Clock) -
     if not tree.is_dir():
         raise UsageError(f"{tree} is no directory of declarations", remedy="Name one with --declarations")
     store = snapshot_store(directory)
+    before = _shadow_of(store)
     digest = store.save(build_declared(ProposedDirectory(directory.root, tree))[1])
     Replay.of_rules(store.rules(digest), CedarDecider, clock.now_us())  # what can't be decided with is no shadow
     _tell(directory, actor, clock, {"act": SET, "shadow": digest})
-    if store.shadow() != digest:
+    if before != digest:
         directory.shadow_state.unlink(missing_ok=True)  # an account of an earlier time would go on where that ended
     store.set_shadow(digest)
     return digest
@@ -122,12 +126,20 @@ def set_shadow(directory: DataDirectory, tree: Path, actor: str, clock: Clock) -
 def end_shadow(directory: DataDirectory, actor: str, clock: Clock) -> str | None:
     """End it; the digest of what it was, None where there is none. The act becomes an entry."""
     store = snapshot_store(directory)
-    digest = store.shadow()
+    digest = _shadow_of(store)
     if digest is not None:
         _tell(directory, actor, clock, {"act": OFF, "shadow": digest})
         store.set_shadow(None)
         directory.shadow_state.unlink(missing_ok=True)
     return digest
+
+
+def _shadow_of(store: SnapshotStore) -> str | None:
+    """The digest of the shadow; UNKNOWN for one that nobody can read, which must not keep it from being replaced."""
+    try:
+        return store.shadow()
+    except SnapshotDamaged:
+        return UNKNOWN
 
 
 def _tell(directory: DataDirectory, actor: str, clock: Clock, body: dict[str, str]) -> None:
@@ -180,13 +192,13 @@ class Shadowing:
         """Until cancelled. What goes wrong is told and tried again: a shadow must not end who publishes."""
         following = Retrying(log, "the shadow can't be followed")
         while True:
-            worked_s = 0.0
+            began = time.monotonic()
             with following:
-                began = time.monotonic()
                 await asyncio.to_thread(self._step)
-                worked_s = time.monotonic() - began
                 await self._observe()
-            await asyncio.sleep(max(LOOK_S, worked_s / SHARE_MAX) if not self._lag else worked_s / SHARE_MAX)
+            pause_s = (time.monotonic() - began) / SHARE_MAX
+            goes_on = self._lag and not following.trouble
+            await asyncio.sleep(pause_s if goes_on else max(LOOK_S, pause_s))
 
     def metrics(self) -> bytes:
         """In Prometheus' text format (version 0.0.4); empty while there is no shadow."""

@@ -249,7 +249,7 @@ def _name(value: Any, name: str) -> str | None:
     if value in (None, ""):
         return None
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise RecordUnreadable(f"its {name} is no name")
+        raise RecordUnreadable(f"its {name} is no name", remedy=f"Map it to one in the mapping: [{name}.values]")
     return value
 
 
@@ -260,7 +260,7 @@ def _names(value: Any, name: str) -> tuple[str, ...] | None:
     if not isinstance(parts, list) or not all(
         isinstance(part, str) and _NAME.fullmatch(part.strip()) for part in parts
     ):
-        raise RecordUnreadable(f"its {name} is no list of names")
+        raise RecordUnreadable(f"its {name} is no list of names", remedy='Write ["a", "b"] or "a,b"')
     return tuple(sorted({part.strip() for part in parts}))
 
 
@@ -273,7 +273,7 @@ def _time(value: Any) -> int | None:
         try:
             time = datetime.fromisoformat(value.strip())
         except ValueError:
-            raise RecordUnreadable("its time can't be read") from None
+            raise RecordUnreadable("its time can't be read", remedy="Write RFC 3339, or seconds since 1970") from None
         time = time if time.tzinfo else time.replace(tzinfo=UTC)
         return int(time.timestamp() * 1_000_000)
     return None

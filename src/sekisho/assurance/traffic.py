@@ -66,8 +66,12 @@ class Traffic:
 
     def _see_outcome(self, request: str, body: dict[str, Any]) -> None:
         usage = body["usage"]
-        if usage is not None:
-            self._planner.used(request, usage["prompt"] or 0, usage["completion"] or 0)
+        if usage is None:
+            return
+        prompt, completion = usage["prompt"] or 0, usage["completion"] or 0
+        if type(prompt) is not int or type(completion) is not int or min(prompt, completion) < 0:
+            raise TypeError("tokens are no whole numbers")
+        self._planner.used(request, prompt, completion)
 
 
 def input_key(asked: dict[str, Any], *, by_person: bool) -> bytes:

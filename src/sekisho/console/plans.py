@@ -49,9 +49,14 @@ def add_plans(
 
     @app.post("/api/plan")
     async def plan(request: Request, session: Operator) -> Response:
-        asked = _read(await body(request, BODY_BYTES_MAX))
-        planned = await run_in_threadpool(ports.plan, asked.declarations, asked.words())
-        return JSONResponse(planned, 409 if "mistakes" in planned else 200, headers=_NO_STORE)
+        data = await body(request, BODY_BYTES_MAX)
+
+        def made() -> Response:
+            asked = _read(data)
+            planned = ports.plan(asked.declarations, asked.words())
+            return JSONResponse(planned, 409 if "mistakes" in planned else 200, headers=_NO_STORE)
+
+        return await run_in_threadpool(made)  # its megabytes, too, are read and written off the loop
 
     @app.get("/api/shadow")
     def shadow(request: Request, session: Operator) -> Response:

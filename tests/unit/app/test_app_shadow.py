@@ -253,6 +253,34 @@ async def test_a_shadow_that_is_gone_or_a_full_ledger_end_nobody(log, caplog):
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_what_goes_wrong_behind_the_log_is_not_tried_again_at_once(log, monkeypatch):
+    """An entry bundle that can't be read must not take a whole core from those who serve."""
+    one, pauses = follower(log), []
+
+    def step():
+        one._lag = 1
+        raise SekishoError("the disk is damaged")
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(one, "_step", step)
+    monkeypatch.setattr(shadowing.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await one.run()
+    assert min(pauses) >= shadowing.LOOK_S
+
+
+def test_a_shadow_that_cannot_be_read_can_be_ended(log):
+    directory = DataDirectory(log.root)
+    (log.root / "snapshots" / "shadow").write_text("nonsense")
+    assert shadowing.end_shadow(directory, "operator", log.clock) == shadowing.UNKNOWN
+    assert log.store.shadow() is None
+    assert shadowing.end_shadow(directory, "operator", log.clock) is None
+
+
 def test_what_it_names_is_bounded_and_all_is_counted():
     state = ShadowState("d", 0, 0)
     for number in range(shadowing.CAUSES_MAX + KEPT_MAX):

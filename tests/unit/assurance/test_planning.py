@@ -27,7 +27,7 @@ def log(tmp_path):
     log.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(asked=requests, declared_ones=deployments, chosen=rules)
 def test_the_same_declarations_change_nothing(tmp_path_factory, asked, declared_ones, chosen):
     """However the declarations look: what was recorded under them meets the same again."""
@@ -46,7 +46,7 @@ def test_the_same_declarations_change_nothing(tmp_path_factory, asked, declared_
     assert all(key.recorded.fate == key.after.fate for key in plan.rows)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(asked=requests, before=deployments, after=deployments, chosen=rules)
 def test_every_planted_change_is_found(tmp_path_factory, asked, before, after, chosen):
     """Each request decided by itself under both: the plan counts exactly those that differ, whatever was planted."""
@@ -174,6 +174,24 @@ def test_records_that_are_none_are_counted_and_the_first_are_named(log):
     plan = planned(log, log.snapshot)
     assert (plan.total().requests, plan.unreadable, len(plan.problems)) == (1, 12, 10)
     assert "unknown or missing keys" in plan.problems[0]
+
+
+@pytest.mark.parametrize("tokens", ["3", -1, True, [1]])
+def test_tokens_that_are_none_are_a_record_that_cannot_be_read(log, tokens):
+    """They are summed and priced: what is no whole number must not get that far."""
+
+    def forge(envelope):
+        if envelope["kind"] == "outcome":
+            envelope["body"]["usage"]["completion"] = tokens
+        return envelope
+
+    log.forge = forge
+    log.request()
+    log.publish()
+    plan = planned(log, log.snapshot)
+    total = plan.total()
+    assert (total.requests, plan.unreadable, total.prompt, total.readings) == (1, 1, 0, 0)
+    assert "whole numbers" in plan.problems[0]
 
 
 def test_monitor_mode_is_told_apart_from_a_permit(log, tmp_path):

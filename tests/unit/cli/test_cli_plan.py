@@ -8,10 +8,15 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from sekisho.app.installation import Listen, create_installation
-from sekisho.assurance.plan import Plan
+from sekisho.app.plan import Planned
+from sekisho.assurance.plan import Plan, Recorded, Row, RowKey
+from sekisho.catalog.interfaces import Price
 from sekisho.cli.main import main
 from sekisho.cli.plan import EXIT_EXCEEDED, EXIT_PLANNED, exit_status, window_of
+from sekisho.cli.plan_cost import cost_lines, cost_values
 from sekisho.kernel.errors import UsageError
+from sekisho.policy.fate import Fate, Met
+from sekisho.policy.interfaces import SEND_RAW
 
 NOON_US = int(datetime(2026, 11, 25, 3, 0, tzinfo=timezone.utc).timestamp()) * 1_000_000  # noqa: UP017
 
@@ -102,9 +107,17 @@ def test_a_plan_of_nothing_says_so_and_changes_nothing(template, capsys):
 
 def test_mistakes_are_named_and_fail(installation, capsys):
     (installation / "declarations" / "boundary.toml").write_text("nonsense")
-    for words in (("plan", installation), ("shadow", installation, "--declarations", installation / "declarations")):
+    for words in (
+        ("plan", installation, "--json"), ("shadow", installation, "--declarations", installation / "declarations")
+    ):  # fmt: skip
         assert main([str(word) for word in words]) == 1
-        assert "boundary.toml" in capsys.readouterr().err
+        said = capsys.readouterr()
+        assert "boundary.toml" in said.err
+        if words[0] == "plan":
+            told = json.loads(said.out)
+            assert (told.keys(), told["format"]) == ({"format", "mistakes"}, "sekisho.plan/1")
+            assert {"boundary.toml"} <= {one["file"] for one in told["mistakes"]}
+            assert all(one["problem"] and one["remedy"] for one in told["mistakes"])
 
 
 def test_a_shadow_is_set_shown_and_ended(installation, capsys):
@@ -170,3 +183,43 @@ def test_what_is_not_declared_here_is_a_problem_of_the_mapping(template, capsys,
     assert f"could not be read: {len(cases)}" in text
     for number, (_, says) in enumerate(cases):
         assert says in next(line for line in text.splitlines() if f"request r{number}:" in line)
+
+
+def test_cost_is_told_in_both_languages_and_without_loss():
+    yen, dollar = Price("JPY", 300_000_000, 1_200_500_000), Price("USD", 150_000, 600_000)
+    prices = {"tokyo": yen, "osaka": Price("JPY", 500_000_000, 0), "abroad": dollar}
+    plan = Plan()
+    for organisation, used, after, row in (
+        ("bank", "tokyo", met("osaka", "abroad"), Row(4, 1_234_567, 1_000, 4)),
+        ("bank", "tokyo", Met(Fate.DENIED), Row(1, 10, 10, 1)),
+        ("bank", "tokyo", met("free"), Row(2, 10, 10, 2)),
+        ("ward", "free", met("abroad"), Row(1, 1, 0, 1)),
+    ):
+        key = RowKey(organisation, "m", met(used), after, Recorded(Fate.RAW, (SEND_RAW, used)))
+        plan.rows[key] = row
+    planned = Planned("b", "a", (), plan, None, removed=("free", "tokyo"))
+    assert cost_lines(planned, 0) == ["No deployment declares a price: cost is told in tokens"]
+    assert "価格（[price]）" in cost_lines(planned, 1)[0]
+    planned.prices = prices
+    assert cost_lines(planned, 0) == [
+        "Cost, by organisation and model",
+        "  bank, m: 7 requests, 1,234,587 prompt and 1,020 completion tokens",
+        "      where they went: 371.60 JPY",
+        "      at the cheapest still permitted: 617.28 JPY (osaka 4), 2 not priced",
+        "      difference: +245.71 JPY, of 4 requests",
+        "      served nowhere: 1",
+        "  ward, m: 1 requests, 1 prompt and 0 completion tokens",
+        "      where they went: 1 not priced",
+        "      at the cheapest still permitted: 0.00000015 USD (abroad 1)",
+    ]
+    assert cost_lines(planned, 1)[3] == "      残る許可先のうち最安: 617.28 JPY (osaka 4)、価格の宣言なし 2 件"
+    bank, ward = cost_values(planned)
+    assert bank["used"] == {"amounts": {"JPY": "371.60061"}, "not_priced": 0}
+    assert bank["cheapest"] == {"amounts": {"JPY": "617.2835"}, "not_priced": 2, "deployments": {"osaka": 4}}
+    assert bank["difference"] == {"amounts": {"JPY": "245.7129"}, "requests": 4}
+    assert (bank["unserved"], bank["readings"], ward["used"]["not_priced"]) == (1, 7, 1)
+    assert (ward["cheapest"]["amounts"], ward["difference"]) == ({"USD": "0.00000015"}, {"amounts": {}, "requests": 0})
+
+
+def met(*names):
+    return Met(Fate.RAW, tuple((SEND_RAW, name) for name in names))

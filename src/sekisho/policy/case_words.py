@@ -33,7 +33,11 @@ _GRADE: Final = "_grade"
 
 
 def case_words(values: Mapping[str, Any], action: str, read: frozenset[str], label: str | None = None) -> str:
-    """Of `values` (what is read in a case, by name) those in `read`; `label`: that of the value, as an entity."""
+    """Of `values` (what is told of a case, by name) those in `read`; `label`: that of the value, as an entity.
+
+    What nothing is told of may be anything.
+    """
+    read &= values.keys()
     verb, how = _WHAT[action]
     data = "data" if label is None else f"values of {_name(label)}"
     said = [f"{verb} {data}{f' of class {_name(values[CLASS])}' if read & {CLASS, CLASS_RANK, PROTECTED} else ''}"]

@@ -84,6 +84,8 @@ def test_what_tightens_is_let_be(nation, below):
         ([f"{CALLER};"], f"{ANYONE};", "permits sending data, as it is, from"),
         ([f"{ANYONE} {LOW}"], f"{ANYONE} {HIGHER}", "permits sending data of class confidential, as it is, to a"),
         ([f"{ANYONE} when {{ {AT_HOME} }};"], f"{ANYONE};", "to a deployment with processing"),
+        # The case says nothing of the class, which one of the permits above asks for: it may be any.
+        ([f"{CALLER};", f"{CALLER} {LOW}"], f"{ANYONE};", "permits sending data, as it is, from"),
         ([f"{ANYONE} when {{ resource.processing_grade >= 3 }};"],
          f"{ANYONE} when {{ resource.processing_grade >= 2 }};", "with processing contractual"),
         # Whoever permits one form has said what may be sent.

@@ -13,6 +13,7 @@ from cedarpy import pst
 
 from sekisho.catalog.interfaces import Mistake
 from sekisho.policy.check import ParsedPolicy
+from sekisho.policy.packs import PACKS
 
 # Hiragana, katakana, and the characters that Chinese and Japanese share.
 _JAPANESE: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d]")
@@ -27,9 +28,10 @@ class Lints(NamedTuple):
 
 
 def lint(policies: Iterable[ParsedPolicy]) -> Lints:
-    """Of all policies in force, packs included."""
+    """Of all policies in force. Notes are of one's own alone: nobody who reads them can change a pack."""
     held = list(policies)
-    return Lints(tuple(_of_many_reasons(held)), (*_titles(held), *_duplicates(held)))
+    notes = (*_titles(held), *_duplicates(held))
+    return Lints(tuple(_of_many_reasons(held)), tuple(note for note in notes if not note.file.startswith(PACKS)))
 
 
 def _of_many_reasons(policies: Iterable[ParsedPolicy]) -> Iterator[Mistake]:

@@ -136,8 +136,10 @@ def declared_exemption(directory: DataDirectory, file: Path) -> Exemption:
         raise UsageError(f"{file} is not TOML in UTF-8: {error}") from None
     mistakes = list(declarations.mistakes)
     if declarations.catalogue is not None:
-        labels = declared_inspection(declarations.catalogue, declarations.policies).labels
-        mistakes += check_policies(declarations.catalogue, declarations.policies, labels).mistakes
+        found = declared_inspection(declarations.catalogue, declarations.policies)
+        mistakes += check_policies(
+            declarations.catalogue, declarations.policies, found.labels, found.elsewhere
+        ).mistakes
     if mistakes or declarations.catalogue is None:
         first = next((one for one in mistakes if one.file == key), mistakes[0])
         raise UsageError(

@@ -121,6 +121,7 @@ def _examined(directory: DataDirectory, declarations: Declarations, *, proved: b
     catalogue = declarations.catalogue
     if catalogue is None:
         mistakes += check_policy_texts(declarations.policies)
+        mistakes += lint(policies_in_force((), declarations.policies)).mistakes
         return Examined(sorted(mistakes), [])
     inspection = declared_inspection(catalogue, declarations.policies)
     mistakes += inspection.mistakes

@@ -1,6 +1,6 @@
 """A case in words, for a mistake: what of which request would go where. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sekisho.catalog.interfaces import ANYWHERE, Grade
@@ -32,15 +32,22 @@ _WHAT: Final = {
 _GRADE: Final = "_grade"
 
 
-def case_words(values: Mapping[str, Any], action: str, read: frozenset[str], label: str | None = None) -> str:
-    """Of `values` (what is read in a case, by name) those in `read`; `label`: that of the value, as an entity."""
+def case_words(
+    values: Mapping[str, Any], action: str, read: frozenset[str], places: frozenset[str], label: str | None = None
+) -> str:
+    """Of `values` (what is told of a case, by name) those in `read`. `places`: all jurisdictions that there are;
+    `label`: that of the value, as an entity.
+
+    What nothing is told of may be anything.
+    """
+    read &= values.keys()
     verb, how = _WHAT[action]
     data = "data" if label is None else f"values of {_name(label)}"
     said = [f"{verb} {data}{f' of class {_name(values[CLASS])}' if read & {CLASS, CLASS_RANK, PROTECTED} else ''}"]
     if LABELS in read:
         said.append(f"with labels {_names(values[LABELS])}" if values[LABELS] else "without labels")
     if RESIDENCY in read:
-        said.append(f"that may go to {_names(values[RESIDENCY])}")
+        said.append(f"that may go to {_places(values[RESIDENCY], places)}")
     said[-1] += how
     said += [
         f"with {name.removeprefix(f'{STALENESS}.').removesuffix('_days')} {values[name]} days old"
@@ -49,7 +56,7 @@ def case_words(values: Mapping[str, Any], action: str, read: frozenset[str], lab
     ]
     if read & {PRINCIPAL, PRINCIPAL_IN, ORGANISATION}:
         said.append(f"from {_who(values)}")
-    facts = [_fact(name, values[name]) for name in sorted(read) if name.startswith(f"{RESOURCE}.") and name in values]
+    facts = [_fact(name, values[name], places) for name in sorted(read) if name.startswith(f"{RESOURCE}.")]
     told = [fact for fact in facts if fact]
     where = _name(values.get(RESOURCE, OTHER))
     said.append(f"to {'a deployment' if OTHER in where else where}" + (f" with {', '.join(told)}" if told else ""))
@@ -64,7 +71,7 @@ def _who(values: Mapping[str, Any]) -> str:
     return f"{who}{by} ({f'role {roles}' if roles else 'no role that is named'})"
 
 
-def _fact(name: str, value: Any) -> str:
+def _fact(name: str, value: Any, places: frozenset[str]) -> str:
     """Empty where it says nothing: any other model, say."""
     if name == RESOURCE_IN:
         return ""
@@ -72,14 +79,22 @@ def _fact(name: str, value: Any) -> str:
     if READS[name] == LONG and attribute.endswith(_GRADE):
         return f"{attribute.removesuffix(_GRADE)} {Grade(value).name.lower()}"
     if isinstance(value, frozenset):
-        return f"{attribute} {_names(value)}"
+        return f"{attribute} {_places(value, places)}"
     return "" if OTHER in str(value) else f"{attribute} {_name(str(value))}"
 
 
-def _names(entities: Any) -> str:
-    names = sorted(_name(one) for one in entities)
+def _places(entities: frozenset[str], places: frozenset[str]) -> str:
+    names = {_name(one) for one in entities}
     if ANYWHERE in names:
         return ANYWHERE
+    missing = places - names
+    if len(names) > _SHOWN_MAX >= len(missing):
+        return f"everywhere but {', '.join(sorted(missing))}"
+    return _names(entities)
+
+
+def _names(entities: Iterable[str]) -> str:
+    names = sorted(_name(one) for one in entities)
     return ", ".join(names[:_SHOWN_MAX]) + (" …" if len(names) > _SHOWN_MAX else "")
 
 

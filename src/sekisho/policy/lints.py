@@ -28,9 +28,10 @@ class Lints(NamedTuple):
 
 
 def lint(policies: Iterable[ParsedPolicy]) -> Lints:
-    """Of all policies in force, packs included."""
+    """Of all policies in force. Notes are of one's own alone: nobody who reads them can change a pack."""
     held = list(policies)
-    return Lints(tuple(_of_many_reasons(held)), (*_titles(held), *_duplicates(held)))
+    notes = (*_titles(held), *_duplicates(held))
+    return Lints(tuple(_of_many_reasons(held)), tuple(note for note in notes if not note.file.startswith(PACKS)))
 
 
 def _of_many_reasons(policies: Iterable[ParsedPolicy]) -> Iterator[Mistake]:

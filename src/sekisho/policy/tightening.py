@@ -19,7 +19,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sekisho.catalog.interfaces import Mistake
+from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Mistake
 from sekisho.catalog.layers import layer_of
 from sekisho.kernel import canonical
 from sekisho.policy.answering import named_actions
@@ -229,7 +229,8 @@ class _Tightening:
                     "Write that one without it",
                 )
         read = reads(question.asked).union(*(reads(one) for one in question.framing))
-        words = case_words(case, question.action, read, question.label)
+        places = self._world.names["Jurisdiction"] - {ANYWHERE, UNKNOWN}
+        words = case_words(case, question.action, read, places, question.label)
         problem = f"permits {words}, which no permit of {above} covers"
         if question.action in _FRAMES[0] and self._is_held_back(question, forbids, budget):
             return policy.mistake(

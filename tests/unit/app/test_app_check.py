@@ -57,6 +57,13 @@ def test_a_forbid_for_two_reasons_is_refused(made, declared):
     assert refused(made, "for 2 reasons").file == "policies/own.cedar"
 
 
+def test_what_is_said_of_texts_alone_is_said_beside_mistakes_elsewhere(made, declared):
+    rule = "forbid (principal, action, resource) when { context.protected || context.class_rank > 2 };"
+    declared("policies/own.cedar", POLICY.format(name="own", text=rule))
+    declared("models/odd.toml", "titel = 1")
+    assert {one.file for one in check_declarations(made).mistakes} == {"policies/own.cedar", "models/odd.toml"}
+
+
 def test_a_policy_that_can_never_match_is_refused(made, declared):
     rule = "forbid (principal, action, resource) when { context.class_rank > 9 };"
     declared("policies/own.cedar", POLICY.format(name="own", text=rule))

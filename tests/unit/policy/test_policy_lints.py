@@ -81,5 +81,15 @@ def test_what_stands_twice_is_noted_however_it_is_laid_out():
     assert lints(one, one.replace("opaque", "egress.url")).notes == ()
 
 
+def test_what_a_pack_says_already_is_noted_of_ones_own_policy():
+    (pack,) = [
+        one for one in policies_in_force(("jp-residency",), ()) if one.annotations["id"] == "jp-residency.opaque"
+    ]
+    own = PolicyText("policies/own.cedar", pack.text.replace("jp-residency.opaque", "own"))
+    assert [note.file for note in lint(policies_in_force(("jp-residency",), (own,))).notes] == ["policies/own.cedar"]
+    twice = lint(policies_in_force(("jp-residency", "jp-residency"), ()))
+    assert twice == ((), ())
+
+
 def test_texts_that_are_no_policies_are_passed_over():
     assert lints("forbid (principl);") == ((), ())

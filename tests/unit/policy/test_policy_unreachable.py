@@ -59,6 +59,7 @@ def test_every_policy_of_the_packs_that_ship_matters(name):
         'resource.processing.contains(Jurisdiction::"JP") && resource.processing_grade < 1',
         'resource.processing.contains(Jurisdiction::"JP") && resource.processing.contains(Jurisdiction::"unknown")',
         "context.residency.isEmpty()",
+        'context.residency.contains(Jurisdiction::"anywhere") && !context.residency.contains(Jurisdiction::"SG")',
         "resource.storage_grade > 3",
         "context.staleness.policy_days > 7 && context.staleness.policy_days < 8",
         'resource.deployment_type == DeploymentType::"GlobalStandard" && resource.processing == [Jurisdiction::"JP"]',

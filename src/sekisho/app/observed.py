@@ -22,7 +22,7 @@ def composed(built: BuiltSnapshot, catalogue: Catalogue, readings: Iterable[Read
     """The snapshot with the site's layer of these readings. `catalogue` is as declared; `here` the site's name."""
     in_force = applicable(readings, catalogue)
     facts = observed_facts(catalogue, in_force, here)
-    return with_observed(built, Observed(here, in_force, facts), observed_part(catalogue, facts))
+    return with_observed(built, Observed(here, in_force, facts, observed_part(catalogue, facts)))
 
 
 def observed_now(store: SnapshotStore, catalogue: Catalogue, now_us: int) -> Catalogue:

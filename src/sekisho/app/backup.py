@@ -1,8 +1,8 @@
 """Backing up an installation while it runs.
 
 A backup is a directory: `backup.json` (what is in it, by SHA-256), `files/` (settings, declarations, snapshots,
-the registries' files), `state.sqlite`, `ledger/` (the log up to a checkpoint), and, if asked for, `keys.sealed`. It appears under its name when
-it is whole and was verified.
+the registries' files), `state.sqlite`, `ledger/` (the log up to a checkpoint), and, if asked for, `keys.sealed`. It
+appears under its name when it is whole and was verified.
 
 What makes it consistent, in this order:
 

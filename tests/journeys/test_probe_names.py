@@ -1,5 +1,6 @@
 """`sekisho probe` where names are looked up for real: a name server that lies, is silent, or names many addresses."""
 
+import datetime
 import hashlib
 import json
 import shutil
@@ -29,6 +30,9 @@ NAMES = {
     "many.example": [f"1.0.16.{number}" for number in range(1, 100)],
     "silent.example": None,
     "two.example": ["127.0.0.2", "127.0.0.3"],
+    "away.example": ["2001:db8::1", "127.0.0.2"],  # the first takes no connection
+    "expired.example": ["127.0.0.4"],
+    "stranger.example": ["127.0.0.5"],
 }
 DEPLOYMENT = """
 model = "m"
@@ -51,10 +55,17 @@ def looked(tmp_path_factory):
     servers = tmp_path_factory.mktemp("servers")
     authority, pins = trustme.CA(), {}
     for address in NAMES["two.example"]:
-        certificate = authority.issue_cert("two.example")
+        certificate = authority.issue_cert("two.example", "away.example")
         certificate.private_key_and_cert_chain_pem.write_to_path(str(servers / f"{address}.pem"))
         leaf = x509.load_pem_x509_certificate(certificate.cert_chain_pems[0].bytes()).public_key()
         pins[address] = hashlib.sha256(leaf.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    for address, issuer, name, ends in (
+        ("127.0.0.4", authority, "expired.example", yesterday),
+        ("127.0.0.5", trustme.CA(), "stranger.example", None),
+    ):
+        made = issuer.issue_cert(name, not_after=ends).private_key_and_cert_chain_pem
+        made.write_to_path(str(servers / f"{address}.pem"))
     (servers / "names.json").write_text(json.dumps(NAMES))
     (site.root / "registry").mkdir()
     (site.root / "registry" / "apnic").write_text(REGISTRY)
@@ -68,7 +79,21 @@ def looked(tmp_path_factory):
     two = DEPLOYMENT.format(host="two.example", port=PORT)
     site.declare("deployments", "two", two + tls.format(json.dumps([pins["127.0.0.2"]])))
     site.declare("deployments", "two-both", two + tls.format(json.dumps(list(pins.values()))))
-    words = [*SEKISHO, "probe", str(site.root), "--json", "--method", "networks", "--method", "tls-pin"]
+    for name in ("away", "expired", "stranger"):
+        one = DEPLOYMENT.format(host=f"{name}.example", port=PORT)
+        site.declare("deployments", name, one + tls.format(json.dumps(list(pins.values()))))
+    words = [
+        *SEKISHO,
+        "probe",
+        str(site.root),
+        "--json",
+        "--method",
+        "networks",
+        "--method",
+        "tls-pin",
+        "--method",
+        "tls-chain",
+    ]
     program = Path(__file__).with_name("own_names.py")
     command = [*OWN, sys.executable, str(program), str(servers), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False)
@@ -113,3 +138,19 @@ def test_somebody_else_at_one_address_of_a_name_is_seen(looked):
     assert (pinned["contradicts"], pinned["evidence"]["pinned"]) == (True, 1)
     assert network(looked["two"]) == [(["unknown"], "unknown", True)]
     assert not reading(looked["two-both"], "tls-pin")["contradicts"]
+    assert reading(looked["two-both"], "tls-chain")["evidence"]["certificates"] == 3  # two, of one authority
+
+
+def test_tls_is_looked_at_where_a_connection_is_taken(looked):
+    assert reading(looked["away"], "tls-pin")["evidence"]["pinned"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [("expired", "certificate has expired"), ("stranger", "certificate verify failed")]
+)
+def test_a_certificate_that_does_not_hold_is_no_reading_and_says_why(looked, name, problem):
+    for method in ("tls-chain", "tls-pin"):
+        said = reading(looked[name], method)
+        assert said["failed"] == "tls"
+        assert problem in said["detail"]
+    assert looked[name]["facts"] == []

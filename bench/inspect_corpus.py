@@ -1,6 +1,7 @@
 """Precision and recall per label, on a corpus made of templates with a fixed seed.
 
-    PYTHONPATH=src python bench/inspect_corpus.py [--texts 6000] [--seed 1] [--presidio PYTHON] [--names]
+    PYTHONPATH=src python bench/inspect_corpus.py [--profile jp|sg] [--texts 6000] [--seed 1] [--presidio PYTHON] \
+        [--names]
 
 Half of the texts hold one value that is right by its own rules, in Japanese or English, some of them disguised (full
 width, hidden characters, other dashes); the other half holds what only looks like one: order numbers, time stamps,
@@ -9,7 +10,8 @@ the label stands where the value does.
 
 A corpus of templates is a ruler of one's own making: it says what the rules do on forms that we know, not how often
 those occur. `--presidio` names an interpreter with presidio-analyzer and a spaCy model for English, which reads the
-same texts in the same run. `--names` has personal names looked for as well.
+same texts in the same run. `--names` has personal names looked for as well. `--profile` says whose identifiers the
+corpus holds and are looked for: Japan's (with all that has one form everywhere), or Singapore's.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import _corpus_sg as singapore
 from sekisho.inspection.checks import is_iban, mrz_check_digit, passes_luhn
 from sekisho.inspection.interfaces import PERSON_NAME
 from sekisho.inspection.profiles.jp import checks as jp
@@ -312,17 +315,21 @@ def placed(rng: Random, value: str, templates: list[str], label: str | None) -> 
     return Text(f"{filler}{before}{value}{after}", label, len(filler + before), len(filler + before + value))
 
 
-def corpus(seed: int, count: int) -> list[Text]:
+CORPORA = {"jp": (POSITIVES, NEGATIVES), "sg": (singapore.POSITIVES, singapore.NEGATIVES)}
+
+
+def corpus(profile: str, seed: int, count: int) -> list[Text]:
     rng = Random(seed)
+    positives, negatives = CORPORA[profile]
     texts = []
     for _ in range(count // 2):
-        label = rng.choice(sorted(POSITIVES))
-        make, templates = POSITIVES[label]
+        label = rng.choice(sorted(positives))
+        make, templates = positives[label]
         value = make(rng)
         if rng.random() < 0.15 and label not in ("secret.private_key", "prompt.injection", PERSON_NAME):
             value = rng.choice(DISGUISES)(value)
         texts.append(placed(rng, value, templates, label))
-        make, templates = rng.choice(NEGATIVES)
+        make, templates = rng.choice(negatives)
         texts.append(placed(rng, make(rng), templates, None))
     return texts
 
@@ -365,14 +372,15 @@ def presidio(interpreter: str, texts: list[Text]) -> list[list[tuple[int, int, s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", choices=sorted(CORPORA), default="jp")
     parser.add_argument("--texts", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--presidio", metavar="PYTHON")
     parser.add_argument("--names", action="store_true")
     parser.add_argument("--examples", action="store_true", help="show some of what was wrong")
     options = parser.parse_args()
-    texts = corpus(options.seed, options.texts)
-    inspector = compile_inspector(rules_bytes(("jp",), names=options.names))
+    texts = corpus(options.profile, options.seed, options.texts)
+    inspector = compile_inspector(rules_bytes((options.profile,), names=options.names))
     ours = Score()
     for text in texts:
         ours.count(text, [(span.start, span.end, span.label) for span in inspector.spans(text.text)])
@@ -384,7 +392,7 @@ def main() -> None:
         print("Presidio was not run: --presidio PYTHON")
     print(f"{len(texts)} texts, seed {options.seed}, {sum(text.label is None for text in texts)} without a value")
     print(f"{'':28}{'texts':>6} {'precision':>9} {'recall':>9}   {'Presidio':>9} {'recall':>9}")
-    for label in sorted(POSITIVES):
+    for label in sorted(CORPORA[options.profile][0]):
         count = ours.right[label] + ours.missed[label]
         print(f"{label:28}{count:6} {ours.row(label)}   {theirs.row(label)}")
     if options.examples:

@@ -41,7 +41,7 @@ def text_of(unit: str, size: int) -> str:
 
 def main() -> None:
     started = time.process_time()
-    inspector = compile_inspector(rules_bytes())
+    inspector = compile_inspector(rules_bytes(("jp",)))
     print(f"compile: {(time.process_time() - started) * 1e3:.0f} ms")
     cases = [
         (f"{name}, {kib} KiB", text_of(unit, kib * 1024))

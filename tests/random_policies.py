@@ -56,13 +56,18 @@ class Policies:
         self.random, self.arithmetic, self.beyond = random, arithmetic, beyond
         self.labels, self.roles, self.longs, self.ranks = labels, roles, longs, ranks
 
-    def texts(self, count):
-        """A permit and others, each of which Cedar's validator takes."""
+    def texts(self, count, keeping=False):
+        """A permit and others, each of which Cedar's validator takes; `keeping`: with permits of keeping content."""
         found = []
         while len(found) < count:
             text = self.policy(effect=None if found else "permit")
             if cedarpy.validate_policies(text, SCHEMA).validation_passed:
                 found.append(f'@id("p{len(found)}") @title("t") @title_ja("題") {text}')
+        if keeping:
+            keep = 'permit (principal, action == Action::"retain", resource)'
+            found.append(
+                f'@id("keep") @title("t") @title_ja("題") @retain_days("3") {keep} when {{ {self.boolean(2)} }};'
+            )
         return PolicyText("policies/random.cedar", "\n".join(found))
 
     def policy(self, effect=None):
@@ -147,13 +152,19 @@ class Policies:
         pick = self.random.choice
         found = (
             f'principal in Role::"{pick(self.roles)}"',
-            f'principal in [Role::"{pick(self.roles)}", Organisation::"{pick(("default", "other"))}"]',
+            f'principal in [Role::"{pick(self.roles)}", Role::"{pick(self.roles)}"]',
             'resource in Provider::"p"',
             'resource in Model::"m"',
             "context.protected",
-            "resource has processing",
-            "context has staleness.policy_days",
-            "principal is Principal",
+            *("resource has processing", "context has staleness.policy_days", "principal is Principal"),
+            # What is there for none of the actions that send, or for nothing at all.
+            *("context has label", 'context has label && context.label == Label::"opaque"', "principal is Deployment"),
+            *('resource has "in"', 'context has "staleness.policy_days"', "resource has nothing"),
+            *("resource in resource.model", "principal in principal.organisation", "principal in [principal]"),
+            f'[resource.model, Model::"{pick("mn")}"].containsAll([resource.model])',
+            f'[if {self.boolean(0)} then Jurisdiction::"JP" else Jurisdiction::"US"].contains(Jurisdiction::"JP")',
+            f'context.residency.contains(if {self.boolean(0)} then Jurisdiction::"JP" else Jurisdiction::"SG")',
+            f"({self.boolean(0)}) == ({self.boolean(0)})",
             'resource is Deployment in Provider::"p"',
             f"[{self.long(0)}, {self.long(0)}].contains({self.long(0)})",
             pick(("true", "false")),
@@ -164,6 +175,11 @@ class Policies:
             '"JP" like "J*"',
             'Deployment::"e0".processing_grade > 0',
             "[context.residency].contains(context.home)",
+            f"(if {self.long(2)} > 0 then resource else resource) is Deployment",
+            # The validator does not look at the types of what it knows to be dead.
+            *("1 == true", 'principal in Label::"opaque" && (1 < "a")', "[[1, 2]].contains([2, 1])"),
+            f'(if principal is Deployment then context.class else principal) in Role::"{pick(self.roles)}"',
+            'principal in Jurisdiction::"JP" && context.label == Label::"opaque"',
         )
         return pick(beyond if self.beyond and self.random.random() < 0.5 else found)
 
@@ -185,7 +201,7 @@ def deployments(random, count=3):
     return found
 
 
-def request(random, *, strange=0.05, epoch_from=0):
+def request(random, *, strange=0.05, epoch_from=0, labels=LABELS):
     """A DecisionInput; `strange` of them name what the schema doesn't have, or nothing where something must be."""
     pick = random.choice
 
@@ -195,7 +211,7 @@ def request(random, *, strange=0.05, epoch_from=0):
     def some(values, most):
         return tuple(sorted(random.sample(values, random.randrange(most + 1))))
 
-    raw = some(LABELS, 3)
+    raw = some(labels, 3)
     days = tuple((role, pick((0, 1, 3, 7, 8, 30, 31))) for role in STALENESS_ROLES)
     return decision_input(
         snapshot=odd(DIGEST, ("cd" * 32,)),
@@ -207,7 +223,7 @@ def request(random, *, strange=0.05, epoch_from=0):
         data_class=odd(pick(CLASSES), ("secret",)),
         residency=odd(pick((("JP",), ("JP", "US"), ("SG", "US"), ANYWHERE)), ((), ("XX",), ("unknown",))),
         labels_raw=odd(raw, (("no.such",),)),
-        labels_redacted=pick((raw, (), some(LABELS, 2))),
+        labels_redacted=pick((raw, (), some(labels, 2))),
         redactable=random.random() < 0.8,
         staleness=pick(((), days)),
     )

@@ -349,7 +349,7 @@ def _check(settings: Settings) -> None:
     if settings.control.public_host and not _HOST.fullmatch(settings.control.public_host):
         raise SettingsError(
             f"[control] public_host {settings.control.public_host!r} is not a host name",
-            remedy='Write "console.example.jp", with a port if it is not 443',
+            remedy='Write "console.example.com", with a port if it is not 443',
         )
     for name, engine in settings.engines.items():
         if engine.kind not in ENGINE_KINDS:

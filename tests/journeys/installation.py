@@ -59,15 +59,18 @@ def until(condition, seconds: float = 60, what: str = "the condition", every_s: 
 
 
 class Installation:
-    """`root` holds it; `key` is its first API key (organisation `default`, role `caller`)."""
+    """`root` holds it; `key` is its first API key (organisation `default`, role `caller`).
 
-    def __init__(self, root: Path) -> None:
+    Made as `sekisho init` makes it, with what `words` add.
+    """
+
+    def __init__(self, root: Path, *words: str) -> None:
         self.root = root
         self.gateway_port, self.control_port, self.manual_port = (free_port() for _ in range(3))
         self.base = f"http://127.0.0.1:{self.gateway_port}"
         self.control = f"http://127.0.0.1:{self.control_port}"
         self.key = sekisho(
-            "init", root,
+            "init", root, *words,
             "--gateway", f"127.0.0.1:{self.gateway_port}",
             "--control", f"127.0.0.1:{self.control_port}",
             "--manual", f"127.0.0.1:{self.manual_port}",

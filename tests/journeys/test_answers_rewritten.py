@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 
+import httpx
 import openai
 import pytest
 
@@ -116,8 +117,9 @@ def test_tool_calls_through_the_azure_client(running):
     events += [event(delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}])) for piece in pieces(arguments)]
     events += [event(delta(tool_calls=[second]))]
     events += [event(delta(tool_calls=[{"index": 1, "function": {"arguments": piece}}])) for piece in pieces('{"a":1}')]
-    events += [event(delta("tool_calls"))]
-    import httpx
+    verdict = {"content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}
+    events = [one | {"choices": [choice | verdict for choice in one["choices"]]} for one in events]
+    events += [event(delta("tool_calls", content="") | verdict)]  # as Azure does: a text of nothing, and a verdict each
 
     with httpx.Client(trust_env=False, timeout=30) as http:
         client = openai.AzureOpenAI(
@@ -139,11 +141,12 @@ def test_tool_calls_through_the_azure_client(running):
         '{"a":1}',
     )
     assert final.choices[0].finish_reason == "tool_calls"
+    assert final.choices[0].model_extra == verdict
     assert kinds.count("tool_calls.function.arguments.done") == 2
 
 
 def test_whole_answers_and_completions(running):
-    message = {"role": "assistant", "content": f"to {MAIL}"}
+    message = {"role": "assistant", "content": f"to {MAIL}", "refusal": ""}
     whole = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [
         {"index": 0, "message": message, "finish_reason": "stop"}
     ]}  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from fractions import Fraction
 
 import httpx
 import pytest
@@ -125,6 +126,28 @@ def test_what_would_go_unserved_without_a_provider(site, proposed):
     assert without["unserved"]["tokens"] > 0
     elsewhere = plan(site, "--declarations", proposed, "--without", "deployment:manual-local")["without"]
     assert elsewhere["elsewhere"]["requests"] == 4  # all but the confidential one
+    (costs,) = elsewhere["costs"]
+    assert (costs["organisation"], costs["model"], costs["requests"], costs["unserved"]) == ("default", "manual", 5, 1)
+    assert (costs["used"]["not_priced"], costs["cheapest"]["not_priced"]) == (5, 4)
+
+
+def test_what_it_would_cost_without_a_deployment(site, proposed, tmp_path):
+    tree = tmp_path / "declarations"
+    shutil.copytree(proposed, tree)
+    for name, prompt, completion in (("manual-local", "300", "1200.5"), ("abroad", '"500"', "0")):
+        with (tree / "deployments" / f"{name}.toml").open("a") as file:
+            file.write(f'\n[price]\ncurrency = "JPY"\nprompt = {prompt}\ncompletion = {completion}\n')
+    words = ("--declarations", tree, "--without", "deployment:manual-local")
+    (costs,) = plan(site, *words)["without"]["costs"]
+    prompt, completion = costs["tokens_prompt"], costs["tokens_completion"]
+    used = Fraction(costs["used"]["amounts"]["JPY"])
+    assert used == (300 * prompt + Fraction("1200.5") * completion) / 1_000_000 > 0
+    assert costs["cheapest"]["deployments"] == {"abroad": 4}
+    assert costs["difference"]["requests"] == 4
+    english = sekisho("plan", site.root, "--from-time", "2020-01-01", "--language", "en", *words).stdout
+    assert f"default, manual: 5 requests, {prompt} prompt and {completion} completion tokens" in english
+    assert "(abroad 4)" in english
+    assert "served nowhere: 1" in english
 
 
 def test_another_gateways_log_is_replayed_and_its_content_stays_out(site, tmp_path):
@@ -145,7 +168,32 @@ def test_another_gateways_log_is_replayed_and_its_content_stays_out(site, tmp_pa
     assert "BEGIN" not in done.stdout + done.stderr
 
 
-def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed):
+@pytest.fixture(scope="module")
+def console(site):
+    """A session of an operator at control, for programs."""
+    token = sekisho("console", "token", site.root).stdout.strip().rpartition("#")[2]
+    with httpx.Client(base_url=site.control, headers={"origin": site.control}, trust_env=False, timeout=120) as client:
+        assert client.post("/sign-in", data={"token": token}).status_code == 303
+        yield client
+
+
+def test_a_plan_over_http_says_what_the_command_says(site, proposed, console):
+    files = {str(file.relative_to(proposed)): file.read_text() for file in proposed.rglob("*") if file.is_file()}
+    answer = console.post("/api/plan", json={"declarations": files, "from": "2020-01-01"})
+    assert answer.status_code == 200
+    said, over_http = plan(site, "--declarations", proposed), answer.json()
+    assert over_http | {"to": ""} == said | {"to": ""}  # both are up to now
+    broken = console.post("/api/plan", json={"declarations": files | {"policies/broken.cedar": "permit ("}})
+    assert broken.status_code == 409
+    assert {one["file"] for one in broken.json()["mistakes"]} == {"policies/broken.cedar"}
+    unknown = console.post("/api/plan", json={"without": ["provider:nobody"]})
+    assert unknown.status_code == 400
+    assert "There is: " in unknown.json()["error"]["message"]
+    assert not (site.root / "run" / "plan").exists()
+    assert httpx.post(f"{site.control}/api/plan", json={}, headers={"origin": site.control}).status_code == 401
+
+
+def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed, console):
     sekisho("shadow", site.root, "--declarations", proposed)
 
     def compared():
@@ -159,6 +207,7 @@ def test_a_shadow_judges_live_traffic_and_decides_nothing(site, proposed):
     until(lambda: compared().decisions == 2, what="the comparison of both requests")
     told = json.loads(sekisho("shadow", site.root, "status", "--json").stdout)
     assert told["differences"] == 2
+    assert console.get("/api/shadow").json() | {"cursor": 0} == told | {"cursor": 0}  # which goes on
     assert told["changes"] == {"raw->denied": 1, "routes": 1}
     named = {one["change"]: one for one in told["listed"]}
     assert named["raw->denied"]["request"] == refused_there.headers["x-sekisho-receipt"]

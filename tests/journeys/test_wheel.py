@@ -16,6 +16,7 @@ DATA = (
     "sekisho/policy/packs/jp_residency/pack.toml",
     "sekisho/policy/packs/jp_residency/20_places.cedar",
     "sekisho/policy/packs/jp_residency/cases.toml",
+    "sekisho/catalog/nations/sg.toml",
     "sekisho/catalog/starter/boundary.toml",
     "sekisho/catalog/starter/deployments/manual-local.toml",
     "sekisho/catalog/starter/policies/example.cedar",

@@ -36,7 +36,7 @@ def test_both_languages_declare_the_same():
 
 def test_what_is_shown_can_be_declared():
     classes = [{"name": "public"}, {"name": "internal", "title": "Internal", "title_ja": "社内"}]
-    boundary = {"home": ["JP"], "classes": classes, "default_class": "public", "default_residency": ["JP"]}
+    boundary = {"home": ["JP"], "classes": classes, "default_class": "public", "default_residency": ["JP"], "packs": []}
     shown = [table for table in declarations(PAGES[0]) if "gateway" not in table]
     assert len(shown) == 4
     for table in shown:

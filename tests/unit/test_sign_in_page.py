@@ -15,7 +15,7 @@ PAGES = [(DOCS / name).read_text(encoding="utf-8") for name in ("sign-in.md", "s
 EXAMPLE = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 TREE = {
     "boundary.toml": {
-        "home": ["JP"], "classes": [{"name": "c"}], "default_class": "c", "default_residency": ["JP"],
+        "home": ["JP"], "classes": [{"name": "c"}], "default_class": "c", "default_residency": ["JP"], "packs": [],
     },
     "organisations/default.toml": {},
     "providers/p.toml": {},

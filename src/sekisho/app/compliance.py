@@ -7,12 +7,25 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from sekisho.app.installation import snapshot_store
-from sekisho.assurance.compliance import ALWAYS, DECISION, DEFAULT, PAGE_MAX, UNDECIDED, Cell, Compliance, Fate, Span
+from sekisho.assurance.compliance import (
+    ALWAYS,
+    DECISION,
+    DEFAULT,
+    PAGE_MAX,
+    UNDECIDED,
+    Cell,
+    Compliance,
+    Fate,
+    Span,
+    Title,
+)
+from sekisho.assurance.errors import DecisionUnreadable
 from sekisho.assurance.rulebook import RuleBook
 from sekisho.console.errors import ComplianceRefused, TooMany
 from sekisho.kernel.errors import SekishoError, UsageError
@@ -20,10 +33,14 @@ from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.errors import LogUnreadable
 from sekisho.ledger.log_files import LogFiles
 from sekisho.policy.engine import CedarDecider
+from sekisho.policy.interfaces import PolicyTitle
 from sekisho.settings import DataDirectory
 
 PAGE: Final = 100
 MADE_S_MAX: Final = 600.0  # over HTTP; about 30 million entries. For more there is the command
+WAITED_S_MAX: Final = 10.0  # for a view that is being made; each who waits holds one of the console's 40 threads
+EXIT_USAGE: Final = 2  # of a command: its words are off
+_COMMAND: Final = "sekisho compliance"
 _IS_DECISION: Final = f'"kind":"{DECISION}"'.encode()
 _NOT_POLICIES: Final = {
     DEFAULT: ("No policy permits it", "許可する規則がない"),
@@ -43,7 +60,7 @@ class ComplianceAsked(NamedTuple):
 def compliance_of(directory: DataDirectory, asked: ComplianceAsked) -> dict[str, Any]:
     """The view as JSON values (docs/compliance.md). Blocking; memory is bounded whatever the log's size.
 
-    Raises UsageError, LogUnreadable, SnapshotError.
+    Raises UsageError, LogUnreadable, DecisionUnreadable, SnapshotError.
     """
     if not 1 <= asked.limit <= PAGE_MAX:
         raise UsageError("the page's limit is out of range", remedy=f"Give 1 to {PAGE_MAX}")
@@ -56,62 +73,107 @@ def compliance_of(directory: DataDirectory, asked: ComplianceAsked) -> dict[str,
     view = Compliance(RuleBook(store, CedarDecider), asked.span, asked.listed, asked.limit)
     first = 0 if asked.listed is None else asked.after + 1
     for leaf, entries in files.entries(max(0, first), checkpoint.size):
-        _look(view, leaf, entries)
+        for number, entry in enumerate(entries, leaf):
+            if _IS_DECISION in entry:
+                view.see(number, _envelope(number, entry))
         if view.more:
             break
-    about = {"from": asked.span.since, "log_size": checkpoint.size, "origin": checkpoint.origin, "to": asked.span.until}
+    latest = (
+        _envelope(checkpoint.size - 1, files.entry(checkpoint.size - 1, checkpoint.size)) if checkpoint.size else {}
+    )
+    about = {
+        "from": asked.span.since,
+        "latest": latest.get("at"),
+        "log_size": checkpoint.size,
+        "origin": checkpoint.origin,
+        "to": asked.span.until,
+    }
     if asked.listed is not None:
         last = view.entries[-1].leaf if view.more else None
         return about | {"entries": [entry._asdict() for entry in view.entries], "next": last}
     view.finish()
     digest = store.current()
-    titles = {} if digest is None else {title.id: title for title in store.policy_titles(digest)}
-    rows = []
-    for (policy, deployment), counts in sorted(view.rows.items()):
-        title = titles.get(policy)
-        en, ja = _NOT_POLICIES.get(policy, ("", "")) if title is None else (title.title, title.title_ja)
-        effect = None if title is None else title.effect
-        row = {"deployment": deployment, "effect": effect, "policy": policy, "title": en, "title_ja": ja}
-        rows.append({**row, **{str(fate): count for fate, count in counts.items()}})
-    missing = {"rows_left_out": view.rows_left_out, "snapshots_missing": len(view.snapshots_missing)}
+    in_force = {} if digest is None else {title.id: title for title in store.policy_titles(digest)}
+    missing = {"left_out": view.left_out, "snapshots_missing": len(view.snapshots_missing)}
+    rows = [
+        _titled(policy, in_force.get(policy) or view.titles.get(policy))
+        | {"deployment": deployment, "in_force": policy in in_force}
+        | {str(fate): count for fate, count in counts.items()}
+        for (policy, deployment), counts in sorted(view.rows.items())
+    ]
     return about | view.totals | missing | {"rows": rows, "snapshot": digest}
 
 
-def _look(view: Compliance, leaf: int, entries: list[bytes]) -> None:
-    for number, entry in enumerate(entries, leaf):
-        if _IS_DECISION not in entry:
-            continue
-        try:
-            view.see(number, orjson.loads(entry))
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise LogUnreadable(f"entry {number} is no decision: {error}", remedy="Run `sekisho audit`") from None
+def _titled(policy: str, title: Title | PolicyTitle | None) -> dict[str, Any]:
+    if title is not None:
+        return {"effect": title.effect, "policy": policy, "title": title.title, "title_ja": title.title_ja}
+    en, ja = _NOT_POLICIES.get(policy, ("", ""))
+    return {"effect": None, "policy": policy, "title": en, "title_ja": ja}
+
+
+def _envelope(leaf: int, entry: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(entry)
+    except orjson.JSONDecodeError as error:
+        raise DecisionUnreadable(leaf, error) from None
+    if not isinstance(found, dict):
+        raise DecisionUnreadable(leaf, TypeError("no object"))
+    return found
 
 
 class ComplianceApart:
     """Makes views in a process of its own, one at a time. Any thread."""
 
-    def __init__(self, directory: DataDirectory) -> None:
-        self._directory = directory
+    def __init__(self, directory: DataDirectory, program: Sequence[str] = (sys.executable, "-m", "sekisho")) -> None:
+        self._command = (*program, "compliance", str(directory.root), "--json")
         self._one = threading.Lock()
+        self._ending = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
 
     def __call__(self, words: tuple[str, ...]) -> dict[str, Any]:
         """With the options of `sekisho compliance`. Raises ComplianceRefused, TooMany, SekishoError."""
-        if not self._one.acquire(blocking=False):
+        if not self._one.acquire(timeout=WAITED_S_MAX):
             raise TooMany("another compliance view is being made", remedy="Ask again when it is done")
         try:
-            command = [sys.executable, "-m", "sekisho", "compliance", str(self._directory.root), "--json", *words]
-            made = subprocess.run(command, capture_output=True, timeout=MADE_S_MAX, stdin=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
-            raise SekishoError(f"the view took more than {MADE_S_MAX:.0f} s", remedy="sekisho compliance DIR") from None
+            code, made, said = self._made(words)
         finally:
             self._one.release()
-        said = made.stderr.decode(errors="replace").strip()[-1_000:]
-        if made.returncode == 2:  # wrong usage
-            raise ComplianceRefused(said)
-        if made.returncode != 0:
+        if code == EXIT_USAGE:
+            raise ComplianceRefused(said.rpartition(f"{_COMMAND}: ")[2].removeprefix("error: "))
+        if self._closed:
+            raise _ending()
+        if code != 0:
             raise SekishoError(f"the view could not be made: {said}")
-        found: dict[str, Any] = json.loads(made.stdout)
+        found: dict[str, Any] = json.loads(made)
         return found
+
+    def close(self) -> None:
+        """End what is being made, so that whoever waits for it does not hold up the end of control."""
+        with self._ending:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _made(self, words: tuple[str, ...]) -> tuple[int, bytes, str]:
+        """(exit code, what it printed, what it said)."""
+        with self._ending:
+            if self._closed:
+                raise _ending()
+            self._process = process = subprocess.Popen(
+                [*self._command, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        try:
+            made, said = process.communicate(timeout=MADE_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise SekishoError(f"the view took more than {MADE_S_MAX:.0f} s", remedy="sekisho compliance DIR") from None
+        return process.returncode, made, said.decode(errors="replace").strip()[-1_000:]
+
+
+def _ending() -> SekishoError:
+    return SekishoError("control is ending", remedy="Ask again when it runs")
 
 
 def cell(policy: str, deployment: str, fate: str) -> Cell:

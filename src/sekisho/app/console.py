@@ -13,11 +13,14 @@ from typing import Any, Final
 
 from sekisho.app.auditors import LogAuditors
 from sekisho.app.compliance import ComplianceApart
+from sekisho.app.exemptions import listed_exemptions
 from sekisho.app.explanation import Explainer
 from sekisho.app.installation import DeclarationsRefused, snapshot_store
 from sekisho.app.observed import facts_told
+from sekisho.app.plan_apart import PlansApart
 from sekisho.app.prove import ProofUnderWay, Proving
 from sekisho.app.receipts import LogReceipts
+from sekisho.app.shadow import shadow_status
 from sekisho.catalog.interfaces import Catalogue
 from sekisho.console.errors import ExplainRefused
 from sekisho.console.interfaces import ExplainAsked, Panel, Ports, Served, Status
@@ -35,7 +38,7 @@ ACTOR: Final = "operator"  # whoever has the data directory
 ASK_S_MAX: Final = 2.0  # of what is on this machine
 GATEWAY_KEPT_S: Final = 2.0  # a page that is loaded again and again must not ask the gateway each time
 ANSWER_BYTES_MAX: Final = 64 * 1024
-PROOF_STEPS_MAX: Final = 40_000  # some seconds; while they compute, publishing gets half of the processor
+PROOF_STEPS_MAX: Final = 6_000_000  # some seconds; while they compute, publishing gets half of the processor
 TITLES_KEPT_MAX: Final = 8  # snapshots whose policies' titles are remembered
 
 
@@ -96,6 +99,7 @@ class ConsoleServices:
         self._explainer = Explainer(directory, clock)
         self._proving = Proving(directory, clock, steps_max=PROOF_STEPS_MAX)
         self._compliance = ComplianceApart(directory)
+        self._plans = PlansApart(directory)
         self._gateway = GatewayState(settings)
         self._titles: dict[str, tuple[PolicyTitle, ...]] = {}
         self._catalogue: tuple[str, Catalogue] | None = None  # of the snapshot that facts were asked of last
@@ -118,11 +122,14 @@ class ConsoleServices:
             explain=self.explain,
             prove=self.prove,
             compliance=self._compliance,
+            plan=self._plans,
+            shadow=lambda: shadow_status(self._directory),
             sign_in=self._sign_in,
             auditors=self._auditors,
             site_key=lambda: self._directory.site_vkey.read_text().strip(),
             organisations=self._explainer.organisations,
             facts=self.facts,
+            exemptions=lambda: listed_exemptions(self._store, self._clock),
             now_us=self._clock.now_us,
         )
 
@@ -167,6 +174,11 @@ class ConsoleServices:
             raise ExplainRefused(400, str(error)) from None
         except DeclarationsRefused as error:
             raise ExplainRefused(409, error.message, remedy=error.remedy) from None
+
+    def halt(self) -> None:
+        """End what requests wait for: nobody should wait for them."""
+        self._compliance.close()
+        self._plans.close()
 
     def close(self) -> None:
         self._log.close()

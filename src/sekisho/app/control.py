@@ -131,6 +131,7 @@ async def _run(
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
     await witnessing.stop()
+    services.halt()  # the server waits for its requests, and they for minutes
     server.should_exit = True
     await serving
     await writer.close()

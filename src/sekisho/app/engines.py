@@ -126,7 +126,7 @@ def add_engine(directory: DataDirectory, wish: Wish) -> Added:
     targets.append(directory.declarations / "deployments" / f"{deployment}.toml")
     if name in settings.engines or any(target.exists() for target in targets):
         raise SekishoError(f"{name!r} is declared already, and nothing is overwritten", remedy="Choose another --name")
-    if check_declarations(directory):
+    if check_declarations(directory).mistakes:
         raise SekishoError("the declarations hold mistakes", remedy=f"See them: sekisho check {directory.root}")
     jurisdiction = _jurisdiction(directory)
     listen = wish.listen or _free_address(settings)
@@ -261,7 +261,7 @@ def _write(directory: DataDirectory, targets: list[Path], texts: list[str], sett
         for target, text in zip(targets, texts, strict=True):
             target.parent.mkdir(exist_ok=True)
             write_durable(target, text.encode())
-        mistakes = check_declarations(directory)
+        mistakes = check_declarations(directory).mistakes
         if mistakes:
             raise DeclarationsRefused(mistakes)
         write_durable(directory.settings, before + settings_text.encode())

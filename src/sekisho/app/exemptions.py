@@ -26,6 +26,7 @@ from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.clock import Clock, SystemClock
 from sekisho.kernel.errors import UsageError
 from sekisho.policy.check import check_policies
+from sekisho.policy.exemptions import ends_soon
 from sekisho.settings import DataDirectory
 from sekisho.snapshot.store import SnapshotStore
 
@@ -152,6 +153,7 @@ def listed_exemptions(store: SnapshotStore, clock: Clock) -> list[dict[str, Any]
     exemptions = () if digest is None else store.catalogue(digest).exemptions
     now_us = clock.now_us()
     return [
-        msgspec.to_builtins(one) | {"state": "ended" if one.until <= now_us else "in force"}
+        msgspec.to_builtins(one)
+        | {"ends_soon": ends_soon(one, now_us), "state": "ended" if one.until <= now_us else "in force"}
         for one in sorted(exemptions, key=lambda item: item.until)
     ]

@@ -1,12 +1,13 @@
 """Making an installation, and making its declarations a snapshot that is in force."""
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sekisho.app.exemptions import unapproved
+from sekisho.app.exemptions import grant_exemptions, unapproved
 from sekisho.app.inspecting import declared_inspection
 from sekisho.app.issuers import caller_mistakes
 from sekisho.app.keys import OrganisationKeys, create_signing_key
@@ -15,6 +16,7 @@ from sekisho.assurance.proofs import statement_mistakes
 from sekisho.catalog.declarations import Declarations
 from sekisho.catalog.files import read_declarations
 from sekisho.catalog.interfaces import Catalogue, Mistake
+from sekisho.catalog.layers import layer_of
 from sekisho.catalog.templates import write_declarations
 from sekisho.identity.sql import SqlIdentity
 from sekisho.inspection.rules import compile_inspector
@@ -23,8 +25,10 @@ from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.kernel.files import sync_directory, write_durable
 from sekisho.ledger.checkpoint import make_enrolment
-from sekisho.policy.check import check_policies, check_policy_texts, compile_policies
+from sekisho.policy.check import check_policies, check_policy_texts, compile_policies, policies_in_force
 from sekisho.policy.engine import CedarDecider
+from sekisho.policy.lints import lint
+from sekisho.policy.tightening import tightening_mistakes
 from sekisho.policy.unreachable import reachability
 from sekisho.settings import FORMAT, TEMPLATE, DataDirectory
 from sekisho.snapshot.build import BuiltSnapshot, build_snapshot
@@ -57,8 +61,11 @@ class Created(NamedTuple):
     key_text: str  # the first API key; shown once, kept nowhere
 
 
-def create_installation(root: Path, listen: Listen) -> Created:
-    """Make an installation in `root`, which must be empty or not exist. Raises UsageError otherwise."""
+def create_installation(root: Path, listen: Listen, nation: str | None = None) -> Created:
+    """Make an installation in `root`, which must be empty or not exist. Raises UsageError otherwise.
+
+    Its declarations begin as those of `nation` (one of `nation_names`), else of the default one.
+    """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(
             f"{root} is not empty", remedy="Name a new directory; an installation is never made over another"
@@ -79,7 +86,7 @@ def create_installation(root: Path, listen: Listen) -> Created:
     log = create_signing_key(directory.log_key, origin)
     write_durable(directory.enrolment, make_enrolment(site, origin, log.verifier).encode())
     write_durable(directory.site_vkey, f"{site.verifier.vkey}\n".encode())
-    write_declarations(directory.declarations, manual_url=f"http://{listen.manual}/v1")
+    write_declarations(directory.declarations, manual_url=f"http://{listen.manual}/v1", nation=nation)
     put_declarations_in_force(directory, "init")
     identity = SqlIdentity(directory.state, SystemClock())
     try:
@@ -92,36 +99,49 @@ def create_installation(root: Path, listen: Listen) -> Created:
     return Created(origin, text)
 
 
-def check_declarations(directory: DataDirectory, notes: list[Mistake] | None = None) -> list[Mistake]:
-    """Every mistake in the declarations, policies included, sorted; nothing is changed.
+class Examined(NamedTuple):
+    """What there is to say of declarations: mistakes, and what is none but may have been meant otherwise, both sorted.
 
-    To `notes` is added what is no mistake, and may have been meant otherwise.
+    `layers`: how many policies each layer holds, the highest first; empty where no layers are declared.
     """
-    return _mistakes(directory, read_declarations(directory.declarations), proved=True, notes=notes)
+
+    mistakes: list[Mistake]
+    notes: list[Mistake]
+    layers: tuple[tuple[str, int], ...] = ()
 
 
-def _mistakes(
-    directory: DataDirectory, declarations: Declarations, *, proved: bool, notes: list[Mistake] | None = None
-) -> list[Mistake]:
-    """`proved`: what takes a proof too, policies that never match and statements that don't hold."""
-    mistakes = list(declarations.mistakes)
-    if declarations.catalogue is None:
+def check_declarations(directory: DataDirectory) -> Examined:
+    """Of the declarations as they stand, policies included; nothing is changed."""
+    return _examined(directory, read_declarations(directory.declarations), proved=True)
+
+
+def _examined(directory: DataDirectory, declarations: Declarations, *, proved: bool) -> Examined:
+    """`proved`: what takes a proof too: policies that never match, lower layers that loosen, statements that fail."""
+    mistakes, notes = list(declarations.mistakes), list[Mistake]()
+    catalogue = declarations.catalogue
+    if catalogue is None:
         mistakes += check_policy_texts(declarations.policies)
-    else:
-        inspection = declared_inspection(declarations.catalogue, declarations.policies)
-        mistakes += inspection.mistakes
-        checked = check_policies(declarations.catalogue, declarations.policies, inspection.labels)
-        mistakes += checked.mistakes
-        mistakes += caller_mistakes(directory, declarations.catalogue)
-        if proved and checked.parts is not None:
-            never, doubtful = reachability(checked.parts)
-            mistakes += never
-            notes = [] if notes is None else notes
-            notes += doubtful
-            now_us = SystemClock().now_us()
-            mistakes += statement_mistakes(declarations.catalogue, checked.parts, now_us, str(directory.root))
-        mistakes += unapproved(directory, declarations.catalogue, snapshot_store(directory))
-    return sorted(mistakes)
+        return Examined(sorted(mistakes), [])
+    inspection = declared_inspection(catalogue, declarations.policies)
+    mistakes += inspection.mistakes
+    checked = check_policies(catalogue, declarations.policies, inspection.labels, inspection.elsewhere)
+    mistakes += checked.mistakes
+    mistakes += caller_mistakes(directory, catalogue)
+    hard_to_read = lint(policies_in_force(catalogue.boundary.packs, declarations.policies))
+    mistakes += hard_to_read.mistakes
+    notes += hard_to_read.notes
+    if proved and checked.parts is not None:
+        never, doubtful = reachability(checked.parts)
+        mistakes += never
+        told = {(note.file, note.key) for note in notes}  # that it stands twice says that it decides nothing
+        notes += [note for note in doubtful if (note.file, note.key) not in told]
+        mistakes += tightening_mistakes(checked.parts, catalogue.boundary.layers)
+        now_us = SystemClock().now_us()
+        mistakes += statement_mistakes(catalogue, checked.parts, now_us, str(directory.root))
+    mistakes += unapproved(directory, catalogue, snapshot_store(directory))
+    layers = catalogue.boundary.layers
+    held = Counter(layer_of(title.file, layers) for title in checked.titles)
+    return Examined(sorted(mistakes), sorted(notes), tuple((name, held[place]) for place, name in enumerate(layers)))
 
 
 def put_declarations_in_force(directory: DataDirectory, actor: str = "operator") -> str:
@@ -134,8 +154,10 @@ def put_declarations_in_force(directory: DataDirectory, actor: str = "operator")
     before = store.current()
     if before != digest:
         clock = SystemClock()
-        with closing(SqlIdentity(directory.state, clock)) as register, register.transaction(writes=True) as connection:
-            register.tell(connection, clock.now_us(), actor, activation_body(before, digest))
+        with closing(SqlIdentity(directory.state, clock)) as register:
+            grant_exemptions(directory, store, register, clock, digest)
+            with register.transaction(writes=True) as connection:
+                register.tell(connection, clock.now_us(), actor, activation_body(before, digest))
         store.activate(digest)
     return digest
 
@@ -160,9 +182,9 @@ def build_declared(directory: DataDirectory, *, proved: bool = True) -> tuple[Ca
     Raises DeclarationsRefused. Unless `proved`, their statements may fail: to look into why they do.
     """
     declarations = read_declarations(directory.declarations)
-    mistakes = _mistakes(directory, declarations, proved=proved)
-    if mistakes or declarations.catalogue is None:
-        raise DeclarationsRefused(mistakes)
+    examined = _examined(directory, declarations, proved=proved)
+    if examined.mistakes or declarations.catalogue is None:
+        raise DeclarationsRefused(examined.mistakes)
     inspection = declared_inspection(declarations.catalogue, declarations.policies)
     built = build_snapshot(
         declarations.catalogue,

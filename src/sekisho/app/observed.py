@@ -11,9 +11,9 @@ from sekisho.policy.entities import observed_part
 from sekisho.policy.schema import PROVIDER_PREFIX
 from sekisho.snapshot.build import BuiltSnapshot
 from sekisho.snapshot.errors import SnapshotError
-from sekisho.snapshot.interfaces import catalogue_at
+from sekisho.snapshot.interfaces import StoredRules, catalogue_at
 from sekisho.snapshot.observed import Observed, observed_catalogue, with_observed
-from sekisho.snapshot.store import SnapshotStore
+from sekisho.snapshot.store import SnapshotStore, rules_of
 
 log = logging.getLogger(__name__)
 
@@ -86,3 +86,12 @@ def with_readings_in_force(store: SnapshotStore, catalogue: Catalogue, built: Bu
         log.error("what probes have read is lost until they have looked again: %s", error)
         return built
     return composed(built, catalogue, observed.readings, observed.site) if observed.readings else built
+
+
+def rules_with_readings_in_force(store: SnapshotStore, digest: str) -> StoredRules:
+    """The rules of a stored snapshot, with the readings of the snapshot in force in place of those that it was stored
+    with: what it would decide by now. Raises SnapshotError."""
+    current = store.current()
+    observed = Observed() if current is None else store.observed(current)
+    built = composed(store.built(digest), store.catalogue(digest), observed.readings, observed.site)
+    return StoredRules(digest, *rules_of(built.parts))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from sekisho.assurance.foreign_rows import Row
 from sekisho.assurance.plan import Plan, Planner, Recorded
 from sekisho.assurance.replay import Replay
 from sekisho.assurance.traffic import PROBLEMS_KEPT_MAX, Traffic, ids_between, names_persons
-from sekisho.catalog.interfaces import Catalogue, Deployment
+from sekisho.catalog.files import read_declarations
+from sekisho.catalog.interfaces import Catalogue, Deployment, Price
 from sekisho.gateway.declared import CLASS_HEADER, RESIDENCY_HEADER, declared
 from sekisho.gateway.governing import decision_input, inspected
 from sekisho.identity.interfaces import Principal
@@ -88,6 +89,7 @@ class Planned:
     titles: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # policy's id → title, title_ja
     new: tuple[str, ...] = ()  # deployments that only the proposed declarations have
     gone: tuple[str, ...] = ()  # those that they don't have any more
+    prices: Mapping[str, Price] = dataclasses.field(default_factory=dict)  # by deployment; read where it has `removed`
 
 
 class _Rules(NamedTuple):
@@ -127,6 +129,7 @@ class Plans:
         planned.window, planned.removed = asked.window, removed
         if removed:
             planned.before, planned.limits = planned.after, ()
+            planned.prices = read_declarations(self._tree(asked.declarations)).prices
         return planned
 
     def plan_from(self, file: Path, mapping: LogMapping, declarations: Path | None) -> Planned:
@@ -177,14 +180,18 @@ class Plans:
         return _Rules(snapshot, self._store.catalogue(digest), parts, snapshot.inspector.rules_digest)
 
     def _proposed(self, declarations: Path | None) -> _Rules:
-        tree = self._directory.declarations if declarations is None else declarations
-        if not tree.is_dir():
-            raise UsageError(f"{tree} is no directory of declarations", remedy="Name one with --declarations")
+        tree = self._tree(declarations)
         catalogue, built = build_declared(ProposedDirectory(self._directory.root, tree))
         parts = {name: data for (layer, name), data in built.parts.items() if layer == "authority"}
         policy_parts = PolicyParts(policies=parts[POLICIES], schema=parts[SCHEMA], entities=parts[ENTITIES])
         snapshot = self._store.assemble(built, self._now_us)
         return _Rules(snapshot, catalogue, policy_parts, snapshot.inspector.rules_digest)
+
+    def _tree(self, declarations: Path | None) -> Path:
+        tree = self._directory.declarations if declarations is None else declarations
+        if not tree.is_dir():
+            raise UsageError(f"{tree} is no directory of declarations", remedy="Name one with --declarations")
+        return tree
 
     def _read_ledger(self, planner: Planner, window: Window, *, by_person: bool) -> None:
         ledger = self._directory.ledger
@@ -237,6 +244,7 @@ def take_foreign(planner: Planner, snapshot: Snapshot, request: ForeignRequest) 
         return str(error)
     if request.body is None and request.labels is None:
         planner.plan.without_content += 1
+    planner.plan.content_cut += request.cut
     recorded = Recorded(Fate.RAW if request.served else Fate.DENIED)
     planner.take(request.request, request.at, asked, lambda: asked, recorded)
     if request.prompt or request.completion:

@@ -5,7 +5,6 @@ with is passed over, and counted.
 """
 
 import asyncio
-import json
 import logging
 import time
 from contextlib import closing
@@ -13,7 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from sekisho.app.installation import build_declared, snapshot_store
+from sekisho.app.observed import rules_with_readings_in_force
 from sekisho.app.plan import ProposedDirectory
 from sekisho.assurance.plan import FATE
 from sekisho.assurance.replay import Replay
@@ -21,9 +23,8 @@ from sekisho.assurance.shadow import Changed, ShadowWatch
 from sekisho.gateway.metrics import exposition, label
 from sekisho.identity.sql import SqlIdentity
 from sekisho.kernel.canonical import encode
-from sekisho.kernel.clock import Clock
+from sekisho.kernel.clock import RFC3339, Clock, utc
 from sekisho.kernel.errors import UsageError
-from sekisho.kernel.files import write_durable
 from sekisho.kernel.ids import IdSource
 from sekisho.kernel.retrying import Retrying
 from sekisho.ledger.checkpoint import read_checkpoint
@@ -38,10 +39,12 @@ SHARE_MAX: Final = 0.2  # of one core
 BEHIND_MAX: Final = 262_144  # entries; further behind than this, newer ones are worth more than a whole account
 KEPT_MAX: Final = 100  # differing requests that are named in the status
 CAUSES_MAX: Final = 200  # kinds of difference that are told apart; more are counted together
+CAUSES_NAMED_MAX: Final = 8  # of one difference: who reads it looks at the first, and the account stays small
 OBSERVE_S: Final = 60.0  # between two entries of the ledger: at most 1,440 a day
 OBSERVED_MAX: Final = 16  # kinds of change, and requests, that one of them names
 IN_FORCE_KEPT: Final = 4  # snapshots that decisions were made under, made ready: a swap has two
-_STATE_BYTES_MAX: Final = 1024 * 1024
+_STATE_BYTES_MAX: Final = 1024 * 1024  # several times what all of it takes
+FORMAT: Final = "sekisho.shadow/1"
 SET: Final = "shadow.set"
 OFF: Final = "shadow.off"
 OBSERVED: Final = "shadow.differences"
@@ -78,14 +81,14 @@ class ShadowState:
     listed: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, changed: Changed) -> None:
-        change, causes = change_of(changed), ",".join(changed.key.causes)
+        change, causes = change_of(changed), list(changed.key.causes[:CAUSES_NAMED_MAX])
         self.differences += 1
         self.changes[change] = self.changes.get(change, 0) + 1
-        cause = f"{change} {causes}"
+        cause = f"{change} {','.join(causes)}"
         if cause not in self.causes and len(self.causes) >= CAUSES_MAX:
             cause = f"{change} *"
         self.causes[cause] = self.causes.get(cause, 0) + 1
-        named = {"request": changed.request, "change": change, "causes": list(changed.key.causes)}
+        named = {"request": changed.request, "change": change, "causes": causes}
         self.listed.append(named | {"organisation": changed.key.organisation, "model": changed.key.model})
         del self.listed[:-KEPT_MAX]
 
@@ -136,9 +139,18 @@ def shadow_state(directory: DataDirectory) -> ShadowState | None:
     """What control last left of a shadow; None where it left nothing that can be read. It is a note, no evidence."""
     try:
         with directory.shadow_state.open("rb") as file:
-            return ShadowState(**json.loads(file.read(_STATE_BYTES_MAX)))
-    except (OSError, ValueError, TypeError):
+            return msgspec.json.decode(file.read(_STATE_BYTES_MAX), type=ShadowState)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def shadow_status(directory: DataDirectory) -> dict[str, Any]:
+    """How it stands with the shadow, as JSON values (docs/plan.md). Raises SnapshotError."""
+    digest, state = snapshot_store(directory).shadow(), shadow_state(directory)
+    if state is None or state.digest != digest:  # of one before
+        return {"format": FORMAT, "shadow": digest, "compared": False}
+    since = utc(state.since_us, RFC3339)
+    return {"format": FORMAT, "shadow": digest, "compared": True, **asdict(state), "since": since}
 
 
 # Following it, in control
@@ -155,7 +167,8 @@ class Shadowing:
         self._clock = clock
         self._ids = ids
         self._state: ShadowState | None = None
-        self._loaded: tuple[str, int | None] | None = None  # the shadow that is made ready, and until when
+        # The shadow that is made ready, the snapshot in force whose readings it has, and until when.
+        self._loaded: tuple[str, str | None, int | None] | None = None
         self._watch: ShadowWatch | None = None
         self._in_force: dict[tuple[str, int], Replay] = {}
         self._lag = 0
@@ -233,11 +246,11 @@ class Shadowing:
                 self._directory.shadow_state.unlink(missing_ok=True)
             self._state = self._loaded = self._watch = None
             return None
-        now_us = self._clock.now_us()
-        loaded = self._loaded
-        if loaded is None or loaded[0] != digest or (loaded[1] is not None and now_us >= loaded[1]):
-            shadow, until = Replay.of_rules(self._store.rules(digest), CedarDecider, now_us)
-            self._watch, self._loaded = ShadowWatch(shadow, self._replay), (digest, until)
+        now_us, current, loaded = self._clock.now_us(), self._store.current(), self._loaded
+        if loaded is None or loaded[:2] != (digest, current) or (loaded[2] is not None and now_us >= loaded[2]):
+            rules = rules_with_readings_in_force(self._store, digest)
+            shadow, until = Replay.of_rules(rules, CedarDecider, now_us)
+            self._watch, self._loaded = ShadowWatch(shadow, self._replay), (digest, current, until)
         if self._state is None or self._state.digest != digest:
             self._untold, self._untold_changes = [], {}  # of one before
             left = shadow_state(self._directory)  # a process before this one left it: the account goes on
@@ -264,8 +277,12 @@ class Shadowing:
         return 0 if note is None else read_checkpoint(note).size
 
     def _leave(self, state: ShadowState) -> None:
-        self._directory.run.mkdir(exist_ok=True)
-        write_durable(self._directory.shadow_state, json.dumps(asdict(state)).encode())
+        """Whole, and not durable: it is a note, and gateways wait for the same disk to record."""
+        path = self._directory.shadow_state
+        path.parent.mkdir(exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        new.write_bytes(msgspec.json.encode(state))
+        new.replace(path)
 
     async def _observe(self) -> None:
         """Tell the ledger of differences, ids and verdicts only, at most once in OBSERVE_S."""

@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from sekisho.assurance.foreign_rows import Row, decoded
+from sekisho.assurance.foreign_rows import Row, decoded, weight
 
 CALLS_HELD_MAX: Final = 50_000  # whose rows may still come; they stand within seconds of one another
-BYTES_HELD_MAX: Final = 256 * 1024 * 1024  # of messages that wait for the rest
+BYTES_HELD_MAX: Final = 256 * 1024 * 1024  # of memory, for rows that wait for the rest of their call
 _DEPLOYMENT: Final = re.compile(r"/deployments/([^/?]+)")  # Azure OpenAI's path, for gateway rows without an LLM row
 _MESSAGES: Final = "requestmessages"
 
@@ -33,7 +33,8 @@ class _Call:
 
 
 def apim_rows(rows: Iterable[Row]) -> Iterator[Row]:
-    """One row a call, names in lower case; `body` is what there is to inspect, `urldeployment` the path's deployment.
+    """One row a call, names in lower case; `body` is what there is to inspect, `bodycut` whether that is not all, and
+    `urldeployment` the path's deployment.
 
     Rows that come after their call was given out (more than CALLS_HELD_MAX others in between) make a call of their own.
     """
@@ -80,9 +81,7 @@ def _join(call: _Call, value: dict[str, Any]) -> int:
         call.pieces.append((sequence if isinstance(sequence, int) else len(call.pieces), messages))
     # What one row says another must not take away: the rows with messages have no tokens, and say 0.
     call.row |= {name: one for name, one in value.items() if one not in (None, "", 0) or name not in call.row}
-    grown = len(messages) if isinstance(messages, str) else 0 if messages is None else len(str(messages))
-    body = value.get("requestbody")
-    grown += len(body) if isinstance(body, str) else 0
+    grown = weight(messages) + weight(value)  # all that is held: a log may hold fields that nobody asks for
     call.bytes += grown
     return grown
 
@@ -92,21 +91,27 @@ def _whole(call: _Call) -> Row:
     found = _DEPLOYMENT.search(row["url"]) if isinstance(row.get("url"), str) else None
     if found is not None:
         row["urldeployment"] = found.group(1)
+    row["body"], row["bodycut"] = None, False
     if call.pieces:
-        row["body"] = {"messages": _messages([piece for _, piece in sorted(call.pieces, key=lambda piece: piece[0])])}
+        messages, row["bodycut"] = _messages([one for _, one in sorted(call.pieces, key=lambda piece: piece[0])])
+        row["body"] = {"messages": messages}
     elif row.get("requestbody"):
         body = decoded(row["requestbody"])
+        row["bodycut"] = isinstance(body, str)  # bodies are JSON; 8,192 bytes of them are logged
         row["body"] = body if isinstance(body, dict) else {"messages": [{"role": "user", "content": body}]}
     row.pop("requestbody", None)
     return Row(call.place, row)
 
 
-def _messages(pieces: list[Any]) -> list[Any]:
-    """The messages of a request that was split over rows: each is JSON of its own, or they are pieces of one text."""
+def _messages(pieces: list[Any]) -> tuple[list[Any], bool]:
+    """The messages of a request that was split over rows, and whether any are cut off: each is JSON of its own, or they
+    are pieces of one text.
+    """
     parsed = [decoded(piece) for piece in pieces]
     if any(isinstance(one, str) for one in parsed) and all(isinstance(piece, str) for piece in pieces):
         parsed = [decoded("".join(pieces))]
     messages: list[Any] = []
+    cut = False
     for one in parsed:
         if isinstance(one, list):
             messages += one
@@ -114,4 +119,5 @@ def _messages(pieces: list[Any]) -> list[Any]:
             messages.append(one)
         else:  # cut off where logging ends; what is there is read all the same
             messages.append({"role": "user", "content": one})
-    return messages
+            cut = True
+    return messages, cut

@@ -4,8 +4,10 @@ Everything in a catalogue is compared, by the fields of its values, so that a fi
 of without a word here.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,10 +23,12 @@ REMOVED: Final = "removed"
 CHANGED: Final = "changed"
 FACT: Final = "fact"  # what `what` says of a field that is a fact
 POLICIES: Final = "policies"
+LAYER: Final = "layer"  # of a policy: the directory of its file, like policies/nation
 _POLICY_FIELDS: Final = ("effect", "enforce", "retain_days", "text", "title", "title_ja")
 _TIMES: Final = ("monitor_until", "until")
 _ANNOTATION: Final = re.compile(r'@\w+\s*\(\s*"(?:[^"\\]|\\.)*"\s*\)', re.DOTALL)
 _SHOWN_MAX: Final = 300  # characters of a value
+_SHOWN_BEFORE: Final = 40  # of them, before the first that differs
 
 
 class Difference(NamedTuple):
@@ -56,7 +60,7 @@ def differences(
         elif isinstance(new, msgspec.Struct):
             found += _fields(kind, "", old, new)
         elif old != new:
-            found.append(Difference(kind, "", CHANGED, "", said(old), said(new)))
+            found.append(Difference(kind, "", CHANGED, "", *_both(said(old), said(new))))
     return (*found, *_policies(before_policies, after_policies))
 
 
@@ -87,14 +91,14 @@ def _fields(kind: str, name: str, old: Any, new: Any) -> Iterator[Difference]:
         if field == "facts":
             yield from _facts(kind, name, was, now)
         else:
-            yield Difference(kind, name, CHANGED, field, said(was, field), said(now, field))
+            yield Difference(kind, name, CHANGED, field, *_both(said(was, field), said(now, field)))
 
 
 def _facts(kind: str, name: str, old: Mapping[str, Fact], new: Mapping[str, Fact]) -> Iterator[Difference]:
     for key in sorted({*old, *new}):
         was, now = old.get(key), new.get(key)
         if was != now:
-            yield Difference(kind, name, FACT, key, _fact(was), _fact(now))
+            yield Difference(kind, name, FACT, key, *_both(_fact(was), _fact(now)))
 
 
 def _fact(fact: Fact | None) -> str:
@@ -106,11 +110,11 @@ def _fact(fact: Fact | None) -> str:
     if fact.expires is not None:
         notes.append(f"until {utc(fact.expires, MINUTES)}")
     value = ", ".join(shortened(fact.value))
-    return _bounded(f"{value} ({'; '.join(note for note in notes if note)})")
+    return f"{value} ({'; '.join(note for note in notes if note)})"
 
 
 def said(value: Any, field: str = "") -> str:
-    """A field's value for people, on one line; bounded."""
+    """A field's value for people, on one line."""
     if value is None or value == () or value == "":
         return ""
     if isinstance(value, bool):
@@ -118,10 +122,10 @@ def said(value: Any, field: str = "") -> str:
     if isinstance(value, int) and field in _TIMES:
         return utc(value, MINUTES)
     if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
-        return _bounded(", ".join(value))
+        return ", ".join(value)
     if isinstance(value, str | int):
-        return _bounded(str(value))
-    return _bounded(canonical.encode(_plain(value)).decode())
+        return str(value)
+    return canonical.encode(_plain(value)).decode()
 
 
 def _plain(value: Any) -> Any:
@@ -132,8 +136,18 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in plain] if isinstance(plain, list) else plain
 
 
-def _bounded(text: str) -> str:
-    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
+def _both(was: str, now: str) -> tuple[str, str]:
+    """Bounded, each from a little before the place where they part: two long texts must not look the same."""
+    begin = 0
+    if was and now and max(len(was), len(now)) > _SHOWN_MAX:
+        alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(was, now, strict=False))
+        begin = max(0, sum(1 for _ in alike) - _SHOWN_BEFORE)
+    return _bounded(was, begin), _bounded(now, begin)
+
+
+def _bounded(text: str, begin: int) -> str:
+    shown = text[begin : begin + _SHOWN_MAX]
+    return f"{'…' if begin else ''}{shown}{'…' if len(text) > begin + _SHOWN_MAX else ''}"
 
 
 def _policies(before: PolicyParts, after: PolicyParts) -> Iterator[Difference]:
@@ -150,11 +164,18 @@ def _policies(before: PolicyParts, after: PolicyParts) -> Iterator[Difference]:
                 # A policy's text holds its annotations as well: told once, by what they are.
                 if field == "text" and _rule(str(was)) == _rule(str(now)):
                     continue
-                yield Difference(POLICIES, name, CHANGED, field, said(was), said(now), *titles)
+                yield Difference(POLICIES, name, CHANGED, field, *_both(said(was), said(now)), *titles)
+        was, now = _directory(old[name]), _directory(new[name])
+        if was != now:  # of another layer, or in a pack's place
+            yield Difference(POLICIES, name, CHANGED, LAYER, was, now, *titles)
 
 
 def _policy_rows(parts: PolicyParts) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in canonical.decode(parts.policies)["policies"]}
+
+
+def _directory(row: Mapping[str, Any]) -> str:
+    return PurePosixPath(row["file"]).parent.as_posix()
 
 
 def _rule(text: str) -> str:

@@ -50,6 +50,7 @@ class GrantedExemptions:
         self._book = book
         self._origin = origin
         self._grants: dict[str, _Grant] = {}
+        self._left_out = 0  # grants that found no room
         self._uses: dict[tuple[str, str], _Use] = {}
         self._beyond: _Use | None = None  # the first use that found no room
 
@@ -101,6 +102,8 @@ class GrantedExemptions:
         grant = _Grant(envelope["at"], parameters)
         if len(self._grants) < KEPT_MAX:
             self._grants.setdefault(act.parameters["sha256"], grant)
+        else:
+            self._left_out += 1
 
     def _problem(self, snapshot: str, name: str, use: _Use) -> str | None:
         try:
@@ -115,7 +118,8 @@ class GrantedExemptions:
             return "the snapshot decides with another exemption than it declares"
         grant = self._grants.get(declared.sha256)
         if grant is None:
-            return "no grant of it is in this log"
+            more = f", but {self._left_out} grants were not looked at" if self._left_out else ""
+            return f"no grant of it is in this log{more}"
         if grant.parameters != grant_parameters(declared):
             return "it covers something else than what was approved"
         if grant.at > use.at + SKEW_US:

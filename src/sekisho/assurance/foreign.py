@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from sekisho.assurance.apim import apim_rows
 from sekisho.assurance.errors import RecordUnreadable
 from sekisho.assurance.foreign_rows import Row, at, decoded, read_rows, whole
-from sekisho.assurance.litellm import litellm_body, litellm_row
+from sekisho.assurance.litellm import is_cut, litellm_body, litellm_row
 from sekisho.kernel.errors import UsageError
 from sekisho.kernel.words import alternatives
 
@@ -30,7 +30,8 @@ _SECONDS_MAX: Final = 100_000_000_000  # more than this are not seconds since th
 
 
 class ForeignRequest(NamedTuple):
-    """A request as another gateway recorded it. `at`: µs UTC. `body`: what is there to inspect; None: nothing.
+    """A request as another gateway recorded it. `request`: its id there, or its place in the log where it has none that
+    could be told. `at`: µs UTC. `body`: what is there to inspect; None: nothing. `cut`: not all of it is there.
 
     None for class, residency or labels: the log, and its mapping, do not say. `served`: that gateway let it through.
     """
@@ -49,6 +50,7 @@ class ForeignRequest(NamedTuple):
     served: bool
     prompt: int
     completion: int
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ def foreign_requests(path: Path, mapping: LogMapping) -> Iterator[ForeignRequest
             yield row
             continue
         try:
-            yield read(row.value, mapping) or row
+            request = read(row.value, mapping)
+            yield row if request is None else request if request.request else request._replace(request=row.place)
         except RecordUnreadable as error:
             yield row._replace(problem=str(error))
 
@@ -178,7 +181,9 @@ def _litellm(row: dict[str, Any], mapping: LogMapping) -> ForeignRequest | None:
     served = row.get("status", at(row, "metadata.status")) != "failure"
     tokens = whole(row.get("prompt_tokens")), whole(row.get("completion_tokens"))
     identifier = row.get("request_id", row.get("id"))
-    return _request(row, mapping, identifier, row.get("startTime"), litellm_body(row), served, tokens)
+    body = litellm_body(row)
+    request = _request(row, mapping, identifier, row.get("startTime"), body, served, tokens)
+    return request._replace(cut=is_cut(body))
 
 
 def _apim(row: dict[str, Any], mapping: LogMapping) -> ForeignRequest | None:
@@ -188,7 +193,8 @@ def _apim(row: dict[str, Any], mapping: LogMapping) -> ForeignRequest | None:
     served = code is None or 200 <= whole(code) < 300
     tokens = whole(row.get("prompttokens")), whole(row.get("completiontokens"))
     when = row.get("time") or row.get("timegenerated")
-    return _request(row, mapping, row.get("correlationid"), when, row.get("body"), served, tokens)
+    request = _request(row, mapping, row.get("correlationid"), when, row.get("body"), served, tokens)
+    return request._replace(cut=row.get("bodycut", False))
 
 
 _READERS: Final[Mapping[str, Callable[[dict[str, Any], LogMapping], ForeignRequest | None]]] = {
@@ -211,7 +217,8 @@ def _request(
     if labels is None and row.get("labels") == []:
         labels = ()  # nothing is in it: that is said, too
     return ForeignRequest(
-        request=_name(identifier, "id") or "",
+        # Some are long, or hold what no name does: nothing is lost with them.
+        request=identifier if isinstance(identifier, str) and _NAME.fullmatch(identifier) else "",
         at=_time(when),
         model=_required(mapping.model.of(row), "model"),
         organisation=_required(mapping.organisation.of(row), "organisation"),

@@ -3,6 +3,8 @@
 JSON Lines are streamed; a document is read whole, so its size is bounded.
 """
 
+import io
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -13,6 +15,7 @@ from sekisho.assurance.errors import AssuranceError, RecordUnreadable
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024  # twice the largest body that a gateway takes by default
 DOCUMENT_BYTES_MAX: Final = 512 * 1024 * 1024  # takes some gigabytes of memory; larger exports are split, or lines
+VALUE_BYTES: Final = 64  # of memory, that any value takes with its place in a list or a dictionary
 _LISTS: Final = ("records", "data", "value")  # what a list of rows stands under: Event Hubs, and APIs that page
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -26,18 +29,21 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Every row of a file. Raises AssuranceError for a document that is none or too large, OSError."""
+    """Every row of a file or a pipe. Raises AssuranceError for a document that is none or too large, OSError."""
     with path.open("rb") as file:
-        first = file.readline(LINE_BYTES_MAX + 1).removeprefix(_BOM).lstrip()
-        file.seek(0)
-        if first[:1] == b"[" or not _is_line(first):
-            yield from _document(path, file)
+        first = file.readline(LINE_BYTES_MAX + 1).removeprefix(_BOM)
+        if _is_line(first.lstrip()):
+            yield from _lines(first, file)
         else:
-            yield from _lines(file)
+            yield from _document(path, first, file)
 
 
 def _is_line(first: bytes) -> bool:
-    """Whether the file is JSON Lines, by its first line: only an object that goes on in the next one says it is not."""
+    """Whether the file is JSON Lines, by its first line: a list, or an object that goes on in the next one, say it is
+    not.
+    """
+    if first[:1] == b"[":
+        return False
     if len(first) > LINE_BYTES_MAX or first[:1] != b"{":
         return True
     try:
@@ -47,16 +53,19 @@ def _is_line(first: bytes) -> bool:
     return True
 
 
-def _lines(file: BinaryIO) -> Iterator[Row]:
-    number = 0
-    while line := file.readline(LINE_BYTES_MAX + 1):
-        number += 1
+def _lines(line: bytes, file: BinaryIO) -> Iterator[Row]:
+    """`line` is the first, which was read."""
+    for number in itertools.count(1):
+        if number > 1:
+            line = file.readline(LINE_BYTES_MAX + 1)
+            if not line:
+                return
         if len(line) > LINE_BYTES_MAX:
             while line and not line.endswith(b"\n"):
                 line = file.readline(LINE_BYTES_MAX)
             yield Row(f"line {number}", {}, f"longer than {LINE_BYTES_MAX >> 20} MiB")
             continue
-        line = line.strip() if number > 1 else line.removeprefix(_BOM).strip()
+        line = line.strip()
         if not line:
             continue
         try:
@@ -67,19 +76,18 @@ def _lines(file: BinaryIO) -> Iterator[Row]:
         yield from _of_value(value, f"line {number}")
 
 
-def _document(path: Path, file: BinaryIO) -> Iterator[Row]:
-    data = file.read(DOCUMENT_BYTES_MAX + 1)
+def _document(path: Path, first: bytes, file: BinaryIO) -> Iterator[Row]:
+    data = first + file.read(DOCUMENT_BYTES_MAX + 1)
     if len(data) > DOCUMENT_BYTES_MAX:
         raise AssuranceError(
             f"{path} is one JSON document of more than {DOCUMENT_BYTES_MAX >> 20} MiB",
             remedy="Write one record a line (jq -c '.[]'), or split it",
         )
     try:
-        value = orjson.loads(data.removeprefix(_BOM))
+        value = orjson.loads(data)
     except orjson.JSONDecodeError:
-        if data.removeprefix(_BOM).lstrip()[:1] == b"{":  # lines, of which the first can't be read
-            file.seek(0)
-            yield from _lines(file)
+        if first.lstrip()[:1] == b"{":  # lines, of which the first can't be read
+            yield from _lines(first, io.BytesIO(data[len(first) :]))
             return
         raise AssuranceError(f"{path} is neither JSON Lines nor a JSON document") from None
     yield from _of_value(value, "record")
@@ -129,6 +137,24 @@ def decoded(value: Any) -> Any:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
         return value
+
+
+def values(value: Any) -> Iterator[Any]:
+    """It, and all that is in it, keys included; however deep."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        if isinstance(one, dict):
+            waiting += one
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+
+
+def weight(value: Any) -> int:
+    """About how many bytes of memory a value takes."""
+    return sum(VALUE_BYTES + (len(one) if isinstance(one, str) else 0) for one in values(value))
 
 
 def at(row: Any, path: str) -> Any:

@@ -9,8 +9,10 @@ from sekisho.policy.cases import OTHER, World
 from sekisho.policy.entities import reference
 from sekisho.policy.expressions import LONG, READS, RESOURCE, RESOURCE_IN, SETS, STRING
 from sekisho.policy.interfaces import PolicyParts
+from sekisho.policy.schema import with_names
 
-NAME: Final = "any-deployment"
+NAME: Final = "any"  # of a text that is known, but not what it says
+_NAMED: Final = ("Model", "Provider", "Site")  # what a deployment names that can be declared too
 _PREFIX: Final = f"{RESOURCE}."
 _GRADE: Final = "_grade"
 
@@ -18,12 +20,14 @@ _GRADE: Final = "_grade"
 def with_hypothetical(parts: PolicyParts, world: World, values: Mapping[str, Any]) -> tuple[PolicyParts, str, str]:
     """The parts with one more deployment, which has these `values`; its name and its model's.
 
-    What the values leave open is unknown, or any known value where a grade asks for one.
+    What the values leave open is unknown, or any known value where a grade asks for one. Names that are not declared
+    are added to the schema, as declaring them would.
     """
-    name = _chosen("Deployment", values.get(RESOURCE), frozenset()) or NAME
-    model = _chosen("Model", values.get(f"{RESOURCE}.model"), world.names["Model"])
-    provider = _chosen("Provider", values.get(f"{RESOURCE}.provider"), world.names["Provider"])
-    attributes: dict[str, Any] = {"model": reference("Model", model), "provider": reference("Provider", provider)}
+    deployments = frozenset(one["uid"]["id"] for held in world.models.values() for one in held)
+    name = _chosen("Deployment", values.get(RESOURCE), deployments)
+    chosen = {kind: _chosen(kind, values.get(f"{RESOURCE}.{kind.lower()}"), world.names[kind]) for kind in _NAMED}
+    model, provider = chosen["Model"], chosen["Provider"]
+    attributes = {kind.lower(): reference(kind, named) for kind, named in chosen.items()}
     for read, kind in READS.items():
         attribute = read.removeprefix(_PREFIX)
         if read not in (attribute, RESOURCE_IN) and attribute not in attributes and not attribute.endswith(_GRADE):
@@ -37,7 +41,8 @@ def with_hypothetical(parts: PolicyParts, world: World, values: Mapping[str, Any
     models = {key: [one for one in held if one["uid"]["id"] != name] for key, held in part["models"].items()}
     lapses = [one for one in part["lapses"] if one["deployment"] != name]
     part |= {"lapses": lapses, "models": {**models, model: [*models.get(model, ()), entity]}}
-    return PolicyParts(parts.policies, parts.schema, canonical.encode(part)), name, model
+    schema = with_names(parts.schema.decode(), chosen.items())
+    return PolicyParts(parts.policies, schema.encode(), canonical.encode(part)), name, model
 
 
 def facts_of(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -52,9 +57,13 @@ def facts_of(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _chosen(kind: str, value: str | None, declared: frozenset[str]) -> str:
-    """The name itself; one of `declared` in the place of "any other"."""
+    """The name itself if it is one of `declared`, which is all that can be named; else one that is not."""
     name = "" if value is None else value.removeprefix(f"{kind}::")
-    return name if name.strip(OTHER) else min(declared - {UNKNOWN}, default="")
+    if name not in declared:
+        name = f"any-{kind.lower()}"
+        while name in declared:
+            name += "-"
+    return name
 
 
 def _attribute(read: str, attribute: str, kind: str, values: Mapping[str, Any], world: World) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 logging payload (docs.litellm.ai, "StandardLoggingPayload Specification"). Pure.
 
 Prompts stand in a spend log only where `store_prompts_in_spend_logs` is set: then in `proxy_server_request` as the
-caller's body, or in `messages`. What LiteLLM redacted holds a fixed text, and counts as no content.
+caller's body, or in `messages`. What LiteLLM redacted holds a fixed text, and counts as no content. Texts longer than
+`MAX_STRING_LENGTH_PROMPT_IN_DB` are cut in the middle, which a mark there says.
 """
 
 from typing import Any, Final
 
-from sekisho.assurance.foreign_rows import decoded
+from sekisho.assurance.foreign_rows import decoded, values
 
+_CUT: Final = "... (litellm_truncated"
 _REDACTED: Final = "redacted-by-litellm"
 _JSON_FIELDS: Final = ("metadata", "messages", "proxy_server_request", "model_parameters", "request_tags")
 _INPUTS: Final = ("messages", "input", "prompt")
@@ -39,6 +41,11 @@ def litellm_body(row: dict[str, Any]) -> dict[str, Any] | None:
     parameters = row.get("model_parameters")
     body = {**(parameters if isinstance(parameters, dict) else {}), "messages": messages}
     return None if _is_redacted(body) else body
+
+
+def is_cut(body: dict[str, Any] | None) -> bool:
+    """Whether texts of a body are not all there."""
+    return any(isinstance(one, str) and _CUT in one for one in values(body))
 
 
 def _is_redacted(body: dict[str, Any]) -> bool:

@@ -1,8 +1,8 @@
 """What recorded requests would meet under proposed rules, beside what they meet under those in force. Pure.
 
 Requests with equal inputs meet the same: each distinct input is decided once a side and remembered by its key, so that
-a million requests cost a million look-ups. What is told is counted in rows; both are bounded, and nothing is left
-uncounted when a bound is reached: rows then tell less of what they count.
+a million requests cost a million look-ups. What is told is counted in rows; both are bounded. How many requests change,
+and how, is counted beside the rows: it stays exact when a bound is reached and rows tell less of what they count.
 """
 
 from collections import Counter, OrderedDict
@@ -120,11 +120,16 @@ class Plan:
     rows: dict[RowKey, Row] = field(default_factory=dict)
     listed: list[Changed] = field(default_factory=list)
     distinct: int = 0
+    changed: int = 0  # requests that do not meet the same
+    newly_denied: int = 0  # sent under the rules before, and not under those after
+    newly_permitted: int = 0  # could go somewhere, in some form, where they could not before
+    summed: int = 0  # requests of more kinds than there are rows: told by their fates alone
     retries: int = 0
     unreadable: int = 0
     problems: list[str] = field(default_factory=list)
     passed_over: int = 0  # records of another gateway that are no requests to a model
     without_content: int = 0  # of another gateway's requests, those of which no content was there to inspect
+    content_cut: int = 0  # … and those of which not all of it was
     usage_unmatched: int = 0  # readings of usage whose request was not at hand any more
 
     def total(self, holds: Callable[[RowKey], bool] = lambda key: True) -> Row:
@@ -134,16 +139,6 @@ class Plan:
             if holds(key):
                 total.add(row)
         return total
-
-    @property
-    def newly_denied(self) -> int:
-        """Requests that are sent under the rules before, and not under those after."""
-        return self.total(lambda key: key.before.fate in SENT and key.after.fate not in SENT).requests
-
-    @property
-    def newly_permitted(self) -> int:
-        """Requests that could go, in some form, where they could not before."""
-        return self.total(lambda key: bool(key.gained) or (_is_sent(key.after) and not _is_sent(key.before))).requests
 
     def permitted_at(self) -> dict[str, tuple[int, int]]:
         """Deployment → how many requests it might receive, before and after."""
@@ -157,20 +152,31 @@ class Plan:
         return {name: (before[name], after[name]) for name in sorted({*before, *after})}
 
 
-def _is_sent(one: Met) -> bool:
-    return one.fate in SENT
+class _Kind:
+    """What all requests of one input are counted as that were recorded alike. `row` may be shared with other kinds."""
+
+    __slots__ = ("changed", "key", "newly_denied", "newly_permitted", "row", "summed")
+
+    def __init__(self, key: RowKey, row: Row, *, summed: bool) -> None:
+        was_sent, is_sent = key.before.fate in SENT, key.after.fate in SENT
+        self.key = key
+        self.row = row
+        self.summed = summed
+        self.changed = key.change != SAME
+        self.newly_denied = was_sent and not is_sent
+        self.newly_permitted = bool(key.gained) or (is_sent and not was_sent)
 
 
 class _Group:
     """One distinct input, decided."""
 
-    __slots__ = ("after", "asked", "before", "rows")
+    __slots__ = ("after", "asked", "before", "kinds")
 
     def __init__(self, asked: DecisionInput, before: Met | None, after: Met) -> None:
         self.asked = asked
         self.before = before
         self.after = after
-        self.rows: dict[Recorded, tuple[Row, RowKey | None]] = {}  # the key only where the request changes
+        self.kinds: dict[Recorded, _Kind] = {}
 
 
 class Planner:
@@ -194,13 +200,18 @@ class Planner:
         group = self._young.get(key)
         if group is None:
             group = self._group(key, asked)
-        found = group.rows.get(recorded)
-        if found is None:
-            found = group.rows[recorded] = self._row(group, recorded)
-        row, changed = found
+        kind = group.kinds.get(recorded)
+        if kind is None:
+            kind = group.kinds[recorded] = self._kind(group, recorded)
+        plan, row = self.plan, kind.row
         row.requests += 1
-        if changed is not None and len(self.plan.listed) < self._bounds.listed:
-            self.plan.listed.append(Changed(request, at, group.asked, changed))
+        plan.summed += kind.summed
+        if kind.changed:
+            plan.changed += 1
+            plan.newly_denied += kind.newly_denied
+            plan.newly_permitted += kind.newly_permitted
+            if len(plan.listed) < self._bounds.listed:
+                plan.listed.append(Changed(request, at, group.asked, kind.key))
         self._open[request] = row
         if len(self._open) > self._bounds.open:
             self._open.popitem(last=False)
@@ -227,13 +238,12 @@ class Planner:
         self._young[key] = group
         return group
 
-    def _row(self, group: _Group, recorded: Recorded) -> tuple[Row, RowKey | None]:
+    def _kind(self, group: _Group, recorded: Recorded) -> _Kind:
         before = Met(recorded.fate) if group.before is None else group.before
         after = group.after if self._before is not None else group.after._replace(routes=())
-        key = RowKey(group.asked.principal.organisation, group.asked.model, before, after, recorded)
-        changed = key if key.change != SAME else None
+        key = place = RowKey(group.asked.principal.organisation, group.asked.model, before, after, recorded)
         rows = self.plan.rows
-        if key not in rows and len(rows) >= self._bounds.rows:  # tell less; five fates on either side are few
-            short = RowKey(OTHERS, OTHERS, Met(before.fate), Met(after.fate), Recorded(recorded.fate))
-            return rows.setdefault(short, Row()), changed
-        return rows.setdefault(key, Row()), changed
+        summed = key not in rows and len(rows) >= self._bounds.rows
+        if summed:  # five fates on either side are few
+            place = RowKey(OTHERS, OTHERS, Met(before.fate), Met(after.fate), Recorded(recorded.fate))
+        return _Kind(key, rows.setdefault(place, Row()), summed=summed)

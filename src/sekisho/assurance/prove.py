@@ -28,7 +28,7 @@ from sekisho.assurance.statements import Statement
 from sekisho.catalog.interfaces import ANYWHERE, Catalogue
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import SekishoError
-from sekisho.policy.cases import OTHER, Asking, World, deployment_axes, named, request_axes, world_of
+from sekisho.policy.cases import OTHER, Asking, World, constants, deployment_axes, named, request_axes, world_of
 from sekisho.policy.engine import engine_only
 from sekisho.policy.expressions import (
     ACTION,
@@ -51,8 +51,10 @@ from sekisho.policy.expressions import (
     Op,
     PolicyExpression,
     Read,
+    negation,
     policy_expression,
     reads,
+    size,
 )
 from sekisho.policy.folding import fold
 from sekisho.policy.interfaces import (
@@ -73,6 +75,7 @@ UNDECIDED: Final = "undecided"
 TOO_MANY: Final = "too_many"
 _ACTIONS: Final = (SEND_RAW, SEND_REDACTED)
 _KINDS_OF_NAMES: Final = ("Deployment", "Model", "Provider", "Site")  # a deployment's, of which only those named matter
+_PASSES: Final = 8  # over all expressions, about: for the axes of a block
 NOBODY: Final = "explain"  # the principal of a request that is only asked about
 
 
@@ -171,6 +174,7 @@ class Prover:
                 self._obstacles.append((row["id"], str(obstacle)))
                 policy = PolicyExpression(row["effect"] == "permit", Const(row["effect"] == "permit", BOOL))
             self._policies.append(policy)
+        self._size = sum(size(policy.when) for policy in self._policies)
         self._models = {name: model for model, entities in self.world.models.items() for name in _names_of(entities)}
         self._scopes = list(_scopes(catalogue))
         self._maskable = self.world.names["Label"] - frozenset(STANDING_LABELS)
@@ -204,7 +208,7 @@ class Prover:
             for kind, known in kinds:
                 in_question = False
                 for action, scope in itertools.product(_ACTIONS, self._scopes):
-                    block = self._block(statement, known, action, scope, anything=anything)
+                    block = self._block(statement, known, action, scope, budget, anything=anything)
                     if block is None:
                         continue
                     if not proof.possible and Search(block.axes, {}, Goal(block.goal.true), budget).find() is not None:
@@ -239,7 +243,14 @@ class Prover:
         return {**kind.values, HOME: self.world.home}
 
     def _block(
-        self, statement: Statement, known: Mapping[str, Any], action: str, scope: _Scope, *, anything: bool
+        self,
+        statement: Statement,
+        known: Mapping[str, Any],
+        action: str,
+        scope: _Scope,
+        budget: Budget,
+        *,
+        anything: bool,
     ) -> _Block | None:
         """None where the statement is about none of these cases. `anything`: nothing is `known` of the deployment."""
         known = {**known, ACTION: f"Action::{action}"}
@@ -251,6 +262,7 @@ class Prover:
         true = [against] if scope.everywhere else [against, Op("not", (Op("is_empty", (Read(RESIDENCY),)),))]
         permits: list[Expression] = []
         forbids: list[Expression] = []
+        budget.spend(self._size)
         for policy in self._policies:
             when = fold(policy.when, known)
             if not (isinstance(when, Const) and not when.value):
@@ -259,9 +271,20 @@ class Prover:
         if anything:
             of_deployment, rules = deployment_axes(self.world, scope.asking.places, [*true, *forbids, *permits])
             true += rules
+        if action == SEND_REDACTED:
+            true += self._something_masked([*true, *forbids, *permits])
         together = [*true, *forbids, *permits]
+        budget.spend(_PASSES * sum(map(size, together)))
         axes = request_axes(self.world, scope.asking, action, together, residency=not anything)
         return _Block([*axes, *of_deployment], Goal(tuple(true), tuple(forbids), tuple(permits)))
+
+    def _something_masked(self, expressions: Sequence[Expression]) -> list[Expression]:
+        """A redacted body lacks one at least of the labels that can be masked. Where expressions can't tell two of them
+        apart from all others, there is always one that it may lack."""
+        every = Const(frozenset(f"Label::{name}" for name in self._maskable), READS[LABELS])
+        if len(every.value.difference(*constants(every.kind, expressions))) > 1:
+            return []
+        return [negation(Op("contains_all", (Read(LABELS), every)))]
 
     def _example(
         self, statement: Statement, kind: _Kind | None, action: str, scope: _Scope, values: Mapping[str, Any]
@@ -272,7 +295,9 @@ class Prover:
             parts, name, model = with_hypothetical(parts, self.world, values)
         else:
             name, model = kind.name, self._models[kind.name]
-        principal = _name(values.get(PRINCIPAL, ""))
+        principal = _name(values.get(PRINCIPAL, f"Principal::{OTHER}"))
+        if f"Principal::{principal}" not in self._named("Principal", statement):
+            principal = self._unnamed(NOBODY, "Principal", statement)
         data_class = values.get(CLASS, f"DataClass::{self.world.classes[asking.rank_min]}")
         ages = {role: values.get(f"{STALENESS}.{role}_days", 0) for role in STALENESS_ROLES}
         labels = tuple(sorted(map(_name, values.get(LABELS, ()))))
@@ -287,7 +312,7 @@ class Prover:
             action=action,
             at_us=None if kind is None else kind.at_us,
             organisation=_name(values.get(ORGANISATION, f"::{asking.organisations[0]}")),
-            principal=principal if principal.strip(OTHER) else self._unnamed(NOBODY, "Principal", statement),
+            principal=principal,
             roles=tuple(roles) or (self._unnamed("none", "Role", statement),),
             data_class=_name(data_class),
             residency=tuple(sorted(map(_name, asking.places if scope.everywhere else values[RESIDENCY]))),
@@ -301,9 +326,12 @@ class Prover:
     def _unnamed(self, name: str, kind: str, statement: Statement) -> str:
         """A name that no policy and not the statement names. No role at all is one too: who asks `explain` without one
         is taken for a caller."""
-        while f"{kind}::{name}" in named(kind, [statement.against, *(policy.when for policy in self._policies)]):
+        while f"{kind}::{name}" in self._named(kind, statement):
             name += "-"
         return name
+
+    def _named(self, kind: str, statement: Statement) -> list[str]:
+        return named(kind, [statement.against, *(policy.when for policy in self._policies)])
 
     def _confirmed(self, example: CounterExample, parts: PolicyParts) -> CounterExample | None:
         """With the ids of what permits it, as the engine says."""
@@ -360,9 +388,13 @@ def _names_of(entities: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 def _seen(name: str, value: Any, told: Mapping[str, frozenset[str]]) -> Any:
     """What policies can tell of a deployment's value: of names, those that they name."""
     if name == RESOURCE_IN:
-        return value & frozenset().union(*told.values())
-    kind = READS[name]
-    return f"{kind}::{OTHER}" if kind in told and value not in told[kind] else value
+        return frozenset(_told(one, told) for one in value)
+    return _told(value, told) if READS[name] in told else value
+
+
+def _told(entity: str, told: Mapping[str, frozenset[str]]) -> str:
+    kind = entity.partition("::")[0]
+    return entity if entity in told[kind] else f"{kind}::{OTHER}"
 
 
 def _name(entity: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sekisho.assurance.interfaces import UsageRecord
+from sekisho.kernel.ids import is_uuid7
 
 DECISION: Final = "decision"
 OUTCOME: Final = "outcome"
@@ -17,16 +18,17 @@ OPEN_MAX: Final = 100_000  # requests that may still get an outcome: as many as 
 def usage_of_log(entries: Iterable[tuple[int, Mapping[str, Any]]], organisation: str) -> Iterator[UsageRecord]:
     """Calls of `organisation` (what we are there), in about the log's order.
 
-    A call that came without an id of ours has the id of the provider's request, which no ledger of ours knows.
+    A call that came without an id of ours, or with what is none, has the id of the provider's request, which no ledger
+    of ours knows. The provider wrote them: what is no id is not kept.
     """
     open_calls: OrderedDict[str, UsageRecord] = OrderedDict()
     for index, envelope in entries:
         request, body = envelope.get("request"), envelope["body"]
-        if not isinstance(request, str):
+        if not isinstance(request, str) or not is_uuid7(request):
             continue
         if envelope["kind"] == DECISION and _organisation(body) == organisation:
             given = body.get("caller_request")
-            name = given if isinstance(given, str) else request
+            name = given if isinstance(given, str) and is_uuid7(given) else request
             open_calls.setdefault(request, UsageRecord(name, envelope["at"], None, None, None, index))
             if len(open_calls) > OPEN_MAX:
                 yield open_calls.popitem(last=False)[1]

@@ -129,6 +129,9 @@ class _Reader:
             raise StatementError(
                 text[:80], 0, 1, "the statement is not one line", f"Write a line of at most {TEXT_MAX} characters"
             )
+        if text.count('"') % 2:
+            at = text.rindex('"')
+            raise StatementError(text, at, 1, "a double quote is not closed", 'Write names in pairs of them: "A, B"')
         self._words = [_Word(match.group(), match.start()) for match in _TOKEN.finditer(text)]
         self._next = 0
 
@@ -326,10 +329,11 @@ class _Reader:
 
 
 def _any_of(names: list[str], of: Callable[[str], Expression]) -> Expression:
-    whole = of(names[0])
-    for name in names[1:]:
-        whole = Op("or", (whole, of(name)))
-    return whole
+    """Halves of halves: what nests as deep as a list is long can't be looked at."""
+    if len(names) == 1:
+        return of(names[0])
+    half = len(names) // 2
+    return Op("or", (_any_of(names[:half], of), _any_of(names[half:], of)))
 
 
 def _has(read: str, one: Const) -> Expression:

@@ -1,7 +1,7 @@
 """Declarations: parsed TOML tables in, a catalogue and every mistake at once out. Pure; `catalog.files` reads them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from sekisho.catalog.approvals import read_rules
@@ -26,10 +26,12 @@ from sekisho.catalog.interfaces import (
     Model,
     Organisation,
     PolicyText,
+    Price,
     Provider,
     Site,
 )
 from sekisho.catalog.jurisdictions import ISO_3166_1, expanded
+from sekisho.catalog.layers import read_layers
 from sekisho.catalog.places import read_extents, read_place
 from sekisho.catalog.statements import STATEMENTS_FILE, read_statements
 from sekisho.catalog.table import NAME, NAME_REMEDY, Table, nearest, shown
@@ -43,11 +45,10 @@ KINDS: Final = (
 CLASSES_MAX: Final = 16  # more levels than any classification scheme in use
 PACKS_MAX: Final = 32
 RESERVED_NAMES: Final = frozenset({ANYWHERE, UNKNOWN, "none"})
-DEFAULT_PACKS: Final = ("jp-residency",)
 
 # Assumed where boundary.toml can't be read, so that the other files' own mistakes still show.
 _FALLBACK: Final = Boundary(
-    home=("JP",), jurisdictions=tuple(sorted(ISO_3166_1)), classes=(), default_class="", default_residency=("JP",)
+    home=(), jurisdictions=tuple(sorted(ISO_3166_1)), classes=(), default_class="", default_residency=(), packs=()
 )
 
 Value = TypeVar("Value")
@@ -55,11 +56,15 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Declarations:
-    """What a tree of declarations says. `catalogue` is None as soon as there is one mistake."""
+    """What a tree of declarations says; `prices` are by deployment.
+
+    As soon as there is one mistake, `catalogue` is None and `prices` are empty.
+    """
 
     catalogue: Catalogue | None
     policies: tuple[PolicyText, ...]
     mistakes: tuple[Mistake, ...]
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
 
 def catalogue_of(
@@ -182,19 +187,21 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
     table = Table(dict(content), BOUNDARY_FILE, mistakes)
     enumerated = table.take_codes("jurisdictions", ISO_3166_1) or tuple(ISO_3166_1)
     jurisdictions = tuple(sorted(enumerated))
-    home = table.take_codes("home", jurisdictions, remedy='Name your own jurisdictions, like home = ["JP"]')
+    home = table.take_codes("home", jurisdictions, remedy="Name your own jurisdictions, as ISO 3166-1 codes")
     classes = _classes(table)
     default_class = table.take_choice("default_class", [item.name for item in classes], "a declared class")
     residency = table.take_codes(
         "default_residency", (*jurisdictions, ANYWHERE), remedy="Say where data may go when nobody says otherwise"
     )
-    # An empty list is a choice: only one's own policies.
-    packs = () if table.take("packs") == [] else table.take_list("packs") or DEFAULT_PACKS
+    # An empty list is a choice: only one's own policies. Left out is a mistake: which rules hold is not guessed.
+    remedy = "Name the policy packs in force, or write packs = [] for only your own policies"
+    packs = () if table.take("packs") == [] else table.take_list("packs", remedy=remedy) or ()
     for pack in packs:
         if not NAME.fullmatch(pack) or len(packs) > PACKS_MAX:
             table.mistake("packs", f"{shown(pack)} can't be a pack", f"{NAME_REMEDY}; at most {PACKS_MAX} packs")
     extents = read_extents(table, jurisdictions)
     inspection = read_settings(table.take_table("inspection"))
+    layers = read_layers(table)
     table.finish()
     if home is None or default_class is None or residency is None:
         # The rest is still read against what we know, so that one missing line doesn't hide other mistakes.
@@ -208,6 +215,7 @@ def _boundary(tables: Mapping[str, Mapping[str, Any]], mistakes: list[Mistake]) 
         packs=packs,
         extents=extents,
         inspection=inspection,
+        layers=layers,
     )
 
 
@@ -272,7 +280,7 @@ def _mode(table: Table) -> tuple[str, int | None]:
 
 def _site(name: str, table: Table, boundary: Boundary) -> Site | None:
     title = _title(name, table)
-    jurisdiction = table.take_text("jurisdiction", remedy='Say where the site stands, like jurisdiction = "JP"')
+    jurisdiction = table.take_text("jurisdiction", remedy="Say where the site stands, as an ISO 3166-1 code")
     if jurisdiction is not None and jurisdiction not in boundary.jurisdictions:
         problem = f"{shown(jurisdiction)} is not a known jurisdiction"
         table.mistake("jurisdiction", problem, nearest(jurisdiction, boundary.jurisdictions, "Known are"))

@@ -21,6 +21,7 @@ from sekisho.catalog.interfaces import (
 )
 from sekisho.catalog.jurisdictions import expanded
 from sekisho.catalog.management import read_management
+from sekisho.catalog.prices import read_price
 from sekisho.catalog.sign_in import read_egress_proxy, read_sign_in, take_reference
 from sekisho.catalog.table import Table, shown
 from sekisho.catalog.urls import take_networks, take_path, take_url
@@ -37,7 +38,9 @@ _STORE_BY_DEFAULT: Final = frozenset({"api.openai.com", "eu.api.openai.com"})
 _SECRET_KEYS: Final = ("api_key", "apikey", "api-key", "key", "password", "secret", "token", "authorization", "bearer")
 
 
-_URL_REMEDY: Final = "Give the base URL that the dialect's paths are appended to, for example https://api.example.jp/v1"
+_URL_REMEDY: Final = (
+    "Give the base URL that the dialect's paths are appended to, for example https://api.example.com/v1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def read_deployment(name: str, table: Table, known: Known) -> Deployment | None:
         )
     }
     stores_by_default = _stores_by_default(table, url)
+    read_price(table)  # for its mistakes: what decides and sends knows no prices
     facts = _facts(table, deployment_type, site, known)
     if egress_proxy is not None:
         facts = without_addresses(facts)

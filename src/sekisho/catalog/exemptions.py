@@ -16,7 +16,7 @@ from sekisho.kernel.clock import RFC3339, utc
 from sekisho.kernel.errors import CanonicalError
 
 ITEMS_MAX: Final = 32  # of one list: whoever approves it has to read them, and all stand in one entry of the ledger
-NONE: Final = "none"  # in the words of an act, of a list that names nothing
+NONE: Final = "none"  # in the words of an act, of a list that names nothing; so nothing of this name can be named
 ANY: Final = "*"  # and of roles, where it names none: whatever the role
 _LABEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}", re.ASCII)
 _POLICY: Final = _LABEL  # an @id
@@ -94,7 +94,7 @@ def _names(table: Table, key: str, pattern: re.Pattern[str], remedy: str | None 
     for item in items:
         if not pattern.fullmatch(item):
             table.mistake(key, f"{shown(item)} can't be one", NAME_REMEDY)
-    _require_few(table, key, items)
+    _require_readable(table, key, items)
     return tuple(sorted(items))
 
 
@@ -103,11 +103,14 @@ def _known(table: Table, key: str, known: Iterable[str], remedy: str | None = No
     for item in items:
         if item not in words:
             table.mistake(key, f"{shown(item)} is not declared", nearest(item, words, "Declared are"))
-    _require_few(table, key, items)
+    _require_readable(table, key, items)
     return tuple(sorted(items))
 
 
-def _require_few(table: Table, key: str, items: tuple[str, ...]) -> None:
+def _require_readable(table: Table, key: str, items: tuple[str, ...]) -> None:
+    """What approvers read must be short, and mean one thing."""
+    if NONE in items:
+        table.mistake(key, f"{NONE!r} would read as if nothing were named", "Give it another name")
     if len(items) > ITEMS_MAX:
         table.mistake(
             key, f"names {len(items)}", f"Name at most {ITEMS_MAX}; what is wider is a rule: change the policy"

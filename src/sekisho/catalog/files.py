@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from sekisho.catalog.declarations import APPROVALS_FILE, BOUNDARY_FILE, KINDS, Declarations, catalogue_of
 from sekisho.catalog.interfaces import Mistake, PolicyText
+from sekisho.catalog.layers import LAYERS_MAX, POLICIES, directory_mistakes, read_layers
+from sekisho.catalog.prices import prices_of
 from sekisho.catalog.statements import STATEMENTS_FILE
-from sekisho.catalog.table import nearest
+from sekisho.catalog.table import Table, nearest
 
 FILE_BYTES_MAX: Final = 262_144  # a declaration is a page, not a book
 FILES_MAX: Final = 10_000  # of one kind; bounds the time of a check
-POLICIES: Final = "policies"
 FILES: Final = (APPROVALS_FILE, BOUNDARY_FILE, STATEMENTS_FILE)  # beside the directories
 EXEMPTIONS: Final = "exemptions"
 APPROVAL_ENDING: Final = ".approval"
@@ -27,7 +28,7 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
     Layout: `boundary.toml`, `approvals.toml` and `statements.toml` (may be absent), `organisations/*.toml`,
     `sites/*.toml`, `providers/*.toml`, `models/*.toml`, `deployments/*.toml`, `witnesses/*.toml`, `logs/*.toml`,
     `exemptions/*.toml` (with their `*.approval` beside them, which are read where they are held against rules and
-    persons), `inspection/*.toml`, `policies/*.cedar`.
+    persons), `inspection/*.toml`, `policies/*.cedar`, `policies/<layer>/*.cedar`.
     One file is one object, named by its file. Names beginning with a dot and notes (`.md`, `.txt`) are passed over;
     anything else is a mistake.
     """
@@ -36,7 +37,9 @@ def read_declarations(directory: Path, added: Mapping[str, str] | None = None) -
     tables.update({file: tomllib.loads(text) for file, text in (added or {}).items()})
     catalogue, mistakes = catalogue_of(tables, {mistake.file for mistake in reader.mistakes})
     every = tuple(sorted({*reader.mistakes, *mistakes}))
-    return Declarations(None if every else catalogue, policies, every)
+    if every:
+        return Declarations(None, policies, every)
+    return Declarations(catalogue, policies, every, prices_of(tables))
 
 
 class _Tree:
@@ -44,6 +47,7 @@ class _Tree:
         self.directory = directory
         self.mistakes: list[Mistake] = []
         self._root: Path | None = None
+        self._layers: list[str] = []  # directories under `policies/`
 
     def read(self) -> tuple[dict[str, dict[str, Any]], tuple[PolicyText, ...]]:
         tables: dict[str, dict[str, Any]] = {}
@@ -59,6 +63,9 @@ class _Tree:
                 tables[file] = tomllib.loads(text)
             except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
                 self._mistake(file, f"is not TOML: {error}", "Correct the line; strings stand in quotes")
+        if BOUNDARY_FILE in tables:  # its own mistakes are told of where all of it is read
+            layers = read_layers(Table(dict(tables[BOUNDARY_FILE]), BOUNDARY_FILE, []))
+            self.mistakes += directory_mistakes(self._layers, layers)
         return tables, tuple(policies)
 
     def _mistake(self, file: str, problem: str, remedy: str) -> None:
@@ -82,30 +89,46 @@ class _Tree:
         return found
 
     def _files_under(self, directory: Path) -> list[str]:
-        ending = ".cedar" if directory.name == POLICIES else ".toml"
+        place = self._place(directory)
+        ending = ".cedar" if place.partition("/")[0] == POLICIES else ".toml"
         if not directory.is_dir():
-            self._mistake(directory.name, "is not a directory", f"Make it one that holds *{ending} files")
+            self._mistake(place, "is not a directory", f"Make it one that holds *{ending} files")
             return []
         if not self._is_inside(directory):
-            self._mistake(directory.name, "leads out of the tree", "Put the files themselves here")
+            self._mistake(place, "leads out of the tree", "Put the files themselves here")
             return []
         found = []
         for entry in self._listed(directory):
-            name = f"{directory.name}/{entry.name}"
+            name = f"{place}/{entry.name}"
             if entry.name.endswith(ending) and not entry.name.startswith("."):
                 found.append(name)
-            elif not is_passed_over(entry.name) and not is_approval(name):
+            elif is_passed_over(entry.name) or is_approval(name):
+                continue
+            elif place == POLICIES and entry.is_dir():
+                found.extend(self._files_of_layer(entry))
+            else:
                 self._mistake(name, f"is not a {ending} file", f"Rename it to *{ending}, or move it elsewhere")
         return found
 
+    def _files_of_layer(self, directory: Path) -> list[str]:
+        self._layers.append(directory.name)
+        if len(self._layers) > LAYERS_MAX:
+            self._mistake(self._place(directory), f"is one directory more than {LAYERS_MAX}", "Keep fewer layers")
+            return []
+        return self._files_under(directory)
+
+    def _place(self, path: Path) -> str:
+        return path.name if path == self.directory else path.relative_to(self.directory).as_posix()
+
     def _listed(self, directory: Path) -> list[Path]:
+        place = self._place(directory)
         try:
             entries = sorted(directory.iterdir())
         except OSError as error:
-            self._mistake(directory.name, f"can't be read: {error.strerror}", "Check its permissions")
+            self._mistake(place, f"can't be read: {error.strerror}", "Check its permissions")
             return []
         if len(entries) > FILES_MAX:
-            self._mistake(directory.name, f"holds {len(entries)} files", f"Keep at most {FILES_MAX}")
+            self._mistake(place, f"holds {len(entries)} files", f"Keep at most {FILES_MAX}")
             return []
         return entries
 

@@ -10,7 +10,6 @@ from typing import Final
 from sekisho.catalog.interfaces import InspectionRule, InspectionSettings, Mistake
 from sekisho.catalog.table import NAME, NAME_REMEDY, Table, shown
 
-DEFAULT_PROFILES: Final = ("jp",)
 OWN_RULES_MAX: Final = 200  # each is a pattern more to look for in every text
 WORDS_MAX: Final = 64
 EXAMPLES_MAX: Final = 50  # a rule that needs more is several rules
@@ -18,17 +17,17 @@ EXAMPLE_CHARACTERS_MAX: Final = 2_000
 
 
 def read_settings(table: Table | None) -> InspectionSettings:
-    """The boundary's table `[inspection]`; without one, what holds by default."""
+    """The boundary's table `[inspection]`; without one, or without `profiles`, those of the home jurisdictions."""
     if table is None:
-        return InspectionSettings(DEFAULT_PROFILES)
+        return InspectionSettings()
     # An empty list is a choice: only what has one form all over the world.
-    profiles = () if table.take("profiles") == [] else table.take_list("profiles") or DEFAULT_PROFILES
-    for profile in profiles:
+    profiles = () if table.take("profiles") == [] else table.take_list("profiles")
+    for profile in profiles or ():
         if not NAME.fullmatch(profile):
             table.mistake("profiles", f"{shown(profile)} can't be a profile", NAME_REMEDY)
     names = _switch(table, "person_names")
     table.finish()
-    return InspectionSettings(tuple(sorted(set(profiles))), names)
+    return InspectionSettings(None if profiles is None else tuple(sorted(set(profiles))), names)
 
 
 def read_rule(name: str, table: Table) -> InspectionRule | None:

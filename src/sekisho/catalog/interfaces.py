@@ -232,9 +232,12 @@ class Extent(NamedTuple):
 
 
 class InspectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which nations' identifiers are looked for, and whether personal names are even where no policy asks."""
+    """Which nations' identifiers are looked for, and whether personal names are even where no policy asks.
 
-    profiles: tuple[str, ...] = ("jp",)
+    `profiles` None: those of the home jurisdictions, as far as they ship.
+    """
+
+    profiles: tuple[str, ...] | None = None
     person_names: bool = False
 
 
@@ -257,7 +260,8 @@ class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The border: home jurisdictions, every jurisdiction that may be named, and the data classes, lowest first.
 
     `packs` names the policy packs in force, in the order in which their policies are numbered. `extents`: where
-    jurisdictions lie that `catalog.places` doesn't know, or knows otherwise.
+    jurisdictions lie that `catalog.places` doesn't know, or knows otherwise. `layers` of policies, the highest first;
+    empty: all are of one.
     """
 
     home: tuple[str, ...]
@@ -265,9 +269,10 @@ class Boundary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes: tuple[DataClass, ...]
     default_class: str
     default_residency: tuple[str, ...]
-    packs: tuple[str, ...] = ("jp-residency",)
+    packs: tuple[str, ...] = ()
     extents: dict[str, tuple[Extent, ...]] = {}
     inspection: InspectionSettings = InspectionSettings()
+    layers: tuple[str, ...] = ()
 
 
 class RequiredClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -412,6 +417,16 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sign_in: SignIn | None = None
     egress_proxy: EgressProxy | None = None
     management: Management | None = None
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a million tokens, in millionths of the unit of `currency` (ISO 4217). Stands in no snapshot: see
+    `catalog.prices`.
+    """
+
+    currency: str
+    prompt: int
+    completion: int
 
 
 class Witness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

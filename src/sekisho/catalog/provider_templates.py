@@ -180,8 +180,8 @@ def _type(template: ProviderTemplate, request: ProviderRequest) -> str:
     needs = rule_of(chosen).needs
     for option, value in (("region", request.region), ("zone", request.zone)):
         if needs == option and value is None:
-            example = "japaneast" if option == "region" else "US or EU"
-            remedy = f"Give --{option}, like {example}"
+            example = "the region's name at the provider" if option == "region" else "US or EU"
+            remedy = f"Give --{option}: {example}"
             raise UsageError(f"A deployment of type {chosen} processes in its {option}", remedy=remedy)
     if request.zone is not None and needs != "zone":
         raise UsageError(f"A deployment of type {chosen} has no zone", remedy="Leave --zone out")

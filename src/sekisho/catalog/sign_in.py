@@ -151,7 +151,7 @@ def read_egress_proxy(table: Table, url: str | None, sign_in: SignIn | None) -> 
     if inner is None:
         return None
     proxy_url = take_url(
-        inner, "url", remedy="Give a URL, like https://proxy.example.jp:3128", may_be_plain=lambda host: True
+        inner, "url", remedy="Give a URL, like https://proxy.example.com:3128", may_be_plain=lambda host: True
     )
     ca_file = take_path(inner, "ca_file")
     user = _take_matching(inner, "user", _USER, "a user name in visible ASCII without a colon")
@@ -167,7 +167,7 @@ def read_egress_proxy(table: Table, url: str | None, sign_in: SignIn | None) -> 
     proxy_url = proxy_url.rstrip("/")
     parts = urllib.parse.urlsplit(proxy_url)
     if parts.path:
-        inner.mistake("url", "holds a path", "Give scheme, host and port only, like http://proxy.example.jp:3128")
+        inner.mistake("url", "holds a path", "Give scheme, host and port only, like http://proxy.example.com:3128")
     if ca_file is not None and parts.scheme == "http":
         inner.mistake("ca_file", "is declared for an http proxy", "Use an https proxy, or remove the key")
     if not is_loopback(parts.hostname or ""):

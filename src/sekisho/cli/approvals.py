@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Which acts need approval, and whose, stands in declarations/approvals.toml."
     )
     parser.epilog = (
-        "example: sekisho approvals ask stop.lift kind=provider name=tokyo --by s-017 --out lift.approval\n"
+        "example: sekisho approvals ask stop.lift kind=provider name=east --by s-017 --out lift.approval\n"
         "         sekisho approve lift.approval        (others, anywhere)\n"
-        "         sekisho stop lift provider tokyo --approval lift.approval"
+        "         sekisho stop lift provider east --approval lift.approval"
     )
     acts = parser.add_subparsers(dest="do", required=True, metavar="ask|show|check")
     ask = acts.add_parser("ask", help="write an act down and sign the asking", description=_acts_in_words())

@@ -31,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not directory.declarations.is_dir():
         raise UsageError(f"{root} has no declarations/", remedy="Name an installation's directory")
     load_settings(root)
-    notes: list[Mistake] = []
-    mistakes = check_declarations(directory, notes)
+    mistakes, notes, layers = check_declarations(directory)
     if arguments.json:
         fields = ("file", "key", "problem", "remedy")
         print(json.dumps([{name: getattr(mistake, name) for name in fields} for mistake in mistakes], indent=2))
@@ -40,6 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
         for mistake in mistakes:
             _print(mistake)
         print(f"\n{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}." if mistakes else _NO_MISTAKES)
+        if layers and not mistakes:
+            held = ", ".join(f"{name} {count}" for name, count in layers)
+            print(f"Policies by layer: {held}. Each layer only tightens those above it.")
         if notes:
             print("\nNo mistakes, but worth a look:")
         for note in notes:

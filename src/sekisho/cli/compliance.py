@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sekisho.app.compliance import PAGE, ComplianceAsked, cell, compliance_of
 from sekisho.assurance.compliance import PAGE_MAX, Fate, Span
-from sekisho.cli.keys import EXIT_DONE, installation
+from sekisho.cli.keys import EXIT_DONE, SETTINGS_FILE, installation
 from sekisho.cli.person_keys import add_language, language
 from sekisho.identity.acts import JAPANESE
 from sekisho.kernel.clock import MINUTES, utc
@@ -22,7 +22,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "{decisions:,} requests: {sent:,} sent ({exempt:,} exempt, {monitored:,} monitored), {denied:,} denied.",
         "リクエスト {decisions:,} 件: 送信 {sent:,}（適用除外 {exempt:,}、監視モード {monitored:,}）、拒否 {denied:,}",
     ),
-    "log": ("Log {origin}, {log_size:,} entries.", "台帳 {origin}、{log_size:,} エントリー"),
+    "log": (
+        "Log {origin}, {log_size:,} entries, the last of {latest}.",
+        "台帳 {origin}、{log_size:,} エントリー、最後は {latest}",
+    ),
     "policy": ("POLICY", "ポリシー"),
     "deployment": ("DEPLOYMENT", "配備先"),
     "permitted": ("PERMITTED", "許可"),
@@ -34,8 +37,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "スナップショット {snapshots_missing} 件がないため、その判定では、禁止ポリシーを通過した数を数えていません。",
     ),
     "left_out": (
-        "{rows_left_out} counts of further rows are left out: name a span with --from and --to.",
-        "行が多すぎるため {rows_left_out} 件を省きました。--from と --to で期間を指定してください。",
+        "{left_out:,} verdicts found no row and are left out: name a span with --from and --to.",
+        "行が多すぎるため {left_out:,} 件の結果を省きました。--from と --to で期間を指定してください。",
     ),
     "next": ("More: --after {next}", "続き: --after {next}"),
     "no_entries": ("There is no such entry.", "該当するエントリーはありません。"),
@@ -50,9 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "example: sekisho compliance ./here --from 2026-11-01 --to 2026-12-01\n"
-        "         sekisho compliance ./here --policy jp-residency.processing --deployment tokyo --fate denied"
+        "         sekisho compliance ./here --policy our.places --deployment east --fate denied"
     )
-    parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", help="the installation (default: .)")
+    parser.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", help="the installation, or a copy (default: .)"
+    )
     parser.add_argument("--from", dest="since", metavar="TIME", help="a date (UTC) or a time with its offset")
     parser.add_argument("--to", dest="until", metavar="TIME", help="up to then, exclusive")
     parser.add_argument("--policy", metavar="ID", help="an @id, (default) or (error)")
@@ -67,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what `arguments` say."""
-    found = compliance_of(DataDirectory(installation(arguments)), _asked(arguments))
+    found = compliance_of(DataDirectory(_directory(arguments)), _asked(arguments))
     column = 1 if language(arguments) == JAPANESE else 0
     if arguments.json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -76,6 +81,14 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(_table(found, column))
     return EXIT_DONE
+
+
+def _directory(arguments: argparse.Namespace) -> Path:
+    """An installation, or a copy of its `ledger/` and `snapshots/`."""
+    directory: Path = arguments.directory or Path()
+    if (directory / SETTINGS_FILE).exists() or not (directory / "ledger").is_dir():
+        return installation(arguments)
+    return directory
 
 
 def _asked(arguments: argparse.Namespace) -> ComplianceAsked:
@@ -105,7 +118,8 @@ def _time(text: str | None, option: str) -> int | None:
 
 def _table(found: Mapping[str, Any], column: int) -> str:
     said = {name: pair[column] for name, pair in _WORDS.items()}
-    lines = [said["log"].format_map(found), said["decisions"].format_map(found)]
+    latest = "-" if found["latest"] is None else utc(found["latest"], MINUTES)
+    lines = [said["log"].format_map({**found, "latest": latest}), said["decisions"].format_map(found)]
     keys = ("policy", "deployment", *map(str, Fate))
     rows = [[said[key] for key in keys]]
     for row in found["rows"]:
@@ -120,7 +134,7 @@ def _table(found: Mapping[str, Any], column: int) -> str:
         lines.append("  ".join([*cells, *row[len(widths) :]]).rstrip())
     if found["snapshots_missing"]:
         lines += ["", said["missing"].format_map(found)]
-    if found["rows_left_out"]:
+    if found["left_out"]:
         lines += ["", said["left_out"].format_map(found)]
     return "\n".join(lines)
 

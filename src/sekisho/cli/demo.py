@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sekisho.app.installation import Created, Listen, create_installation, put_declarations_in_force
-from sekisho.cli.demo_story import DECLARATIONS, ENGINE, MY_NUMBER, POLICY, STORY
+from sekisho.cli.demo_story import DECLARATIONS, ENGINE, MY_NUMBER, NATION, POLICY, STORY
 from sekisho.kernel.errors import SekishoError
 from sekisho.settings import DataDirectory
 
@@ -108,7 +108,7 @@ class Demonstration:
     # -- the steps
 
     def _make(self) -> Created:
-        created = create_installation(self._root, self._listen)
+        created = create_installation(self._root, self._listen, NATION)
         directory = DataDirectory(self._root)
         for name, text in DECLARATIONS.items():
             path = directory.declarations / name

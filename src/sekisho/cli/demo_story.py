@@ -2,6 +2,7 @@
 
 from typing import Final
 
+NATION: Final = "jp"
 MY_NUMBER: Final = "1234 5678 9018"  # the usual example: its check digit is right
 
 STORY: Final[dict[str, dict[str, str]]] = {

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--role", action="append", default=[], dest="roles", help="repeat for several (default: caller)"
     )
     parser.add_argument("--class", dest="data_class", metavar="CLASS", help="the x-sekisho-data-class header")
-    parser.add_argument("--residency", help="the x-sekisho-residency header, such as JP,US")
+    parser.add_argument("--residency", help="the x-sekisho-residency header, ISO 3166-1 codes with commas between")
     supposed = parser.add_argument_group("to suppose something, as a counter-example of `sekisho prove` does")
     supposed.add_argument(
         "--label", action="append", dest="labels", metavar="LABEL", help="the request holds it; repeat, or none: ''"
@@ -166,6 +166,8 @@ def _body(arguments: argparse.Namespace) -> bytes:
     if arguments.text is not None:
         if arguments.model is None:
             raise UsageError("--text needs a model", remedy="Add --model NAME")
+        if any("\ud800" <= character <= "\udfff" for character in arguments.text):  # bytes that Python could not read
+            raise UsageError("--text is not UTF-8", remedy="Write it in UTF-8, or give the request as --request FILE")
         return chat_body(arguments.model, arguments.text)
     if arguments.request == "-":
         body = sys.stdin.buffer.read(REQUEST_BYTES_MAX + 1)

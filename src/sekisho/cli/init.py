@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from sekisho.app.installation import Listen, create_installation
+from sekisho.catalog.nations import default_nation, nation_names
 from sekisho.cli.offer import offer_servers
 from sekisho.kernel.errors import UsageError
 from sekisho.settings import DataDirectory, SettingsError, is_loopback, split_address
@@ -23,6 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gateway", metavar="ADDRESS", default=defaults.gateway, help="where it listens (%(default)s)")
     parser.add_argument("--control", metavar="ADDRESS", default=defaults.control, help="likewise (%(default)s)")
     parser.add_argument("--manual", metavar="ADDRESS", default=defaults.manual, help="the model manual (%(default)s)")
+    nations = nation_names()
+    parser.add_argument(
+        "--nation",
+        choices=nations,
+        default=default_nation(),
+        metavar="NATION",
+        help=f"whose places, packs and identifiers the declarations begin with: {', '.join(nations)} (%(default)s)",
+    )
     parser.add_argument("--no-discover", action="store_true", help="don't look for servers on loopback")
     parser.add_argument("--add-found", action="store_true", help="declare every server found, without asking")
     parser.add_argument(
@@ -50,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     ports = None if arguments.discover_port is None else tuple(arguments.discover_port)
     if any(not 0 < port < 65_536 for port in ports or ()):
         raise UsageError("--discover-port is no port", remedy="Give a number from 1 to 65535")
-    created = create_installation(root, listen)
+    created = create_installation(root, listen, arguments.nation)
     vkey = root / "site.vkey"
     print(f"Made an installation in {root}. Its log is {created.origin}.", file=sys.stderr)
     print("This API key is shown once; only its digest is kept:", file=sys.stderr)

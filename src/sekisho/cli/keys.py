@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class", dest="data_class", metavar="CLASS", help="class of its data (default: the organisation's)"
     )
     create.add_argument(
-        "--residency", help="where its data may be processed, such as JP,US (default: the organisation's)"
+        "--residency",
+        help="where its data may be processed, ISO 3166-1 codes with commas (default: the organisation's)",
     )
     add_directory(create)
 

@@ -26,7 +26,7 @@ Nothing is sent, recorded or changed. Requests are those of the ledger that arri
 """
 EPILOG: Final = """\
 exit status: 0 planned; 1 the declarations hold mistakes, or it could not be done; 2 wrong usage; 3 more requests are
-             concerned than --fail-on-denied or --fail-on-permitted allows
+             concerned than --fail-on-denied or --fail-on-permitted allows, those that can't be read included
 
 docs/plan.md tells what each line means.
 """
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from sekisho.app.installation import DeclarationsRefused
-    from sekisho.cli.plan_report import describe_plan, plan_json
+    from sekisho.cli.plan_report import describe_plan, mistakes_json, plan_json
 
     load_settings(arguments.directory)
     bar = None if arguments.quiet or not sys.stderr.isatty() else ProgressBar()
@@ -81,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     except DeclarationsRefused as refused:
         for one in refused.mistakes[:MISTAKES_SHOWN_MAX]:
             print(f"{one.file}: {one.key}: {one.problem} → {one.remedy}", file=sys.stderr)
+        if arguments.json:
+            print(mistakes_json(refused.mistakes))
         raise
     finally:
         if bar is not None:
@@ -92,9 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def exit_status(planned: "Planned", denied_max: int | None, permitted_max: int | None) -> int:
-    """EXIT_EXCEEDED where more requests are concerned than a bound allows; None: there is no bound."""
-    for count, bound in ((planned.plan.newly_denied, denied_max), (planned.plan.newly_permitted, permitted_max)):
-        if bound is not None and count > bound:
+    """EXIT_EXCEEDED where more requests are concerned than a bound allows; None: there is no bound.
+
+    What can't be read may be concerned, so that a log that nobody can read passes no bound.
+    """
+    plan = planned.plan
+    for count, bound in ((plan.newly_denied, denied_max), (plan.newly_permitted, permitted_max)):
+        if bound is not None and count + plan.unreadable > bound:
             return EXIT_EXCEEDED
     return EXIT_PLANNED
 
@@ -134,14 +140,12 @@ def window_of(from_text: str | None, to_text: str | None, now_us: int) -> "Windo
 
 def _time(text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
+        return datetime.fromisoformat(text).astimezone()  # without an offset: this machine's time zone
+    except (ValueError, OverflowError):  # the latter: what no offset can be taken from, such as the year 1
         raise UsageError(f"{text!r} is no time", remedy="Write 2026-11-24 or 2026-11-24T09:00:00+09:00") from None
-    return time.astimezone()  # without an offset: this machine's time zone
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise argparse.ArgumentTypeError("give a whole number from 0 on")
+    return int(text)

@@ -8,6 +8,8 @@ from typing import Any, Final
 from sekisho.app.plan import DEFAULTS_CHANGED, INSPECTION_CHANGED, Planned
 from sekisho.assurance.differences import ADDED, FACT, POLICIES, REMOVED, Difference
 from sekisho.assurance.plan import FATE, LISTED_MAX, MOVED, ROUTES, SAME, Changed, Row, RowKey
+from sekisho.catalog.interfaces import Mistake
+from sekisho.cli.plan_cost import cost_lines, cost_values
 from sekisho.kernel.clock import MINUTES, RFC3339, utc
 from sekisho.ledger.description import JAPANESE
 from sekisho.ledger.findings import Words
@@ -90,6 +92,7 @@ _WORDS: Final[Mapping[str, Words]] = {
     "comma": Words(", ", "、"),
     "unserved_now": Words("{n} would not be served any more", "提供できなくなる {n} 件"),
     "no_requests": Words("No request is recorded in that time", "この期間のリクエストの記録はありません"),
+    "empty": Words("It holds no request that could be read", "読み取れるリクエストがありません"),
     "newly_denied": Words("{n} would be denied that are not", "新たに拒否 {n} 件"),
     "newly_permitted": Words("{n} could go where they can't", "新たに可能な送信先がある {n} 件"),
     "unchanged": Words("{n} meet the same", "変化なし {n} 件"),
@@ -115,9 +118,18 @@ _WORDS: Final[Mapping[str, Words]] = {
     "limits": Words("What this plan can't know", "この計画で分からないこと"),
     "unreadable": Words("Records that could not be read: {n}", "読めなかった記録: {n} 件"),
     "passed_over": Words("Records that are no requests to a model: {n}", "モデルへのリクエストではない記録: {n} 件"),
-    "no_content": Words(
+    "without_content": Words(
         "Requests without content in the log: {n}. They count as holding nothing that a rule looks for",
         "本文のない記録: {n} 件。検出対象を含まないものとして扱いました",
+    ),
+    "content_cut": Words(
+        "Requests of which the log has only part of the content: {n}. What was cut off counts as holding nothing",
+        "本文の一部しかない記録: {n} 件。欠けている部分は検出対象を含まないものとして扱いました",
+    ),
+    "summed": Words(
+        "Requests of more kinds than are told apart: {n}. They are counted by what becomes of them, not by "
+        "organisation, model, deployment or cause",
+        "種類が上限を超えたリクエスト: {n} 件。結果だけを数え、組織・モデル・配備先・理由には分けていません",
     ),
     "gone_title": Words("Without {names}", "{names} がない場合"),
     "unserved": Words("not served any more", "提供できなくなる"),
@@ -125,10 +137,6 @@ _WORDS: Final[Mapping[str, Words]] = {
     "elsewhere": Words("of these, served elsewhere", "うち他で提供できる"),
     "masked": Words("served, but only masked", "伏せた場合のみ提供"),
     "could_take": Words("could take them", "代わりの送信先"),
-    "no_prices": Words(
-        "Cost is told in tokens: deployments declare no prices",
-        "費用はトークン数で示します（配備先に価格の宣言はありません）",
-    ),
 }
 
 
@@ -171,14 +179,14 @@ class _Report:
         planned, plan = self.planned, self.plan
         total = plan.total().requests
         if total:
-            same = plan.total(lambda key: key.change == SAME).requests
+            same = total - plan.changed
             said = [self.word("unserved_now" if planned.removed else "newly_denied", n=f"{plan.newly_denied:,}")]
             if not planned.removed:
                 said.append(self.word("newly_permitted", n=f"{plan.newly_permitted:,}"))
             said.append(self.word("unchanged", n=f"{same:,}"))
             self.lines.append(f"{self.word('of', n=f'{total:,}')}{self.word('comma').join(said)}")
         else:
-            self.lines.append(self.word("no_requests"))
+            self.lines.append(self.word("empty" if planned.source else "no_requests"))
         if planned.window is not None:
             a, b = (utc(at, MINUTES) for at in planned.window)
             self.lines.append(f"  {self.word('window', a=a, b=b)}")
@@ -257,7 +265,7 @@ class _Report:
             causes = ", ".join(key.causes)
             change = f"{key.before.fate} → {key.after.fate}" if key.change == FATE else key.change
             self.lines.append(f"  {one.request}{when}  {' '.join(text for text in about if text)}  {change}: {causes}")
-        left = self.plan.total(lambda key: key.change != SAME).requests - len(listed[:SHOWN_MAX])
+        left = self.plan.changed - len(listed[:SHOWN_MAX])
         if left > 0:
             self.lines.append(f"  … {self.word('more_json', n=f'{left:,}', max=f'{LISTED_MAX:,}')}")
 
@@ -273,15 +281,15 @@ class _Report:
                     self.lines.append(f"      {self.word(of)}: {_counted(part[of])}")
         if told["could_take"]:
             self.lines.append(f"  {self.word('could_take')}: {_counted(told['could_take'])}")
-        self.lines.append(f"  {self.word('no_prices')}")
+        self.lines += [f"  {line}" for line in cost_lines(self.planned, self._place)]
 
     def _limits(self) -> None:
         plan = self.plan
         said = [self.said(LIMITS[code]) for code in self.planned.limits]
-        if plan.without_content:
-            said.append(self.word("no_content", n=f"{plan.without_content:,}"))
-        if plan.passed_over:
-            said.append(self.word("passed_over", n=f"{plan.passed_over:,}"))
+        for name in ("without_content", "content_cut", "passed_over", "summed"):
+            count = getattr(plan, name)
+            if count:
+                said.append(self.word(name, n=f"{count:,}"))
         if said:
             self.lines += ["", self.word("limits"), *(f"  - {text}" for text in said)]
         if plan.unreadable:
@@ -410,7 +418,8 @@ def plan_json(planned: Planned) -> str:
         "distinct": plan.distinct,
         "newly_denied": plan.newly_denied,
         "newly_permitted": plan.newly_permitted,
-        "changed": plan.total(lambda key: key.change != SAME).requests,
+        "changed": plan.changed,
+        "summed": plan.summed,
         "fates": {name: dict(counts) for name, counts in fate_counts(planned).items()},
         "changes": [
             {**change, "causes": [_cause(planned, cause) for cause in change["causes"]]} for change in changes(planned)
@@ -430,14 +439,21 @@ def plan_json(planned: Planned) -> str:
         "limits": [{"code": code, "text": LIMITS[code].en, "text_ja": LIMITS[code].ja} for code in planned.limits],
         "passed_over": plan.passed_over,
         "without_content": plan.without_content,
+        "content_cut": plan.content_cut,
         "usage_unmatched": plan.usage_unmatched,
         "unreadable": plan.unreadable,
         "problems": plan.problems,
     }
     if planned.removed:
         value["removed"] = list(planned.removed)
-        value["without"] = without(planned)
+        value["without"] = without(planned) | {"costs": cost_values(planned)}
     return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def mistakes_json(mistakes: Iterable[Mistake]) -> str:
+    """In the place of a plan, where there can be none."""
+    told = [{name: getattr(one, name) for name in one.__struct_fields__} for one in mistakes]
+    return json.dumps({"format": FORMAT, "mistakes": told}, ensure_ascii=False, indent=1)
 
 
 def _difference(one: Difference) -> dict[str, str]:

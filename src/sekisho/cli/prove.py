@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,12 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  WHO    organisation:NAME  role:NAME  principal:ID\n"
         "  WHERE  deployment:NAME  model:NAME  provider:NAME  site:NAME  type:TYPE\n"
         "         FACT within|outside|including|without VALUES  FACT is WORD  FACT unknown  FACT below GRADE\n\n"
-        '  sekisho prove "no class:confidential+ to processing outside JP"\n'
-        '  sekisho prove "no label:jp.my_number and raw from not role:hr to tenancy is shared" ./here'
+        '  sekisho prove "no class:confidential+ to processing including anywhere"\n'
+        '  sekisho prove "no label:payment_card and raw from not role:hr to tenancy is shared" ./here'
     )
     parser.epilog = (
-        "exit status: 0 it holds (with --all: all do); 1 it could not be read; 2 wrong usage; 3 it does not hold;\n"
-        "4 not decided: too many cases, or a policy that can't be enumerated"
+        "exit status: 0 it holds (with --all: all do); 1 it could not be read; 2 wrong usage; 3 it does not hold\n"
+        "(with --all: one does not); 4 not decided: too many cases, or a policy that can't be enumerated"
     )
     parser.add_argument(
         "words", metavar="STATEMENT [DIR]", nargs="*", help="the statement, in quotes; the installation"
@@ -114,7 +114,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         language = arguments.language or language_of(os.environ)
         print("\n\n".join(_described(proof, found, str(root), language) for proof in found["proofs"]))
-    return max(_EXITS[proof["outcome"]] for proof in found["proofs"])
+    return exit_status(proof["outcome"] for proof in found["proofs"])
+
+
+def exit_status(outcomes: Iterable[str]) -> int:
+    """Of several, one that does not hold says more than one that is not decided."""
+    return min((_EXITS[outcome] for outcome in outcomes if _EXITS[outcome]), default=0)
 
 
 def _described(proof: Mapping[str, Any], found: Mapping[str, Any], root: str, language: str) -> str:

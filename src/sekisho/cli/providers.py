@@ -66,7 +66,7 @@ def _add_parser(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", default=[], metavar="M", help="what callers call it (default: made from the former)"
     )
     parser.add_argument("--type", metavar="TYPE", help="the deployment type, such as Azure's SKU name GlobalStandard")
-    parser.add_argument("--region", help="the Azure region, such as japaneast")
+    parser.add_argument("--region", help="the Azure region, by its name there")
     parser.add_argument("--zone", help="the Azure data zone: EU or US")
     parser.add_argument("--api-version", metavar="V", help="of Azure's API, such as 2024-10-21 (default: that)")
     parser.add_argument("--site", help="your site where it runs, for engines (default: this installation's)")

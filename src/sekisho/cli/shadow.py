@@ -4,13 +4,12 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sekisho.cli.explain import ENGLISH, JAPANESE, language_of
 from sekisho.cli.keys import ACTOR
-from sekisho.kernel.clock import MINUTES, RFC3339, utc
+from sekisho.kernel.clock import MINUTES, utc
 from sekisho.kernel.errors import UsageError
 from sekisho.ledger.findings import Words
 from sekisho.settings import DataDirectory, load_settings
@@ -20,7 +19,6 @@ if TYPE_CHECKING:  # the server's dependencies, loaded when they are needed
 
 OFF: Final = "off"
 STATUS: Final = "status"
-FORMAT: Final = "sekisho.shadow/1"
 SHOWN_MAX: Final = 20
 MISTAKES_SHOWN_MAX: Final = 20
 _WORDS: Final = {
@@ -64,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from sekisho.app.clock import command_clock
-    from sekisho.app.installation import DeclarationsRefused, snapshot_store
-    from sekisho.app.shadow import end_shadow, set_shadow, shadow_state
+    from sekisho.app.installation import DeclarationsRefused
+    from sekisho.app.shadow import end_shadow, set_shadow, shadow_status
 
     load_settings(arguments.directory)
     directory = DataDirectory(arguments.directory.resolve())
@@ -85,19 +83,23 @@ def run(arguments: argparse.Namespace) -> int:
         ended = end_shadow(directory, ACTOR, command_clock(directory))
         print(_WORDS["none" if ended is None else "ended"][place].format(digest=(ended or "")[:16]))
         return 0
-    store = snapshot_store(directory)
-    set_digest, state = store.shadow(), shadow_state(directory)
-    if state is not None and state.digest != set_digest:
-        state = None  # of one before
-    titles = (
-        {} if set_digest is None else {one.id: (one.title, one.title_ja) for one in store.policy_titles(set_digest)}
-    )
-    if state is not None:
-        current = store.current()
-        older = () if current is None else store.policy_titles(current)
-        titles = {one.id: (one.title, one.title_ja) for one in older} | titles
-    print(_as_json(set_digest, state) if arguments.json else describe_shadow(set_digest, state, titles, place))
+    if arguments.json:
+        print(json.dumps(shadow_status(directory), ensure_ascii=False, indent=1))
+    else:
+        print(_described(directory, place))
     return 0
+
+
+def _described(directory: DataDirectory, place: int) -> str:
+    from sekisho.app.installation import snapshot_store
+    from sekisho.app.shadow import shadow_state
+
+    store, state = snapshot_store(directory), shadow_state(directory)
+    digest, current = store.shadow(), store.current()
+    if state is not None and state.digest != digest:
+        state = None  # of one before
+    known = [one for name in (current, digest) if name is not None for one in store.policy_titles(name)]
+    return describe_shadow(digest, state, {one.id: (one.title, one.title_ja) for one in known}, place)
 
 
 def describe_shadow(
@@ -136,10 +138,3 @@ def describe_shadow(
                 f"  {one['request']}  {one['organisation']} {one['model']}  {one['change']}: {', '.join(one['causes'])}"
             )
     return "\n".join(lines)
-
-
-def _as_json(digest: str | None, state: "ShadowState | None") -> str:
-    value: dict[str, Any] = {"format": FORMAT, "shadow": digest, "compared": state is not None}
-    if state is not None:
-        value |= asdict(state) | {"since": utc(state.since_us, RFC3339)}
-    return json.dumps(value, ensure_ascii=False, indent=1)

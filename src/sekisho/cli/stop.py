@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Running gateways follow within a second: nothing more is sent, and running streams end. It works whether\n"
         "or not the installation runs; each stop becomes an entry of the ledger, without its reason."
     )
-    parser.epilog = 'example: sekisho stop deployment tokyo --dir ./here --reason "wrong region, see the incident"'
+    parser.epilog = 'example: sekisho stop deployment east --dir ./here --reason "wrong region, see the incident"'
     acts = parser.add_subparsers(dest="act", required=True, metavar="deployment|provider|organisation|list|lift")
     for kind in STOP_KINDS:
         act = acts.add_parser(kind, help=f"stop {_a(kind)}", description=f"Stop {_a(kind)} at once.")

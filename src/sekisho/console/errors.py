@@ -7,6 +7,7 @@ ConsoleError
 ├── TooLarge           413
 ├── TooMany            429  tokens were guessed at, too many are signed in, or the like is being made
 ├── ComplianceRefused  400  no such view
+├── PlanRefused        400  nothing that a plan could be made of
 └── ExplainRefused     400… what is asked can't be explained: the answer that the request itself would get
 """
 
@@ -38,6 +39,10 @@ class TooMany(ConsoleError):
 
 
 class ComplianceRefused(ConsoleError):
+    status = 400
+
+
+class PlanRefused(ConsoleError):
     status = 400
 
 

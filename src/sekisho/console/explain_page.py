@@ -57,7 +57,7 @@ def _form(words: Words, organisations: Sequence[str], form: Mapping[str, str]) -
             tag("select", *options, id="organisation", name="organisation")),
         field("role", words("role"), "caller"),
         field("class", words("class"), words("by_default")),
-        field("residency", words("residency"), "JP"),
+        field("residency", words("residency"), words("by_default")),
         tag("div", tag("button", words("ask"), type="submit"), class_="wide"),
         method="post", action="/explain", class_="card form",
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """What the console needs of the world, as ports; `app` joins them to the adapters. It rules nothing itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from sekisho.identity.interfaces import ConsoleSignIn
@@ -99,6 +99,16 @@ class Compliance(Protocol):
         ...
 
 
+class Plan(Protocol):
+    def __call__(self, declarations: Mapping[str, str] | None, words: tuple[str, ...]) -> dict[str, Any]:
+        """The plan (docs/plan.md) that these options of `sekisho plan` ask for. Blocking, for minutes.
+
+        `declarations` are texts by file, each named relative to the tree; None: those of the installation. Where they
+        hold mistakes, there is `mistakes` and no plan. Raises PlanRefused, TooMany, SekishoError.
+        """
+        ...
+
+
 class Auditors(Protocol):
     def admit(self, authorization: str | None) -> None:
         """Return once the holder of this key may read entries, and the ledger will tell that it did. Blocking.
@@ -109,7 +119,7 @@ class Auditors(Protocol):
         ...
 
 
-def _no_facts() -> list[dict[str, Any]]:
+def _none() -> list[dict[str, Any]]:
     return []
 
 
@@ -128,6 +138,8 @@ class Ports(NamedTuple):
     explain: Explain
     prove: Prove
     compliance: Compliance
+    plan: Plan
+    shadow: Callable[[], dict[str, Any]]  # how it stands with it (docs/plan.md); raises SekishoError
     sign_in: ConsoleSignIn
     auditors: Auditors
     site_key: Callable[[], str]  # the vkey that auditors pin
@@ -135,7 +147,9 @@ class Ports(NamedTuple):
     now_us: Callable[[], int]
     with_cosignatures: Callable[[str], str] = _as_it_is  # a checkpoint's note, with those that witnesses gave for it
     metrics: Callable[[], bytes] = bytes  # of control, in Prometheus' text format
-    facts: Callable[[], list[dict[str, Any]]] = _no_facts  # of each deployment in force, now (docs/facts.md)
+    facts: Callable[[], list[dict[str, Any]]] = _none  # of each deployment in force, now (docs/facts.md)
+
+    exemptions: Callable[[], list[dict[str, Any]]] = _none  # in force and ended, by their end (docs/exemptions.md)
 
 
 class Served(NamedTuple):

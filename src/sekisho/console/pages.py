@@ -50,7 +50,10 @@ def framed(frame: Frame, title: str, *content: object, scripts: Sequence[str] = 
 
 def _navigation(frame: Frame) -> Html:
     words = frame.words
-    places = [("/", "requests"), ("/facts", "facts_of_all"), ("/explain", "explain"), ("/verify", "verify")]
+    places = [
+        ("/", "requests"), ("/compliance", "compliance"), ("/facts", "facts_of_all"), ("/explain", "explain"),
+        ("/verify", "verify"),
+    ]  # fmt: skip
     here = "/" if frame.path.startswith("/requests/") else frame.path
     links = [
         tag("a", words(key), href=path, aria_current="page" if path == here else None)

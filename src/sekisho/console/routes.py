@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from sekisho.console.compliance_page import PATH, chosen_of, compliance_page, days_of, entries_page
 from sekisho.console.errors import (
     ComplianceRefused,
     ConsoleError,
@@ -28,6 +29,7 @@ from sekisho.console.explain_page import asked_of_form, explain_page
 from sekisho.console.facts_page import facts_page
 from sekisho.console.interfaces import ExplainAsked, Ports, Served
 from sekisho.console.pages import Frame, message_page, requests_page, sign_in_page
+from sekisho.console.plans import add_plans
 from sekisho.console.request_page import request_page, verify_page
 from sekisho.console.requests import DENIED, END, PERMITTED, page, request_view
 from sekisho.console.security import Brake
@@ -44,6 +46,8 @@ FORM_BYTES_MAX: Final = 256 * 1024  # of a form: a long text to explain; tokens 
 FORM_FIELDS_MAX: Final = 32  # the largest of ours has seven
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024  # of a request to explain
 COMPLIANCE_OPTIONS: Final = frozenset({"after", "deployment", "fate", "from", "limit", "policy", "to"})
+AT_ONCE_MAX: Final = 200_000  # entries that are counted before days are chosen; some two seconds
+ASKING: Final = frozenset({"days", "from", "to"})  # choose days
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -117,6 +121,7 @@ def add_pages(app: FastAPI, ports: Ports, served: Served) -> None:
     _add_reading(app, ports, pages)
     _add_explaining(app, ports, pages)
     _add_compliance(app, ports, pages)
+    add_plans(app, ports, pages.operator, _body)
 
     @app.exception_handler(SekishoError)
     def refused(request: Request, error: Exception) -> Response:
@@ -179,7 +184,7 @@ def _add_reading(app: FastAPI, ports: Ports, pages: _Pages) -> None:
     @app.get("/")
     def front(request: Request, session: Session) -> Response:
         before, only = request.query_params.get("before", ""), request.query_params.get("decision")
-        found = page(ports.log, _leaf(before), only if only in (PERMITTED, DENIED) else None)
+        found = page(ports.log, _number(before, END), only if only in (PERMITTED, DENIED) else None)
         frame = pages.frame(request, session.role)
         return pages.answer(request, requests_page(frame, found, only, ports.status(), ports.panel()))
 
@@ -277,8 +282,28 @@ def _add_compliance(app: FastAPI, ports: Ports, pages: _Pages) -> None:
             if name not in COMPLIANCE_OPTIONS:
                 known = ", ".join(sorted(COMPLIANCE_OPTIONS))
                 raise ComplianceRefused(f"{name!r} can't be asked for", remedy=f"There is {known}")
+            if not value.isprintable():
+                raise ComplianceRefused(f"{name} holds what can't be printed", remedy="See docs/compliance.md")
             words.append(f"--{name}={value}")
         return JSONResponse(ports.compliance(tuple(words)), headers=_NO_STORE)
+
+    @app.get(PATH)
+    def compliance_of_days(request: Request) -> Response:
+        frame = pages.frame(request, pages.signed_in(request).role)
+        query, status = request.query_params, ports.status()
+        days, chosen = days_of(query, ports.now_us()), chosen_of(query)
+        try:
+            if chosen is not None:
+                after = f"--after={_number(query.get('after', ''), -1)}"
+                listed = ports.compliance((*days.options(), *chosen.options(), after))
+                titles = _titles(ports, status.snapshot)
+                return pages.answer(request, entries_page(frame, days, chosen, titles, listed))
+            asked = not ASKING.isdisjoint(query.keys())
+            view = ports.compliance(tuple(days.options())) if asked or status.log_size <= AT_ONCE_MAX else None
+        except TooMany:
+            return pages.answer(request, message_page(frame, frame.words("compliance_busy")), TooMany.status)
+        begin = _number(query.get("row", ""), 0)
+        return pages.answer(request, compliance_page(frame, days, view, ports.exemptions(), begin))
 
 
 def _require(request_id: str, words: Words, find: Callable[[str], Any]) -> Any:
@@ -297,8 +322,8 @@ def _titles(ports: Ports, snapshot: str) -> tuple[PolicyTitle, ...]:
         return ()
 
 
-def _leaf(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else END
+def _number(text: str, otherwise: int) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else otherwise
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -149,7 +149,8 @@ class Answerer:
 
     async def _rewritten(self, way: UnderWay, answer: bytes) -> bytes:
         """A whole answer as the caller may get it. Raises AnswerWithheld."""
-        attempt, snapshot, is_large = way.attempt, way.governed.in_force.snapshot, len(answer) > LARGE_BODY_BYTES
+        attempt, snapshot = way.attempt, way.governed.in_force.snapshot
+        is_large = len(answer) > min(LARGE_BODY_BYTES, snapshot.inspector.large_bytes)
         try:
             attempt.rewriter = await rewriter(snapshot, attempt.treated, self._aside, is_large=is_large)
             return await rewritten(attempt.rewriter, answer, self._aside, is_large=is_large)

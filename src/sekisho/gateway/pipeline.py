@@ -204,6 +204,8 @@ class Pipeline:
 
     def _route(self, governed: Governed) -> Route | None:
         """The next deployment to try. Raises Stopped if only those are left that the operator has stopped."""
+        if governed.attempt is not None and self._is_over(governed):
+            return None
         now_us = self._clock.now_us()
         out = self._stopped(governed)
         route = self._router.choose(governed.choice, governed.failed | out, now_us)
@@ -211,9 +213,14 @@ class Pipeline:
             raise stopped()
         return route
 
+    def _is_over(self, governed: Governed) -> bool:
+        """Whether its epoch has ended: then what stood on a fact or an exemption is not sent once more."""
+        until = governed.in_force.snapshot.epoch_until
+        return until is not None and self._clock.now_us() >= until
+
     def _has_alternative(self, governed: Governed, attempt: Attempt, route: Route) -> bool:
         left = governed.permitted - governed.failed - {route.deployment} - self._stopped(governed)
-        return bool(left) and attempt.number < ATTEMPTS_MAX
+        return bool(left) and attempt.number < ATTEMPTS_MAX and not self._is_over(governed)
 
     def _stopped(self, governed: Governed) -> frozenset[str]:
         deployments = governed.in_force.snapshot.deployments_by_model[governed.asked.model]
@@ -315,7 +322,7 @@ class Pipeline:
     async def _treatment(self, governed: Governed, route: Route) -> Treatment:
         bodies = (governed.asked.document, governed.redaction)
         snapshot, operation = governed.in_force.snapshot, governed.call.operation
-        is_large = len(governed.received) > LARGE_BODY_BYTES
+        is_large = len(governed.received) > min(LARGE_BODY_BYTES, snapshot.inspector.large_bytes)
         return await treatment(snapshot, operation, governed.decision, route, bodies, self._aside, is_large)
 
     def _record(

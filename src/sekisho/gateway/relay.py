@@ -35,7 +35,8 @@ from sekisho.gateway.sse import EventSplitter, event_data
 from sekisho.ledger.interfaces import StreamCommitment
 
 _DONE: Final = b"[DONE]"
-_PING: Final = b":\n\n"  # what goes on, where answers are rewritten, of an event without data: nothing that it says
+_DONE_EVENT: Final = b"data: [DONE]\n\n"
+_PING: Final = b":\n\n"  # where answers are rewritten, of an event nothing goes on but its data: here it has none
 _ERROR_EVENT: Final = "upstream_error_event"
 _SURPLUS_BYTES_MAX: Final = 64 * 1024  # what may follow [DONE] while the upstream ends its answer
 
@@ -143,7 +144,7 @@ class StreamRelay:
             data = event_data(event)
             try:
                 if data == _DONE:
-                    self._finish(b"".join((*ready, self._rest(), event)))
+                    self._finish(b"".join((*ready, self._end_of_events(event))))
                     return
                 reports_error = data is not None and self._reads_as_error(data)
                 if reports_error and not (self._given or ready):
@@ -183,9 +184,9 @@ class StreamRelay:
         self._text_bytes += self._count_text(event)
         return False
 
-    def _rest(self) -> bytes:
-        """What was held back of an answer that is rewritten, now that it is over."""
-        return b"" if self._rewriter is None else self._rewriter.rest()
+    def _end_of_events(self, event: bytes) -> bytes:
+        """`[DONE]`; before it, of an answer that is rewritten, what was held back."""
+        return event if self._rewriter is None else self._rewriter.rest() + _DONE_EVENT
 
     def _give(self, piece: bytes) -> None:
         self._begin()

@@ -130,12 +130,12 @@ def _require_residency(residency: tuple[str, ...]) -> None:
     if not residency:
         raise KeyRequestInvalid(
             "a residency that names no jurisdiction forbids every request",
-            remedy="Name at least one, such as JP, or leave it out to take the organisation's",
+            remedy="Name at least one, or leave it out to take the organisation's",
         )
     if len(residency) > RESIDENCY_MAX:
         raise KeyRequestInvalid(f"more than {RESIDENCY_MAX} jurisdictions on one key")
     for jurisdiction in residency:
         if _JURISDICTION.fullmatch(jurisdiction) is None:
             raise KeyRequestInvalid(
-                f"{jurisdiction!r} is no jurisdiction", remedy="Use two capital letters (ISO 3166-1), such as JP"
+                f"{jurisdiction!r} is no jurisdiction", remedy="Use two capital letters (ISO 3166-1)"
             )

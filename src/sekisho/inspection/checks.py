@@ -3,10 +3,14 @@
 Every check takes the bytes that a rule's shape matched (folded text, separators included) and says yes or no.
 """
 
+import operator
 import re
 from typing import Final
 
 _NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
+# The value of a digit, and the sum of the digits of its double.
+_VALUES: Final = bytes(code - 48 if 48 <= code < 58 else 0 for code in range(256))
+_DOUBLED: Final = bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9, *range(10, 256)))
 
 # Issuer ranges as (first prefix, last prefix, lengths), after ISO/IEC 7812 and the schemes' own publications.
 _CARD_RANGES: Final = (
@@ -33,6 +37,7 @@ _PLACEHOLDER: Final = re.compile(
 )
 _LABEL_MAX: Final = 63  # RFC 1035 section 2.3.4
 _INTERNATIONAL_DIGITS: Final = range(8, 16)  # E.164: at most 15; shorter than 8 is no subscriber's number
+_LOOKED_AT: Final = 256  # bytes of a secret: one that may have 4,096 is told from a placeholder by fewer
 _SECRET_DISTINCT_MIN: Final = 8  # "xxxxxxxx…" and "your-api-key-here" style placeholders have fewer, or no digit
 
 
@@ -41,12 +46,15 @@ def digits_of(value: bytes) -> bytes:
     return value.translate(None, _NOT_DIGITS)
 
 
+def weighted(digits: bytes, weights: tuple[int, ...]) -> int:
+    """The sum of each digit (ASCII) by its weight; of the shorter of the two."""
+    return sum(map(operator.mul, digits.translate(_VALUES), weights))
+
+
 def passes_luhn(digits: bytes) -> bool:
     """The check of ISO/IEC 7812-1 annex B."""
-    total = 0
-    for position, digit in enumerate(reversed(digits)):
-        doubled = (digit - 48) << (position & 1)
-        total += doubled - 9 if doubled > 9 else doubled
+    ordered = digits[::-1].translate(_VALUES)
+    total = sum(ordered[::2]) + sum(ordered[1::2].translate(_DOUBLED))
     return total % 10 == 0
 
 
@@ -77,22 +85,26 @@ def is_email(value: bytes) -> bool:
 
 def looks_secret(value: bytes) -> bool:
     """Letters and digits, and enough different ones: names and placeholders in that position have not."""
-    return (
-        any(48 <= byte <= 57 for byte in value)
-        and any(byte > 57 for byte in value)
-        and len(set(value)) >= _SECRET_DISTINCT_MIN
-    )
+    seen = set(value[:_LOOKED_AT])
+    return len(seen) >= _SECRET_DISTINCT_MIN and not seen.isdisjoint(b"0123456789") and max(seen) > 57
 
 
 def looks_like_token(value: bytes) -> bool:
     """What follows an issuer's prefix: enough different characters, and a digit or letters of both cases."""
-    mixed = any(48 <= byte <= 57 for byte in value) or value not in (value.lower(), value.upper())
-    return mixed and len(set(value)) >= _SECRET_DISTINCT_MIN
+    value = value[:_LOOKED_AT]
+    seen = set(value)
+    mixed = not seen.isdisjoint(b"0123456789") or value not in (value.lower(), value.upper())
+    return mixed and len(seen) >= _SECRET_DISTINCT_MIN
 
 
 def is_varied(value: bytes) -> bool:
     """Enough different characters, for forms that hold nothing but capitals and digits."""
-    return len(set(value)) >= _SECRET_DISTINCT_MIN
+    return len(set(value[:_LOOKED_AT])) >= _SECRET_DISTINCT_MIN
+
+
+def has_varied_digits(value: bytes) -> bool:
+    """No dummy: at least three different digits."""
+    return len(set(digits_of(value))) > 2
 
 
 def always(_value: bytes) -> bool:

@@ -23,11 +23,14 @@ _ESCAPE_BEGUN: Final = re.compile(
 
 
 class FoldingNeighbours(NamedTuple):
-    """`active`: characters without which a text folds to itself. `opening`: those at the end of a folded text that what
+    """`active`: characters without which a text folds to itself, but for those that fold `beside` a digit, which do too
+    where no `pair` of them is: others stand beside these. `opening`: those at the end of a folded text that what
     follows may still make others of.
     """
 
     active: frozenset[str]
+    beside: frozenset[str]
+    pair: re.Pattern[str]
     opening: frozenset[str]
 
 
@@ -37,8 +40,19 @@ def folding_neighbours(table: FoldingTable) -> FoldingNeighbours:
     # Of digits only others' folding depends, and they are no news.
     beside = numpy.flatnonzero(table.kinds > DIGIT)
     voiced = {code for letters in table.voiced.values() for code in numpy.flatnonzero(letters).tolist()}
-    active = {*changed.tolist(), *beside.tolist(), *table.voiced, ord("\\"), ord(SEPARATOR)}
-    return FoldingNeighbours(frozenset(map(chr, active)), frozenset(map(chr, {*beside.tolist(), *voiced})))
+    read_as = table.marks[beside]
+    digits = {
+        *numpy.flatnonzero(table.kinds == DIGIT).tolist(),
+        *beside[(read_as >= ord("0")) & (read_as <= ord("9"))].tolist(),
+    }
+    active = {*changed.tolist(), *table.voiced, ord("\\"), ord(SEPARATOR)}
+    any_digit, any_beside = (f"[{re.escape(''.join(map(chr, codes)))}]" for codes in (digits, beside.tolist()))
+    return FoldingNeighbours(
+        frozenset(map(chr, active)),
+        frozenset(map(chr, beside.tolist())),
+        re.compile(f"{any_digit}{any_beside}|{any_beside}{any_digit}"),
+        frozenset(map(chr, {*beside.tolist(), *voiced})),
+    )
 
 
 class PieceFolding:
@@ -57,7 +71,7 @@ class PieceFolding:
     def of(self, text: str, *, is_whole: bool) -> str:
         """`text` folded, as far as that is certain; all of it if nothing follows."""
         self._text = text
-        if self._neighbours.active.isdisjoint(text):
+        if self._folds_to_itself(text):
             self._offsets, folded = None, text
         else:
             end = _ESCAPE_BEGUN.search(text) if not is_whole and "\\" in text else None
@@ -66,6 +80,16 @@ class PieceFolding:
             self._first = bisect_left(self._offsets, len(self._before))
             folded = folded[self._first :]
         return folded if is_whole else folded[: len(folded) - self._open(folded)]
+
+    def _folds_to_itself(self, text: str) -> bool:
+        """Without looking closer: prose has long vowel marks and brackets, and few of them beside digits."""
+        there = self._neighbours
+        if not there.active.isdisjoint(text):
+            return False
+        if there.beside.isdisjoint(text):
+            return True
+        before = self._before[-NEIGHBOURS_MAX:]
+        return there.active.isdisjoint(before) and there.pair.search(before + text) is None
 
     def offset(self, count: int) -> int:
         """Where in the text its first `count` folded characters end, with what is invisible after them."""

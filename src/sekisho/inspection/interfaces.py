@@ -94,13 +94,14 @@ class Masking(Protocol):
 
     labels: frozenset[str]
 
-    def text(self, found: Counter[str], *, separated: bool = False) -> MaskedText:
+    def text(self, found: Counter[str], *, separated: bool = False, fields: tuple[str, ...] = ()) -> MaskedText:
         """Values masked in it are counted in `found`, by label. `separated`: SEPARATOR stands in it between texts that
-        are near each other: as many come out as went in, and no value reaches across one.
+        are near each other: as many come out as went in, and no value reaches across one. `fields`: the names of
+        those that hold the text; they count as words before it.
         """
         ...
 
-    def whole(self, text: str, found: Counter[str]) -> str:
+    def whole(self, text: str, found: Counter[str], *, fields: tuple[str, ...] = ()) -> str:
         """A whole text, masked. Raises HeldTooMuch."""
         ...
 

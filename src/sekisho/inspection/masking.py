@@ -10,17 +10,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
+from sekisho.inspection.body import FIXED_KEYS
 from sekisho.inspection.errors import HeldTooMuch, RulesError
 from sekisho.inspection.fold_pieces import PieceFolding, folding_neighbours
 from sekisho.inspection.interfaces import OPAQUE
-from sekisho.inspection.normalise import SEPARATOR, FoldingTable
+from sekisho.inspection.normalise import SEPARATOR, FoldingTable, fold
 from sekisho.inspection.open_ends import LOOK_BEHIND_MAX, OpenEnds
-from sekisho.inspection.scanner import CONTEXT_BYTES, Found, Rule, Scanner, Words, at_place, merged
+from sekisho.inspection.scanner import CONTEXT_BYTES, MARGIN, Found, Rule, Scanner, Words, at_place, merged
 
 # Held back of one text: the longest private key that a rule knows (`rules.TAIL_MAX`), and what may stand around it.
 HOLD_MAX: Final = 24_576  # characters
 PIECE_MAX: Final = 2_048  # characters looked at in one go: a page of nothing but values is no flood
 SENTENCE_MAX: Final = 1_000  # characters; a longer one is looked at in pieces of this size
+FIELDS_MAX: Final = 1_024  # names of fields remembered: the same in every answer
 _SENTENCE_ENDS: Final = frozenset("\n。！？" + SEPARATOR)
 _AT_ONCE: Final = 512  # characters; while more are held …
 _OFTEN: Final = 8  # … a piece waits for others until they are an eighth of it: so work stays linear
@@ -67,19 +69,28 @@ class Masking:
             raise RulesError(f"nothing finds {', '.join(sorted(unknown))} in answers, so it can't be masked there")
         self._ends = OpenEnds(map(_open_while, rules))
         words = [len(word.encode()) for rule in rules for word in (*rule.context, *rule.unless)]
+        self._before: dict[tuple[str, ...], bytes] = {(): _SEPARATOR_BYTE}  # what the names of fields come to
         # In sight before what is held: words, and what look-behinds see.
         self.left_bytes = CONTEXT_BYTES + max(words, default=0) + LOOK_BEHIND_MAX
 
-    def text(self, found: Counter[str], *, separated: bool = False) -> "MaskedText":
+    def text(self, found: Counter[str], *, separated: bool = False, fields: tuple[str, ...] = ()) -> "MaskedText":
         """A text that comes in pieces; values masked in it are counted in `found`, by label. `separated`: SEPARATOR
-        stands between texts that are near each other, and no value reaches across it.
+        stands between texts that are near each other, and no value reaches across it. `fields`: the names of those
+        that hold it, which are read before it as they are in requests.
         """
-        return MaskedText(self, found, separated=separated)
+        before = self._before.get(fields)
+        if before is None:
+            named = [name.replace(SEPARATOR, "\x1f") for name in fields if name not in FIXED_KEYS]
+            before = _last(fold(SEPARATOR.join(("", *named, "")), self.table).encode(), self.left_bytes)
+            if len(self._before) < FIELDS_MAX and sum(map(len, fields)) <= self.left_bytes:
+                self._before[fields] = before
+        return MaskedText(self, found, before, separated=separated)
 
-    def whole(self, text: str, found: Counter[str]) -> str:
+    def whole(self, text: str, found: Counter[str], *, fields: tuple[str, ...] = ()) -> str:
         """A whole text, masked. Raises HeldTooMuch where there is more in it than can be looked at."""
-        masked = self.text(found)
-        return masked.feed(text) + masked.end()
+        masked = self.text(found, fields=fields)
+        last = max(0, len(text) - PIECE_MAX)
+        return (masked.feed(text[:last]) if last else "") + masked.end(text[last:])
 
     def open_from(self, text: bytes, start: int) -> int:
         """Where from `start` on a value may have begun that is not over."""
@@ -93,6 +104,8 @@ class Masking:
         values: set[Value] = set()
         seen: dict[tuple[str, ...], Words] = {}
         for place in places:
+            if place.end + (place.rule.tail or MARGIN) <= start:
+                continue  # ends before: it has been let go, and stands in sight only
             found = at_place(place, text)
             if found is None or found.start < start:
                 continue
@@ -119,12 +132,13 @@ class MaskedText:
 
     __slots__ = ("_folding", "_found", "_left", "_masking", "_rest", "_separated", "_waiting")
 
-    def __init__(self, masking: Masking, found: Counter[str], *, separated: bool) -> None:
+    def __init__(self, masking: Masking, found: Counter[str], before: bytes, *, separated: bool) -> None:
+        """`before`: what stands before it, folded; it ends with SEPARATOR."""
         self._masking = masking
         self._found = found
         self._separated = separated
         self._folding = PieceFolding(masking.table, masking.neighbours)
-        self._left = _SEPARATOR_BYTE  # folded, let go
+        self._left = before  # folded, let go
         self._rest = ""  # as it came, held
         self._waiting = 0  # of it, not yet looked at
 
@@ -145,8 +159,9 @@ class MaskedText:
             raise HeldTooMuch(f"a value in the answer is longer than {HOLD_MAX} characters, or never ends")
         return given
 
-    def end(self) -> str:
-        """The text is over: all that was held, masked."""
+    def end(self, piece: str = "") -> str:
+        """The text is over with this piece: all that was held, masked."""
+        self._rest += piece
         return self._advance(is_whole=True) if self._rest else ""
 
     def _advance(self, *, is_whole: bool) -> str:

@@ -24,16 +24,23 @@ SEPARATOR: Final = "\x1e"  # stands between joined strings; taken out of the str
 Codes = numpy.typing.NDArray[numpy.uint32]
 Offsets = numpy.typing.NDArray[numpy.intp]
 
-_DASHES: Final = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\u2500\u2501\u2e3a\u2e3b\ufe58\ufe63\uff0d"
+# Dashes of every script, and the dots at mid height that stand for them; not the wave dash, which means a range.
+_DASHES: Final = (
+    "\u00b7\u02d7\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u2500\u2501\u2e17\u2e1a\u2e3a\u2e3b"
+    "\u2e40\u2e5d\u30a0\u30fb\ufe31\ufe32\ufe58\ufe63\uff0d\U00010ead"
+)
 _SPACES: Final = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _BRACKETS: Final = "\uff08\uff09"
 _LONG_VOWEL: Final = "\u30fc"  # a dash only after a digit: words end in it, and stand before digits
+# Without a width: what is to be ignored by default (DerivedCoreProperties), and the empty Braille cell. Besides them
+# every format character, and every mark that is drawn on what stands before it (strokes, enclosures, accents); kana's
+# sound marks go where there is no kana before them.
 _INVISIBLE: Final = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"
 )
-# Marks that are drawn over what stands before them (strokes, enclosures, accents); kana's sound marks are letters.
-_COMBINING: Final = "\u0300-\u034e\u0350-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f"
+_DRAWN_ON: Final = frozenset({"Mn", "Me", "Cf"})
 _CONTROLS: Final = "\x00-\x08\x0b\x0c\x0e-\x1d\x1f\x7f-\x9f"
 # Blocks whose members NFKC folds to ASCII digits, letters or signs: full width, superscripts and subscripts,
 # enclosed and mathematical forms (of full width, not the marks of prose).
@@ -48,14 +55,14 @@ _SOUND_MARKS: Final = {"\uff9e": "\u3099", "\uff9f": "\u309a"}
 _NUMERALS: Final = "\u3007\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d"
 _LIKE_DIGITS: Final = {
     **dict(zip(_NUMERALS, "0123456789", strict=True)),
-    **dict.fromkeys("\u25cb\u25ef\u041e\u043e\u039f\u03bf\u0555\u0585", "0"),
+    **dict.fromkeys("\u96f6\u25cb\u25ef\u041e\u043e\u039f\u03bf\u0555\u0585", "0"),
     **dict.fromkeys("\u0406\u0456\u0399\u03b9\u04c0\u04cf\u01c0\u2223", "1"),
     **dict.fromkeys("\u0417\u0437\u04e0\u04e1\u01b7\u0292", "3"),
     **dict.fromkeys("\u0427\u0447", "4"),
     **dict.fromkeys("\u0431", "6"),
 }
 _CODE_POINTS: Final = 0x110000
-_DIGIT_PLANES_END: Final = 0x20000  # no decimal digits beyond the supplementary multilingual plane
+_PLANES_END: Final = 0x20000  # beyond the supplementary multilingual plane only ideographs, tags and private use
 _DROPPED: Final = 0xFFFF_FFFF
 _LONGER: Final = _CODE_POINTS  # codes from here on stand for folded forms of several characters
 _MARKS_MAX: Final = 3  # dashes, spaces or brackets in a row beside a digit that are part of how a number is written
@@ -92,7 +99,7 @@ def folding_table(*, alone: bool = False) -> FoldingTable:
         else:
             codes[code] = _LONGER + len(longer)
             longer.append(folded)
-    codes[_code_points(_INVISIBLE + _CONTROLS + _COMBINING)] = _DROPPED
+    codes[sorted(_dropped())] = _DROPPED
     if alone:
         codes[ord(SEPARATOR)] = _DROPPED
     kinds = numpy.zeros(_CODE_POINTS, dtype=numpy.uint8)
@@ -120,19 +127,16 @@ def needs_folding() -> tuple[str, ...]:
 
     Most Japanese text holds long vowel marks, full-width spaces and brackets, so those count only beside a digit.
     """
-    alone = {code for code, folded in _folded_forms().items()} | set(_code_points(_INVISIBLE + _CONTROLS + _COMBINING))
+    alone = _folded_forms().keys() | _dropped()
     # Written out, because the engine finds hundreds of literals five times as fast as two classes side by side.
     marks = "".join((_DASHES, _SPACES, _BRACKETS, _LONG_VOWEL, *_LIKE_DIGITS))
-    beside = "|".join(f"{digit}{mark}|{mark}{digit}" for digit in "0123456789" for mark in map(_escaped, marks))
+    behind = "|".join(f"{digit}{mark}" for digit in "0123456789" for mark in marks)
+    before = "|".join(f"{mark}{digit}" for digit in "0123456789" for mark in marks)
     numerals = _character_class({ord(character) for character in _NUMERALS})
     sound = _character_class({ord(mark) for mark in _SOUND_MARKS.values()})
     single = _character_class({code for code in alone if code >= 0x80})
     controls = _character_class({code for code in alone if code < 0x80})
-    return single, sound, beside, f"{numerals}{{3}}", controls, "\\\\u[0-9a-fA-F]{4}"
-
-
-def _escaped(character: str) -> str:
-    return f"\\x{{{ord(character):x}}}"
+    return single, sound, behind, before, f"{numerals}{{3}}", controls, "\\\\u[0-9a-fA-F]{4}"
 
 
 def fold(text: str, table: FoldingTable) -> str:
@@ -305,6 +309,7 @@ def _with_sounds(codes: Codes, offsets: Offsets, table: FoldingTable) -> tuple[C
             drop = numpy.zeros(len(codes), dtype=bool)
             drop[places + 1] = True
             codes, offsets = _without(codes, drop, offsets)
+        codes, offsets = _without(codes, codes == mark, offsets)  # drawn on what bears none
     return codes, offsets
 
 
@@ -337,6 +342,13 @@ def _then(flags: Any) -> Any:
 
 
 @functools.cache
+def _dropped() -> frozenset[int]:
+    """Code points that fold to nothing."""
+    drawn_on = {code for code in range(0x80, _PLANES_END) if unicodedata.category(chr(code)) in _DRAWN_ON}
+    return frozenset(drawn_on - {0x3099, 0x309A} | set(_code_points(_INVISIBLE + _CONTROLS)))
+
+
+@functools.cache
 def _folded_forms() -> dict[int, str]:
     """What each character folds to whatever stands beside it."""
     forms: dict[int, str] = {}
@@ -345,11 +357,13 @@ def _folded_forms() -> dict[int, str]:
         folded = unicodedata.normalize("NFKC", chr(code))
         if chr(code) not in marks and folded != chr(code) and folded.isascii():
             forms[code] = folded
+        elif (number := unicodedata.numeric(chr(code), None)) is not None:  # white on black, in two circles
+            forms[code] = str(int(number))
     for code in _code_points(_HALF_KANA):
         forms[code] = unicodedata.normalize("NFKC", chr(code))
     forms |= {ord(half): full for half, full in _SOUND_MARKS.items()}
-    for code in range(0x80, _DIGIT_PLANES_END):
-        digit = unicodedata.decimal(chr(code), None)
+    for code in range(0x80, _PLANES_END):
+        digit = unicodedata.digit(chr(code), None)
         if digit is not None:
             forms[code] = str(digit)
     return forms

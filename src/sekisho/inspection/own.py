@@ -1,8 +1,10 @@
 """Operators' own rules: from what is declared to rules that run, and everything that is wrong with them.
 
 A pattern runs in hyperscan and re2, whose time is linear in the text whatever the pattern; what would need another
-engine (look-arounds, back-references) is refused. A value does not begin or end within a longer word of ASCII letters
-or digits.
+engine (look-arounds, back-references) is refused. So is a pattern without an end: each of its matches could take a
+look at all of the text. And so is what could not be followed through an answer that comes in pieces (`OpenEnds`),
+which reads patterns as Python does: an answer would be withheld for it when it is too late to ask. A value does not
+begin or end within a longer word of ASCII letters or digits.
 """
 
 import difflib
@@ -18,16 +20,21 @@ from sekisho.inspection.checks import always
 from sekisho.inspection.errors import RulesError
 from sekisho.inspection.interfaces import EGRESS_TOOL, EGRESS_URL, OPAQUE, PERSON_NAME
 from sekisho.inspection.normalise import SEPARATOR, fold, folding_table
+from sekisho.inspection.open_ends import OpenEnds
 from sekisho.inspection.profiles import checks
 from sekisho.inspection.rule_data import REDACTIONS, RuleData
 from sekisho.inspection.rules import compile_rule
 from sekisho.inspection.scanner import Scanner, compile_patterns
 
 PATTERN_BYTES_MAX: Final = 131_072  # of a compiled pattern: a hundred built-in ones take about ten times as much
+TOGETHER_BYTES_MAX: Final = 4 << 20  # 200 ordinary patterns have a third; all are compiled anew for each snapshot
+VALUE_MAX: Final = 1_024  # characters that a pattern may match: a page's line or two
 HITS_IN_PROSE_MAX: Final = 8  # a rule that finds more in the page below finds something in every request
 _NARROW: Final = "Narrow the pattern, or ask for context or a check"
 _WIDEN: Final = "Correct the pattern, context or check, or the example"
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,31}(?:\.[a-z0-9_]{1,31}){0,3}", re.ASCII)
+# What Python reads otherwise than the engines do, without a word: a class by name, a repeat without a least number.
+_AMBIGUOUS: Final = re.compile(r"\[:\^?[a-z]+:\]|\{,[0-9]")
 _RESERVED: Final = frozenset({OPAQUE, EGRESS_TOOL, EGRESS_URL, PERSON_NAME})
 # A page of ordinary text with the numbers that such a page holds.
 _PROSE: Final = (
@@ -47,6 +54,12 @@ def check_own_rules(declared: Iterable[InspectionRule]) -> tuple[tuple[RuleData,
         mistakes += found
         if not found:
             right.append((rule, _data(rule)))
+    together = sum(_database(rule).size() for rule, _ in right)
+    if together > TOGETHER_BYTES_MAX:
+        problem = (
+            f"the patterns are too large together ({together >> 20} MiB compiled, {TOGETHER_BYTES_MAX >> 20} at most)"
+        )
+        return (), (*mistakes, Mistake("inspection/", "", problem, "Shorten repeats, alternatives and classes in them"))
     mistakes += _wrong_examples(right)
     return tuple(data for _, data in right), tuple(mistakes)
 
@@ -89,15 +102,36 @@ def _mistakes(rule: InspectionRule, known: Iterable[str]) -> list[Mistake]:
 
 
 def _pattern_problem(rule: InspectionRule) -> tuple[str, str] | None:
-    bare = RuleData(label=rule.label, anchor=rule.pattern, ignore_case=rule.ignore_case)
     try:
-        compiled = compile_rule(bare, {bare.check: always})
-        database = compile_patterns({(compiled.anchor, compiled.flags | hyperscan.HS_FLAG_SINGLEMATCH): 0})
+        database = _database(rule)
     except RulesError as error:
         remedy = "Leave out look-arounds, back-references and long repeats, and what matches nothing at all"
         return f"can't run in linear time: {error.message.rpartition(': ')[2]}", remedy
     if database.size() > PATTERN_BYTES_MAX:
         return "is too large", "Shorten its repeats and alternatives, or make it several rules"
+    return _follow_problem(rule.pattern)
+
+
+def _database(rule: InspectionRule) -> hyperscan.Database:
+    """Of its pattern alone. Raises RulesError."""
+    bare = RuleData(label=rule.label, anchor=rule.pattern, ignore_case=rule.ignore_case)
+    compiled = compile_rule(bare, {bare.check: always})
+    return compile_patterns({(compiled.anchor, compiled.flags | hyperscan.HS_FLAG_SINGLEMATCH): 0})
+
+
+def _follow_problem(pattern: str) -> tuple[str, str] | None:
+    """What keeps a pattern that runs from being followed through an answer in pieces, or from having an end."""
+    if (ambiguous := _AMBIGUOUS.search(pattern)) is not None:
+        return f"has {ambiguous[0]!r}, which not every engine reads alike", "Write it out, like [0-9] or {0,3}"
+    try:
+        OpenEnds([(pattern, pattern, 0)])
+    except RulesError as error:
+        remedy = "Write it as Python's re reads it: [一-龠] for \\p{Han}, (?i:…) for a part in either case"
+        return f"can't be followed in answers: {error.message.rpartition(': ')[2]}", remedy
+    longest: int = re._parser.parse(pattern).getwidth()[1]  # type: ignore[attr-defined]
+    if longest > VALUE_MAX:
+        most = "without end" if longest >= re._constants.MAXREPEAT else f"of {longest} characters"  # type: ignore[attr-defined]
+        return f"can match values {most}", f"Bound its repeats, like {{1,64}} for +: {VALUE_MAX} characters at most"
     return None
 
 

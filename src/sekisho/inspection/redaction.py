@@ -41,6 +41,9 @@ EXCERPT_MAX: Final = 120  # characters of an excerpt
 EXCERPT_MARKS_MAX: Final = 8
 MASKINGS_MAX: Final = 16  # different sets of labels that policies have masked; one is a few MB and takes 50 ms to make
 ROUNDS_MAX: Final = 4  # taking a value out can bring others into reach; what is left after these is reported
+COMPARED_MAX: Final = (
+    100_000  # values that run on over parts, times others: beyond, what can't be told is not redactable
+)
 Mark = Callable[[str, str], str]  # (value, label) → what stands in its place
 _CLEAN: Final = BodyInspection((), True)
 _SEPARATOR_BYTE: Final = SEPARATOR.encode()
@@ -149,7 +152,7 @@ class JsonInspector:
         text = BodyText(body)
         scanned = _ScannedTexts(self, text.texts)
         replaced = False
-        for index in sorted({scanned.index_of(value) for value in scanned.values}):
+        for index in scanned.by_text():
             place = text.places[index]
             if place is not None:
                 container, key = place
@@ -161,12 +164,13 @@ class JsonInspector:
 class _ScannedTexts:
     """Texts joined and scanned in one pass; finds its way from a value back to its text and offsets."""
 
-    __slots__ = ("_data", "_folded", "_inspector", "_starts", "_texts", "flooded", "values")
+    __slots__ = ("_by_text", "_data", "_folded", "_inspector", "_starts", "_texts", "flooded", "values")
 
     def __init__(self, inspector: JsonInspector, texts: list[str]) -> None:
         self._inspector = inspector
         self._texts = texts
         self._starts: list[int] | None = None
+        self._by_text: dict[int, list[Found]] | None = None
         joined = SEPARATOR + SEPARATOR.join(texts) + SEPARATOR
         self._folded = joined.count(SEPARATOR) > max(len(texts), 1) + 1
         if self._folded:  # somebody wrote our separator into a text
@@ -181,8 +185,11 @@ class _ScannedTexts:
             result = inspector._scanner.scan(self._data, folded=True)
         self.values = result.values
         self.flooded = result.flooded
-        if inspector._name_finders and self.flooded is None:
-            self.values = sorted({*self.values, *self._names()})
+        if inspector._name_finders:
+            if self.flooded is None:
+                self.values = sorted({*self.values, *self._names()})
+            else:  # nobody looked for them
+                self.flooded |= {PERSON_NAME}
 
     def _names(self) -> Iterator[Found]:
         """Personal names, in the texts as they were scanned; no name runs over SEPARATOR."""
@@ -205,9 +212,17 @@ class _ScannedTexts:
     def bytes_of(self, value: Found) -> bytes:
         return self._data[value.start : value.end]
 
+    def by_text(self) -> dict[int, list[Found]]:
+        """The values of each text that holds any, by its index, which grows."""
+        if self._by_text is None:
+            self._by_text = {}
+            for value in sorted(self.values):
+                self._by_text.setdefault(self.index_of(value), []).append(value)
+        return self._by_text
+
     def spans_of(self, index: int) -> tuple[Span, ...]:
         """The labelled stretches of one text, as offsets into the original."""
-        values = [value for value in self.values if self.index_of(value) == index]
+        values = self.by_text().get(index)
         if not values or self._starts is None:
             return ()
         first = self._starts[index]
@@ -216,10 +231,17 @@ class _ScannedTexts:
         if self._folded:
             offsets = fold_with_offsets(text, self._inspector._table_of_one)[1]
         spans: list[Span] = []
+        place, end = first, 0  # in bytes and in characters of what it folds to: how far it has been read
+        position = 0  # in the original: the end of the last span
         for value in merged(values):
-            start = len(self._data[first : value.start].decode())
-            end = start + len(self._data[value.start : value.end].decode())
-            spans.append(Span(offsets[start], offsets[end], value.label))
+            start = end + len(self._data[place : value.start].decode())
+            place, end = value.end, start + len(self.bytes_of(value).decode())
+            stop = end
+            while stop + 1 < len(offsets) and offsets[stop] == offsets[stop - 1]:
+                stop += 1  # a value that ends within what one character folds to takes all of it
+            begin = max(position, offsets[start])
+            position = offsets[stop]
+            spans.append(Span(begin, position, value.label))
         return tuple(spans)
 
 
@@ -238,9 +260,10 @@ def _is_redactable(text: BodyText, scanned: _ScannedTexts) -> bool:
             in_joined.append(value)
         else:
             return False
-    return all(
-        any(label == value.label and part in scanned.bytes_of(value) for label, part in in_texts) for value in in_joined
-    )
+    running_on = {(value.label, scanned.bytes_of(value)) for value in in_joined} - in_texts
+    if len(running_on) * len(in_texts) > COMPARED_MAX:
+        return False
+    return all(any(label == kind and part in whole for label, part in in_texts) for kind, whole in running_on)
 
 
 def _marks(spans: tuple[Span, ...]) -> str:

@@ -32,10 +32,10 @@ from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
 
 RE2_BYTES_MAX: Final = 1 << 20  # of a pattern's automaton; what needs more is refused
-_REMEDY: Final = "Build the snapshot again with this version of Sekisho"
+_REMEDY: Final = "Run sekisho up: control builds the snapshot again for this version; if not, sekisho check says why"
 
 
-def rules_bytes(profiles: Sequence[str] = ("jp",), own: Iterable[RuleData] = (), *, names: bool = False) -> bytes:
+def rules_bytes(profiles: Sequence[str], own: Iterable[RuleData] = (), *, names: bool = False) -> bytes:
     """The rule set as canonical JSON: a part of the snapshot.
 
     What is looked for everywhere, the identifiers of `profiles`, and an operator's `own` rules. With `names`, personal
@@ -56,6 +56,11 @@ def rules_bytes(profiles: Sequence[str] = ("jp",), own: Iterable[RuleData] = (),
 def label_names(rules: bytes) -> tuple[str, ...]:
     """The labels that policies may name: what `rules` can find, and `person.name`, which naming it asks for."""
     return tuple(sorted({*(rule.label for rule in _read(rules).rules), PERSON_NAME}))
+
+
+def labels_of_others(profiles: tuple[str, ...]) -> dict[str, str]:
+    """The labels that profiles find which ship and are not among `profiles`, each with such a profile."""
+    return {rule.label: name for name, profile in PROFILES.items() if name not in profiles for rule in profile.rules()}
 
 
 def compile_inspector(rules: bytes) -> Inspector:
@@ -140,10 +145,10 @@ def _finder(profile: str) -> NameFinder:
 def _read(rules: bytes) -> RuleSetData:
     try:
         data: Any = canonical.decode(rules)
-        rule_set = msgspec.convert(data, RuleSetData)
+        written = data.get("format") if isinstance(data, dict) else None
+        if written != FORMAT:  # before the rest: what another version writes need not fit ours
+            problem = f"the snapshot's inspection rules have format {written!r}, this software reads {FORMAT}"
+            raise RulesError(problem, remedy=_REMEDY)
+        return msgspec.convert(data, RuleSetData)
     except (CanonicalError, msgspec.ValidationError) as error:
         raise RulesError(f"the inspection rules can't be read: {error}", remedy=_REMEDY) from None
-    if rule_set.format != FORMAT:
-        problem = f"inspection rules of format {rule_set.format}, this software reads {FORMAT}"
-        raise RulesError(problem, remedy=_REMEDY)
-    return rule_set

@@ -14,14 +14,20 @@ from typing import Any, Final, NamedTuple
 import hyperscan
 
 from sekisho.inspection.errors import RulesError
-from sekisho.inspection.normalise import needs_folding
+from sekisho.inspection.normalise import SEPARATOR, needs_folding
 
 CONTEXT_BYTES: Final = 150  # before a value, and half as many after: about 50 Japanese letters
 CONTEXT_AFTER_BYTES: Final = CONTEXT_BYTES // 2
 HITS_FREE: Final = 1_000  # places of anchors in one body: a table of some hundred rows is honest
 BYTES_PER_HIT: Final = 192  # beyond those: long documents pass, a flood does not
 OWN_PASSES_MAX: Final = 8  # operators' rules that one text may call for: each is a pass of its own
+_PIECE_BYTES: Final = 65_536
+_OVERLAP_BYTES: Final = 4_608  # an operator's pattern of 1,024 characters (`own`), and what stands around it
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
+_MARK_MAX: Final = 100  # bytes of a redaction's mark; in an answer that comes in pieces no more stays in sight
+_MARK_BEGUN: Final = re.compile(rb"\[[a-z0-9._-]*(?:#[0-9]*)?\Z")
+_SEPARATOR_BYTE: Final = SEPARATOR.encode()
+_SHOWN_MAX: Final = 200  # bytes of a pattern in a message
 _CONTEXT: Final = 0  # the id of words of context, beside those of other numbers
 _OTHER: Final = ""  # stands between the two in a key
 _WORD: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -100,6 +106,7 @@ class Scanner:
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         """Raises RulesError if hyperscan can't compile an anchor."""
         self.rules = rules
+        self._labels = frozenset(rule.label.encode() for rule in rules)
         single = hyperscan.HS_FLAG_SINGLEMATCH
         patterns = {
             (pattern.encode(), hyperscan.HS_FLAG_UTF8 | single): number
@@ -141,6 +148,8 @@ class Scanner:
     def places(self, text: bytes, labels: frozenset[str]) -> list[Place] | None:
         """Where in folded text something of `labels` may be; None where there are too many."""
         present = self._present(text)
+        if not present:
+            return []
         possible = [
             rule
             for rule, (sign, _) in zip(self.rules, self._needs, strict=True)
@@ -157,6 +166,7 @@ class Scanner:
 
     def _own_places(self, rule: Rule, text: bytes) -> Iterator[Place]:
         """Of an operator's rule, wherever a match may begin: what is found hangs on nothing that stands before it."""
+        text = _own_text(text)
         match = rule.whole.search(text)
         while match is not None:
             self._budget -= 1
@@ -173,13 +183,21 @@ class Scanner:
         return self._words_of(rule, text, seen) if rule.context else None
 
     def _present(self, text: bytes) -> set[int]:
-        """Every pattern that occurs at all, each reported once: linear whatever the text."""
+        """Every pattern that occurs at all. In pieces, each of which sees what a pattern may match beyond its end: for
+        some patterns and texts hyperscan's time is quadratic.
+        """
         numbers: set[int] = set()
 
         def on_match(number: int, _start: int, _end: int, _flags: int, _context: object) -> None:
             numbers.add(number)
 
-        self._presence.scan(text, match_event_handler=on_match)
+        start = 0
+        while start < len(text):
+            end = min(start + _PIECE_BYTES + _OVERLAP_BYTES, len(text))
+            while end < len(text) and text[end] & 0xC0 == 0x80:
+                end += 1  # whole characters
+            self._presence.scan(text[start:end], match_event_handler=on_match)
+            start = end if end == len(text) else _character_at(text, start + _PIECE_BYTES)
         return numbers
 
     def _values(self, text: bytes, possible: list[Rule]) -> ScanResult:
@@ -215,9 +233,9 @@ class Scanner:
             self._budget = HITS_FREE + len(text) // BYTES_PER_HIT
             try:
                 self._words[key].scan(text, match_event_handler=self._on_match)
-                words = Words(text, self._hits)
+                words = Words(text, self._hits, self._labels)
             except hyperscan.ScanTerminated:
-                words = Words(text, None)
+                words = Words(text, None, self._labels)
             seen[key] = words
         return words
 
@@ -241,7 +259,7 @@ class Scanner:
     def _own(self, text: bytes, rule: Rule, words: "Words | None", values: set[Found]) -> set[str]:
         """Add the values of an operator's rule; its label if there were any places."""
         places: set[str] = set()
-        for match in rule.whole.finditer(text):
+        for match in rule.whole.finditer(_own_text(text)):
             self._budget -= 1
             places.add(rule.label)
             if self._budget < 0:
@@ -259,6 +277,20 @@ class Scanner:
             return True
         self._hits.append((number, end))
         return None
+
+
+def _character_at(text: bytes, place: int) -> int:
+    """`place`, or before it, where a character begins."""
+    while text[place] & 0xC0 == 0x80:
+        place -= 1
+    return place
+
+
+def _own_text(text: bytes) -> bytes:
+    """What an operator's pattern runs over, byte by byte as long: no pattern over characters matches a byte that is in
+    none, so no value reaches from one text into the next.
+    """
+    return text.replace(_SEPARATOR_BYTE, b"\xff")
 
 
 def at_place(place: Place, text: bytes) -> Found | None:
@@ -319,15 +351,24 @@ def _within_word(text: bytes, first: int, last: int) -> bool:
     return {text[first - 1], text[first]} <= _WORD or (after != b"" and {text[last - 1], after[0]} <= _WORD)
 
 
+def _within_mark(text: bytes, end: int, labels: frozenset[bytes]) -> bool:
+    """Whether a word that ends at `end` stands in a redaction's mark, or a placeholder: `[label]`, `[label#1]`."""
+    start = text.rfind(b"[", max(0, end - _MARK_MAX), end)
+    last = text.find(b"]", end, start + _MARK_MAX) if start >= 0 else -1
+    return last >= 0 and text[start + 1 : last].partition(b"#")[0] in labels
+
+
 class Words:
     """Where words of context and of other numbers end in a text. Of too many, any place is taken to be near one."""
 
-    def __init__(self, text: bytes, hits: list[tuple[int, int]] | None) -> None:
+    def __init__(self, text: bytes, hits: list[tuple[int, int]] | None, labels: frozenset[bytes]) -> None:
         self._everywhere = hits is None
         # A redaction mark such as `[jp.my_number]` is no context for the numbers beside it.
-        kept = [] if hits is None else [hit for hit in hits if text[hit[1] : hit[1] + 1] != b"]"]
+        kept = [hit for hit in hits or () if not _within_mark(text, hit[1], labels)]
         self._ends = [end for _, end in kept]
         self._context = [number == _CONTEXT for number, _ in kept]
+        begun = _MARK_BEGUN.search(text, max(0, len(text) - _MARK_MAX))
+        self._mark_begun = len(text) if begun is None else begun.start()  # what follows may still make a mark of it
 
     def near(self, first: int, last: int) -> bool:
         """Whether the nearest word before is one of context; with no word before, whether the next behind is."""
@@ -345,8 +386,8 @@ class Words:
             return self._context[index]
         behind = bisect_right(self._ends, last)
         if behind < len(self._ends) and self._ends[behind] <= last + CONTEXT_AFTER_BYTES:
-            if self._ends[behind] == len_seen:
-                return None  # a bracket after it may make a redaction's mark of it
+            if len_seen is not None and self._ends[behind] > self._mark_begun:
+                return None
             return self._context[behind]
         return False if len_seen is None or len_seen > last + CONTEXT_AFTER_BYTES else None
 
@@ -383,5 +424,7 @@ def compile_patterns(patterns: dict[tuple[bytes, int], int]) -> hyperscan.Databa
         if len(patterns) > 1:
             for pattern in patterns:
                 compile_patterns({pattern: 0})
-        raise RulesError(f"hyperscan can't compile {expressions[0].decode()!r}: {error}") from None
+        raise RulesError(
+            f"hyperscan can't compile {expressions[0][:_SHOWN_MAX].decode(errors='replace')!r}: {error}"
+        ) from None
     return database

@@ -11,7 +11,7 @@ import cedarpy
 from cedarpy import pst
 
 from sekisho.policy.interfaces import RELAY_RAW, RESTORE, Answering, PolicyTitle, Verdict
-from sekisho.policy.reads import policy_reads
+from sekisho.policy.reads import reads_of_context
 
 # Of what is asked for or can't be read before it is sent; no value in an answer has them.
 _OF_REQUESTS_ONLY: Final = frozenset({"egress.tool", "egress.url"})
@@ -39,7 +39,7 @@ def answer_rules(texts: Sequence[str], titles: Sequence[PolicyTitle], labels: It
         for action in named_actions(text) & naming.keys():
             if titles[index].effect == _EFFECTS[action]:
                 naming[action].add(index)
-            if _LABEL in policy_reads(text).request:
+            if reads_of_context(text, _LABEL):
                 by_label.add(action)
     kept = tuple(sorted(frozenset(labels) - _OF_REQUESTS_ONLY))
     return AnswerRules(frozenset(naming[RELAY_RAW]), frozenset(naming[RESTORE]), frozenset(by_label), kept)
@@ -47,7 +47,7 @@ def answer_rules(texts: Sequence[str], titles: Sequence[PolicyTitle], labels: It
 
 def named_actions(text: str) -> set[str]:
     """The actions that one policy names. Raises ValueError for what is not Cedar."""
-    if RELAY_RAW not in text and RESTORE not in text:
+    if "\\" not in text and RELAY_RAW not in text and RESTORE not in text:  # an escape could spell them
         return set()
     policies = cedarpy.policies_to_pst(text).static_policies.values()
     return {uid.id for policy in policies for uid in pst.entity_uids(policy) if str(uid.type) == "Action"}

@@ -22,11 +22,12 @@ from typing import Any, Final, NamedTuple
 
 from sekisho.catalog.deployment_types import GLOBAL_TYPES, REGIONAL_TYPES, REGIONS, ZONE_TYPES, ZONES
 from sekisho.catalog.interfaces import ANYWHERE, UNKNOWN, Grade
+from sekisho.kernel.canonical import INTEGER_MAX
 from sekisho.policy.compiled import attribute_values, deployment_values
-from sekisho.policy.entities import entities_at
 from sekisho.policy.expressions import (
     CLASS,
     CLASS_RANK,
+    LABEL,
     LABELS,
     LONG,
     ORGANISATION,
@@ -49,13 +50,20 @@ from sekisho.policy.expressions import (
     nodes,
     reads,
 )
-from sekisho.policy.interfaces import SEND_REDACTED
+from sekisho.policy.interfaces import RELAY_RAW, RESTORE, SEND_REDACTED
 from sekisho.policy.schema import STANDING_LABELS, enumerations
 from sekisho.policy.search import Axis
 
-OTHER: Final = "\N{HORIZONTAL ELLIPSIS}"  # the name that stands for all that no expression names
+OTHER: Final = "\N{HORIZONTAL ELLIPSIS}"  # the name that stands for all that no expression names; longer if it is one
 _TYPE: Final = f"{RESOURCE}.deployment_type"
 _PROCESSING: Final = f"{RESOURCE}.processing"
+# What a deployment names that can be declared later too, under any name, by the attribute that names it.
+_NAMED_FREELY: Final = {
+    "Model": f"{RESOURCE}.model",
+    "Provider": f"{RESOURCE}.provider",
+    "Site": f"{RESOURCE}.site",
+    "Deployment": RESOURCE,
+}
 _COMPARISONS: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 _SET_COMPARISONS: Final = frozenset({"eq", "ne", "is_empty", "contains_all", "contains_any"})
 _GRADE_MAX: Final = Grade.OBSERVED  # `attested` can't be declared
@@ -74,17 +82,27 @@ class World(NamedTuple):
     def spans(self, now_us: int) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
         """Each deployment's name with what can be read of it now (None), then from each later end of a fact on (µs)."""
         current = {
-            entity["uid"]["id"]: deployment_values(entity)
-            for entities in entities_at(self.models, self.lapses, now_us).values()
-            for entity in entities
+            entity["uid"]["id"]: deployment_values(entity) for entities in self.models.values() for entity in entities
         }
+        last: dict[tuple[str, str], int] = {}  # (deployment, read) → number of the lapse that says what it is
+
+        def take(number: int) -> None:
+            """Of two lapses that are due the later in their order counts, which is not that of time (`entities`)."""
+            name, said = self.lapses[number]["deployment"], attribute_values(self.lapses[number]["attributes"])
+            said = {read: value for read, value in said.items() if last.get((name, read), -1) < number}
+            last.update(((name, read), number) for read in said)
+            current[name] = current[name] | said
+
+        due = [(lapse["at"], lapse["deployment"], number) for number, lapse in enumerate(self.lapses)]
+        for at_us, _, number in due:
+            if at_us <= now_us:
+                take(number)
         for name, values in current.items():
             yield name, None, values
-        coming = [lapse for lapse in self.lapses if lapse["at"] > now_us]
-        when = operator.itemgetter("at", "deployment")
-        for (instant, name), lapses in itertools.groupby(sorted(coming, key=when), when):
-            for lapse in lapses:
-                current[name] = current[name] | attribute_values(lapse["attributes"])
+        coming = sorted(one for one in due if one[0] > now_us)
+        for (instant, name), numbers in itertools.groupby(coming, operator.itemgetter(0, 1)):
+            for _, _, number in numbers:
+                take(number)
             yield name, instant, current[name]
 
 
@@ -117,6 +135,8 @@ def request_axes(
     Raises NotExpressible.
     """
     read = frozenset().union(*(reads(one) for one in expressions))
+    if LABEL in read and action not in (RELAY_RAW, RESTORE):
+        raise NotExpressible("the label of a value in an answer where there is none")
     axes = [
         *_class_axis(world, asking, read),
         *_principal_axes(asking, read, expressions),
@@ -170,8 +190,7 @@ def deployment_axes(
     together = [*expressions, *rules]
     varying = [*where, *((RESIDENCY,) if RESIDENCY in read else ())]
     axes += _joint_axes(varying, _entities("Jurisdiction", world.names["Jurisdiction"]), together)
-    named = frozenset(value for one in constants(SETS + STRING, together) for value in one)
-    axes += _joint_axes(texts, named | {UNKNOWN, OTHER}, together)
+    axes += _joint_axes(texts, _texts(texts, together), together)
     axes += _word_axes(world, read, together)
     return axes, rules
 
@@ -186,6 +205,13 @@ def constants(kind: str, expressions: Iterable[Expression]) -> list[frozenset[st
         if isinstance(one, Const) and one.kind in (kind, element)
     }
     return sorted(found, key=sorted)
+
+
+def _texts(names: Sequence[str], expressions: Iterable[Expression]) -> frozenset[str]:
+    """The texts that expressions name, and as many others as could be told apart: those in some of the sets `names`."""
+    known = frozenset((UNKNOWN,)).union(*constants(SETS + STRING, expressions))
+    others = (OTHER * length for length in itertools.count(1))
+    return known.union(itertools.islice((one for one in others if one not in known), 2 ** len(names)))
 
 
 def named(kind: str, expressions: Iterable[Expression]) -> list[str]:
@@ -280,7 +306,7 @@ def _age_axes(read: frozenset[str], expressions: Sequence[Expression]) -> list[A
                     for other in others:
                         if isinstance(other, Const):
                             cuts |= {other.value, other.value + 1}
-        days = tuple(sorted(cut for cut in cuts if cut >= 0))
+        days = tuple(sorted(cut for cut in cuts if 0 <= cut <= INTEGER_MAX))  # no input holds more
         axes.append(Axis(name, len(days), {name: days}))
     return axes
 
@@ -370,16 +396,12 @@ def _word_axes(world: World, read: frozenset[str], expressions: Sequence[Express
         if name.startswith(f"{RESOURCE}.") and kind == LONG:
             grades = tuple(range(_GRADE_MAX + 1))
             axes.append(Axis(name, len(grades), {name: grades}))
-        elif name.startswith(f"{RESOURCE}.") and not kind.startswith(SETS) and kind not in ("Model", "Provider"):
+        elif name.startswith(f"{RESOURCE}.") and not kind.startswith(SETS) and kind not in _NAMED_FREELY:
             words = tuple(sorted(_entities(kind, world.names[kind])))
             axes.append(Axis(name, len(words), {name: words}))
-    for kind, attribute in (
-        ("Model", f"{RESOURCE}.model"),
-        ("Provider", f"{RESOURCE}.provider"),
-        ("Deployment", RESOURCE),
-    ):
-        if attribute in read or RESOURCE_IN in read:
+    for kind, attribute in _NAMED_FREELY.items():
+        if attribute in read or (RESOURCE_IN in read and kind != "Site"):
             names = _named_and_other(kind, expressions)
-            parts = tuple(frozenset((one,)) for one in names)
-            axes.append(Axis(attribute, len(names), {attribute: names}, {RESOURCE_IN: parts}))
+            parts = {} if kind == "Site" else {RESOURCE_IN: tuple(frozenset((one,)) for one in names)}
+            axes.append(Axis(attribute, len(names), {attribute: names}, parts))
     return axes

@@ -1,22 +1,25 @@
 """Checking policies against a catalogue, and compiling them into the parts that a decider is made of. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import cedarpy
 from cedarpy import pst
 
 from sekisho.catalog.interfaces import Catalogue, Mistake, PolicyText
+from sekisho.catalog.layers import layer_of
 from sekisho.kernel import canonical
 from sekisho.policy.entities import entities_part
 from sekisho.policy.errors import PolicyMistakes
 from sekisho.policy.exemptions import exemption_mistakes, exemption_rows
 from sekisho.policy.interfaces import RELAY_RAW, RETAIN, PolicyParts, PolicyTitle
+from sekisho.policy.names import Vocabulary, meaning_mistakes, vocabulary
 from sekisho.policy.packs import load_pack, pack_names
 from sekisho.policy.schema import STANDING_LABELS, schema_text
-from sekisho.policy.source import split_policies
+from sekisho.policy.source import OPERATORS_MAX, is_overgrown, split_policies
 
 POLICIES_MAX: Final = 1_000  # deciding is linear in them: about 1.5 µs each
 TITLE_MAX: Final = 300  # a title is one line in a 403
@@ -38,12 +41,15 @@ class CheckedPolicies:
 
 
 @dataclass(frozen=True, slots=True)
-class _Policy:
+class ParsedPolicy:
+    """One policy of a file, as Cedar's tree too. `line` counts from 1."""
+
     file: str
     line: int
     text: str
     effect: str
     annotations: dict[str, str]
+    node: Any
 
     def mistake(self, problem: str, remedy: str) -> Mistake:
         name = self.annotations.get("id")
@@ -55,27 +61,35 @@ class _Policy:
         return PolicyTitle(a["id"], a["title"], a["title_ja"], self.effect, self.file, ENFORCE in a, days)
 
 
-def check_policies(catalogue: Catalogue, declared: tuple[PolicyText, ...], labels: tuple[str, ...]) -> CheckedPolicies:
+def check_policies(
+    catalogue: Catalogue,
+    declared: tuple[PolicyText, ...],
+    labels: tuple[str, ...],
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
+) -> CheckedPolicies:
     """Every mistake in the packs that the boundary names and in the declared policies, at once.
 
-    `labels` are those that inspection can find. Policies are numbered packs first, in the boundary's order, then
-    declared files by name; within a file by position.
+    `labels` are those that inspection can find; `elsewhere`, for words only, those of profiles that the boundary does
+    not name, each with its profile. Policies are numbered packs first, in the boundary's order, then
+    declared files by layer, the highest first, and name; within a file by position.
     """
     mistakes: list[Mistake] = []
-    sources = _pack_sources(catalogue.boundary.packs, mistakes) + sorted(declared, key=lambda source: source.file)
+    layers = catalogue.boundary.layers
+    own = sorted(declared, key=lambda source: (layer_of(source.file, layers), source.file))
+    sources = _pack_sources(catalogue.boundary.packs, mistakes) + own
     schema = schema_text(catalogue, labels)
     handle = cedarpy.Schema.from_str(schema)
-    deployments = frozenset(item.name for item in catalogue.deployments)
+    known = vocabulary(schema, (item.name for item in catalogue.deployments), elsewhere)
     policies = [policy for source in sources for policy in _parsed(source, mistakes)]
     for policy in policies:
         _check_annotations(policy, mistakes)
-        _check_meaning(policy, handle, deployments, mistakes)
+        _check_meaning(policy, handle, known, mistakes)
     _check_together(policies, mistakes)
     _require_permit(policies, mistakes)
     if mistakes:
         return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
     titles = tuple(policy.title() for policy in policies)
-    mistakes += exemption_mistakes(catalogue.exemptions, titles, {*labels, *STANDING_LABELS})
+    mistakes += exemption_mistakes(catalogue.exemptions, titles, {*labels, *STANDING_LABELS}, elsewhere)
     if mistakes:
         return CheckedPolicies(None, (), tuple(sorted(set(mistakes))))
     parts = PolicyParts(_policies_part(policies, exemption_rows(catalogue)), schema.encode(), entities_part(catalogue))
@@ -102,12 +116,14 @@ def compile_policies(catalogue: Catalogue, policies: tuple[PolicyText, ...], lab
 
 def labels_named(packs: Iterable[str], declared: tuple[PolicyText, ...]) -> frozenset[str]:
     """The labels that policies in force speak of, mistakes or none: what they ask inspection to look for."""
-    named: set[str] = set()
+    uids = (uid for policy in policies_in_force(packs, declared) for uid in pst.entity_uids(policy.node))
+    return frozenset(uid.id for uid in uids if str(uid.type) == "Label")
+
+
+def policies_in_force(packs: Iterable[str], declared: tuple[PolicyText, ...]) -> Iterator[ParsedPolicy]:
+    """The policies of these packs and of one's own that are Cedar, whatever else is wrong with them."""
     for source in (*_pack_sources(packs, []), *declared):
-        for policy in _parsed(source, []):
-            (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
-            named |= {uid.id for uid in pst.entity_uids(node) if str(uid.type) == "Label"}
-    return frozenset(named)
+        yield from _parsed(source, [])
 
 
 def _pack_sources(packs: Iterable[str], mistakes: list[Mistake]) -> list[PolicyText]:
@@ -127,9 +143,13 @@ def _pack_sources(packs: Iterable[str], mistakes: list[Mistake]) -> list[PolicyT
     return sources
 
 
-def _parsed(source: PolicyText, mistakes: list[Mistake]) -> Iterable[_Policy]:
+def _parsed(source: PolicyText, mistakes: list[Mistake]) -> Iterator[ParsedPolicy]:
     for piece in split_policies(source.text):
         place = f"line {piece.line}"
+        if is_overgrown(piece.text):
+            problem = f"holds more than {OPERATORS_MAX} operators and brackets"
+            mistakes.append(Mistake(source.file, place, problem, "Split it into several policies"))
+            continue
         try:
             nodes = cedarpy.policies_to_pst(piece.text)
         except ValueError as error:
@@ -141,10 +161,10 @@ def _parsed(source: PolicyText, mistakes: list[Mistake]) -> Iterable[_Policy]:
             mistakes.append(Mistake(source.file, place, "is a template, or empty, and would never apply", remedy))
             continue
         (policy,) = nodes.static_policies.values()
-        yield _Policy(source.file, piece.line, piece.text, policy.effect, dict(policy.annotations))
+        yield ParsedPolicy(source.file, piece.line, piece.text, policy.effect, dict(policy.annotations), policy)
 
 
-def _check_annotations(policy: _Policy, mistakes: list[Mistake]) -> None:
+def _check_annotations(policy: ParsedPolicy, mistakes: list[Mistake]) -> None:
     identifier = policy.annotations.get("id")
     if identifier is None:
         mistakes.append(policy.mistake("has no @id", 'Begin it with @id("my-rule"): receipts name rules by it'))
@@ -167,27 +187,18 @@ def _check_annotations(policy: _Policy, mistakes: list[Mistake]) -> None:
         mistakes.append(policy.mistake("has an unusable @retain_days", remedy))
 
 
-def _check_meaning(
-    policy: _Policy, schema: cedarpy.Schema, deployments: frozenset[str], mistakes: list[Mistake]
-) -> None:
-    """Types and enumerated names by Cedar's validator; names of deployments, whose type can't be enumerated, by us."""
-    for error in cedarpy.validate_policies(policy.text, schema).errors:
-        problem = error.error.removeprefix("for policy `policy0`").lstrip(":, ")
-        remedy = "Use attributes that the schema has, and names that are declared"
+def _check_meaning(policy: ParsedPolicy, schema: cedarpy.Schema, known: Vocabulary, mistakes: list[Mistake]) -> None:
+    """Types by Cedar's validator; what is named is looked up by us, so that the nearest name can be told."""
+    uids = pst.entity_uids(policy.node)
+    for problem, remedy in meaning_mistakes(policy.text, uids, schema, known):
         mistakes.append(policy.mistake(problem, remedy))
-    (node,) = cedarpy.policies_to_pst(policy.text).static_policies.values()
-    _check_retaining(policy, pst.entity_uids(node), mistakes)
-    if policy.effect == "permit" and any(uid.id == RELAY_RAW for uid in pst.entity_uids(node)):
+    _check_retaining(policy, uids, mistakes)
+    if policy.effect == "permit" and any(uid.id == RELAY_RAW for uid in uids):
         remedy = f"Leave it out. To have values in answers masked, write a forbid that names {RELAY_RAW}"
         mistakes.append(policy.mistake(f"permits {RELAY_RAW}, which every permit of sending covers", remedy))
-    for uid in pst.entity_uids(node):
-        if str(uid.type) == "Deployment" and uid.id not in deployments:
-            mistakes.append(
-                policy.mistake(f"names the deployment {uid.id!r}", "No deployment of that name is declared")
-            )
 
 
-def _check_retaining(policy: _Policy, uids: Iterable[Any], mistakes: list[Mistake]) -> None:
+def _check_retaining(policy: ParsedPolicy, uids: Iterable[Any], mistakes: list[Mistake]) -> None:
     """Content is kept only where a permit says so by name and for how long: a wide permit must not mean it as well."""
     if policy.effect != "permit":
         if RETAIN_DAYS in policy.annotations:
@@ -200,8 +211,8 @@ def _check_retaining(policy: _Policy, uids: Iterable[Any], mistakes: list[Mistak
         mistakes.append(policy.mistake(problem, remedy))
 
 
-def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:
-    first: dict[str, _Policy] = {}
+def _check_together(policies: list[ParsedPolicy], mistakes: list[Mistake]) -> None:
+    first: dict[str, ParsedPolicy] = {}
     for policy in policies:
         identifier = policy.annotations.get("id")
         if identifier is None:
@@ -216,14 +227,14 @@ def _check_together(policies: list[_Policy], mistakes: list[Mistake]) -> None:
         mistakes.append(Mistake("policies/", "", f"there are {len(policies)} policies", remedy))
 
 
-def _require_permit(policies: list[_Policy], mistakes: list[Mistake]) -> None:
+def _require_permit(policies: list[ParsedPolicy], mistakes: list[Mistake]) -> None:
     """Of all policies, the packs' included: without a catalogue nobody knows which packs there are."""
     if not any(policy.effect == "permit" for policy in policies) and not mistakes:
-        remedy = 'Name a pack in boundary.toml, like packs = ["jp-residency"], or write a permit'
+        remedy = f"Name a pack in boundary.toml, or write a permit. Packs that ship are: {', '.join(pack_names())}"
         mistakes.append(Mistake("policies/", "", "no policy permits anything, so every request is denied", remedy))
 
 
-def _policies_part(policies: list[_Policy], exemptions: list[dict[str, Any]]) -> bytes:
+def _policies_part(policies: list[ParsedPolicy], exemptions: list[dict[str, Any]]) -> bytes:
     rows: list[dict[str, Any]] = [
         {
             "effect": policy.effect,

@@ -16,6 +16,7 @@ from sekisho.policy.expressions import (
     CLASS,
     CLASS_RANK,
     HOME,
+    LABEL,
     LABELS,
     ORGANISATION,
     PRINCIPAL,
@@ -34,7 +35,7 @@ from sekisho.policy.expressions import (
     reads,
 )
 from sekisho.policy.folding import Overflow, bounded, fold
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, STALENESS_ROLES, DecisionInput
+from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, STALENESS_ROLES, DecisionInput
 from sekisho.policy.schema import enumerations
 
 FORM: Final = "1"  # of the compiled form; stands in entries of decisions that it made
@@ -91,14 +92,16 @@ class CompiledPolicies:
     """
 
     def __init__(self, texts: Sequence[str], schema: str, home: Iterable[str], models: Mapping[str, Any]) -> None:
-        self._policies = expressions(texts)
+        policies = expressions(texts)
         kinds = enumerations(schema)
         if not kinds.keys() >= set(_CLOSED):
             raise NotExpressible("types that are not enumerated, where they should be")
         self._names = {kind: {name: f"{kind}::{name}" for name in kinds[kind]} for kind in _CLOSED}
-        self._known = {HOME: frozenset(self._names["Jurisdiction"][code] for code in home)}
+        known = {HOME: frozenset(self._names["Jurisdiction"][code] for code in home)}
         self._facts = {model: [deployment_values(entity) for entity in entities] for model, entities in models.items()}
-        self._actions = {action: self._compile(action) for action in (SEND_RAW, SEND_REDACTED)}
+        self._actions = {
+            action: compile_action(policies, action, known) for action in (SEND_RAW, SEND_REDACTED, RETAIN)
+        }
         self._rows: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
         self._sets: dict[tuple[str, tuple[str, ...]], frozenset[str] | None] = {}
 
@@ -111,9 +114,7 @@ class CompiledPolicies:
         organisation = self._names["Organisation"].get(value.principal.organisation)
         if named is None or places is None or organisation is None:
             return None
-        compiled = self._actions.get(action)
-        if compiled is None:
-            compiled = self._actions[action] = self._compile(action)
+        compiled = self._actions[action]
         rows = self._rows.get((action, value.model))
         if rows is None:
             rows = [tuple(facts[name] for name in compiled.candidate) for facts in self._facts[value.model]]
@@ -133,9 +134,6 @@ class CompiledPolicies:
         for role in STALENESS_ROLES:
             values[f"{STALENESS}.{role}_days"] = days.get(role, 0)
         return compiled.decide(values, rows)
-
-    def _compile(self, action: str) -> CompiledAction:
-        return compile_action(self._policies, action, self._known)
 
     def _set(self, kind: str, names: tuple[str, ...]) -> frozenset[str] | None:
         """None if one of them is not of that kind."""
@@ -199,7 +197,10 @@ class _Source:
     def _add(self, index: int, permits: bool, when: Expression) -> None:
         if isinstance(when, Const) and not when.value:
             return
-        of_candidate = any(_is_candidates(name) for name in reads(when))
+        read = reads(when)
+        if LABEL in read:  # dead to the validator, which knows what can be in what
+            raise NotExpressible("the label of a value in an answer where there is none", index)
+        of_candidate = any(_is_candidates(name) for name in read)
         lines, into = (self._each, "") if of_candidate else (self._before, "all_")
         condition = self._text(when)
         lines.append(f"if {condition}: {into}{'permits' if permits else 'forbids'}.append({index})")

@@ -16,14 +16,17 @@ Which are in force follows from the epoch: the policies part holds them with the
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sekisho.catalog.interfaces import Catalogue, Exemption, Mistake
 from sekisho.catalog.table import nearest, shown
 from sekisho.kernel.clock import RFC3339, utc
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, DecisionInput, PolicyTitle, Verdict
+from sekisho.policy.names import label_remedy
 
 ENDS_SOON_US: Final = 14 * 86_400 * 1_000_000  # time enough to ask k of n persons for another, or to do without
+NOTES_MAX: Final = 20  # in `/readyz`, which monitoring asks for each second
 SENDING: Final = (SEND_RAW, SEND_REDACTED)
 
 
@@ -107,9 +110,13 @@ def exemption_rows(catalogue: Catalogue) -> list[dict[str, Any]]:
 
 
 def exemption_mistakes(
-    exemptions: Sequence[Exemption], policies: Sequence[PolicyTitle], labels: Collection[str]
+    exemptions: Sequence[Exemption],
+    policies: Sequence[PolicyTitle],
+    labels: Collection[str],
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Mistake]:
-    """What of exemptions does not hold against the policies, and against the labels that there are."""
+    """What of exemptions does not hold against the policies, and against the labels that there are. `elsewhere`: those
+    of profiles that the boundary does not name."""
     mistakes: list[Mistake] = []
     known = {policy.id: policy for policy in policies}
     forbids = [policy.id for policy in policies if policy.effect == "forbid" and not policy.always]
@@ -128,9 +135,8 @@ def exemption_mistakes(
                 mistakes.append(Mistake(file, "policies", f'{identifier} is annotated @enforce("always")', remedy))
         for label in one.labels:
             if label not in labels:
-                mistakes.append(
-                    Mistake(file, "labels", f"{shown(label)} is no label", nearest(label, labels, "Labels are"))
-                )
+                remedy = label_remedy(label, labels, elsewhere)
+                mistakes.append(Mistake(file, "labels", f"{shown(label)} is no label", remedy))
     return mistakes
 
 
@@ -149,13 +155,15 @@ def _row(row: Mapping[str, Any], indexes: Mapping[str, int]) -> _Row:
 
 
 def exemption_notes(exemptions: Sequence[Exemption], now_us: int) -> list[str]:
-    """Those in force, each in a sentence with its end."""
-    return [
+    """Those in force, each in a sentence with its end; the next to end first, NOTES_MAX of them."""
+    current = sorted((one for one in exemptions if now_us < one.until), key=lambda one: one.until)
+    notes = [
         f"exemption {one.name} excuses {one.organisation} from {', '.join(one.policies)} until "
         f"{utc(one.until, RFC3339)}{', which is soon' if ends_soon(one, now_us) else ''}"
-        for one in exemptions
-        if now_us < one.until
+        for one in current[:NOTES_MAX]
     ]
+    more = len(current) - NOTES_MAX
+    return [*notes, f"{more} more exemptions: sekisho exemptions list"] if more > 0 else notes
 
 
 def ends_soon(one: Exemption, now_us: int) -> bool:

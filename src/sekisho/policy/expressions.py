@@ -2,8 +2,9 @@
 
 Of Cedar this holds what our schema leaves room for: the request's and the deployment's attributes, literals, boolean
 and integer operators, sets, `in`, `is`, `has`. Anything else raises `NotExpressible`, and whoever asked falls back on
-the engine. Policies must have been validated against the schema: types are then as they should be, and the only error
-that evaluation can meet is an integer that doesn't fit in 64 bits.
+the engine. Policies must have been validated against the schema. That leaves what the validator knows to be dead, at
+whose types it does not look; we look at them all, so that the only error that evaluation can meet is an integer that
+doesn't fit in 64 bits.
 
 An entity is the string `Type::id`; its type never holds a colon, so equal strings are equal entities. A set is a
 frozenset, an integer an int. `principal.in` and `resource.in` are the sets of what they are `in`, themselves included:
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import cedarpy
 from cedarpy import pst
 
-from sekisho.policy.interfaces import STALENESS_ROLES
+from sekisho.policy.interfaces import RELAY_RAW, RESTORE, STALENESS_ROLES
 from sekisho.policy.schema import deployment_attributes
 
 DEPTH_MAX: Final = 60  # of an expression: Python's parser knows at most 200 open parentheses, we need two a level
@@ -37,7 +38,7 @@ RESOURCE_IN: Final = "resource.in"
 ORGANISATION: Final = "principal.organisation"
 CONTEXT: Final = "context"
 LABELS: Final = "context.labels"
-LABEL: Final = "context.label"  # of a value in an answer: no action that sends has it
+LABEL: Final = "context.label"  # of a value in an answer: only the actions on values have it
 RESIDENCY: Final = "context.residency"
 HOME: Final = "context.home"
 CLASS: Final = "context.class"
@@ -76,7 +77,8 @@ _BINARY: Final = {
     "contains": "contains", "contains_all": "contains_all", "contains_any": "contains_any",
 }  # fmt: skip
 ARITHMETIC: Final = frozenset({"add", "sub", "mul", "neg"})  # what can overflow
-_LONGS: Final = frozenset({"add", "sub", "mul", "neg"})
+_OF_LONGS: Final = ARITHMETIC | {"lt", "le", "gt", "ge"}
+_OF_BOOLS: Final = frozenset({"not", "and", "or"})
 
 
 class NotExpressible(Exception):
@@ -108,6 +110,7 @@ Expression = Const | Read | Op
 
 TRUE: Final = Const(True, BOOL)
 FALSE: Final = Const(False, BOOL)
+_OF_VALUES: Final = Const(frozenset(f"Action::{name}" for name in (RELAY_RAW, RESTORE)), SETS + "Action")
 
 
 class PolicyExpression(NamedTuple):
@@ -128,6 +131,8 @@ def policy_expression(text: str) -> PolicyExpression:
         raise NotExpressible(f"more than {CLAUSES_MAX} clauses")
     for clause in policy.clauses:
         part = _translate(clause.expr, 0)
+        if kind_of(part) != BOOL:
+            raise NotExpressible(f"a condition that is a {kind_of(part)}")
         parts.append(part if isinstance(clause, pst.When) else negation(part))
     return PolicyExpression(policy.effect == "permit", conjunction(parts))
 
@@ -145,6 +150,8 @@ def conjunction(parts: list[Expression]) -> Expression:
 
 
 def negation(part: Expression) -> Expression:
+    if isinstance(part, Op) and part.op == "not":
+        return part.args[0]
     return Const(not part.value, BOOL) if isinstance(part, Const) else Op("not", (part,))
 
 
@@ -157,7 +164,7 @@ def kind_of(node: Expression) -> str:
         return kind_of(node.args[1])
     if node.op == "set":
         return SETS + kind_of(node.args[0])
-    return LONG if node.op in _LONGS else BOOL
+    return LONG if node.op in ARITHMETIC else BOOL
 
 
 def nodes(node: Expression) -> Iterator[Expression]:
@@ -168,6 +175,11 @@ def nodes(node: Expression) -> Iterator[Expression]:
         yield found
         if isinstance(found, Op):
             stack.extend(found.args)
+
+
+def size(node: Expression) -> int:
+    """How many nodes it has."""
+    return sum(1 for _ in nodes(node))
 
 
 def reads(node: Expression) -> frozenset[str]:
@@ -222,11 +234,33 @@ def _variable(node: Any, depth: int) -> Expression:
     return Read(node.name)
 
 
+def _typed(op: str, *args: Expression) -> Op:
+    """Raises NotExpressible where the kinds don't fit: Python would compare what Cedar does not. To it, true is 1."""
+    first, *others = kinds = [kind_of(argument) for argument in args]
+    if op in _OF_LONGS or op in _OF_BOOLS:
+        fits = set(kinds) == {LONG if op in _OF_LONGS else BOOL}
+    elif op == "if":
+        fits = first == BOOL and others[0] == others[1]
+    elif op == "contains":
+        fits = first == SETS + others[0]
+    elif op in ("eq", "ne"):
+        fits = first == others[0] or all(map(_is_entity, kinds))
+    else:  # set, is_empty, contains_all, contains_any
+        fits = len(set(kinds)) == 1 and first.startswith(SETS) is (op != "set")
+    if not fits:
+        raise NotExpressible(f"{op!r} of {' and '.join(kinds)}")
+    return Op(op, args)
+
+
+def _is_entity(kind: str) -> bool:
+    return kind not in (BOOL, LONG, STRING) and not kind.startswith(SETS)
+
+
 def _unary(node: Any, depth: int) -> Expression:
     if node.op not in ("not", "neg", "is_empty"):
         raise NotExpressible(f"the operator {node.op}")
-    argument = _translate(node.arg, depth)
-    return negation(argument) if node.op == "not" else Op(node.op, (argument,))
+    checked = _typed(node.op, _translate(node.arg, depth))
+    return negation(checked.args[0]) if node.op == "not" else checked
 
 
 def _binary(node: Any, depth: int) -> Expression:
@@ -235,16 +269,15 @@ def _binary(node: Any, depth: int) -> Expression:
     op = _BINARY.get(node.op)
     if op is None:
         raise NotExpressible(f"the operator {node.op}")
-    left, right = _translate(node.left, depth), _translate(node.right, depth)
-    if op == "contains" and kind_of(right).startswith(SETS):
-        raise NotExpressible("a set of sets")
-    return Op(op, (left, right))
+    return _typed(op, _translate(node.left, depth), _translate(node.right, depth))
 
 
 def _membership(left: Any, right: Any, depth: int) -> Expression:
     """Principals and deployments are in what their `….in` holds, all others in themselves alone."""
     item, within = _translate(left, depth), _translate(right, depth)
     several = kind_of(within).startswith(SETS)
+    if not _is_entity(kind_of(item)) or not _is_entity(kind_of(within).removeprefix(SETS)):
+        raise NotExpressible("`in` of what is no entity")
     if isinstance(item, Read) and item.name in _MEMBERSHIPS:
         return Op("contains_any" if several else "contains", (Read(_MEMBERSHIPS[item.name]), within))
     if kind_of(item) in _HAVE_PARENTS:
@@ -260,12 +293,19 @@ def _attribute(node: Any, depth: int) -> Expression:
 
 
 def _path(node: Any) -> str | None:
-    """`context.staleness.policy_days` for a chain of attributes from a variable."""
+    """`context.staleness.policy_days` for a chain of attributes from a variable; None if it is none of the schema's.
+
+    An attribute may be any text: `context["staleness.policy_days"]` is no chain, and `resource["in"]` no membership.
+    """
     names: list[str] = []
-    while isinstance(node, pst.GetAttr):
+    while isinstance(node, pst.GetAttr) and _is_attribute(node.attr):
         names.append(node.attr)
         node = node.base
     return ".".join([node.name, *reversed(names)]) if isinstance(node, pst.Var) else None
+
+
+def _is_attribute(name: str) -> bool:
+    return name.isidentifier() and name != "in"
 
 
 def _has(node: Any, depth: int) -> Expression:
@@ -276,13 +316,17 @@ def _has(node: Any, depth: int) -> Expression:
         if path not in _RECORDS:
             raise NotExpressible("`has` of something that has no attributes")
         path = f"{path}.{attribute}"
-        if path != STALENESS and path not in READS:
+        if path == LABEL:
+            return Op("contains", (_OF_VALUES, Read(ACTION)))
+        if not _is_attribute(attribute) or (path != STALENESS and path not in READS):
             return FALSE
     return TRUE
 
 
 def _is(node: Any, depth: int) -> Expression:
     item = _translate(node.base, depth)
+    if can_fail(item):
+        raise NotExpressible("`is` of what can fail")
     if kind_of(item) != str(node.entity_type):
         return FALSE
     return TRUE if node.in_expr is None else _membership(node.base, node.in_expr, depth)
@@ -291,17 +335,16 @@ def _is(node: Any, depth: int) -> Expression:
 def _set(node: Any, depth: int) -> Expression:
     items = tuple(_translate(item, depth) for item in node.elements)
     if not items:
-        return Const(frozenset(), SETS + "nothing")
-    if any(kind_of(item).startswith(SETS) for item in items):
-        raise NotExpressible("a set of sets")
+        raise NotExpressible("an empty set")
+    made = _typed("set", *items)
     constants = [item for item in items if isinstance(item, Const)]
     if len(constants) == len(items):
-        return Const(frozenset(item.value for item in constants), SETS + constants[0].kind)
-    return Op("set", items)
+        return Const(frozenset(item.value for item in constants), kind_of(made))
+    return made
 
 
 def _if(node: Any, depth: int) -> Expression:
-    return Op("if", tuple(_translate(one, depth) for one in (node.cond, node.then_expr, node.else_expr)))
+    return _typed("if", *(_translate(one, depth) for one in (node.cond, node.then_expr, node.else_expr)))
 
 
 _TRANSLATORS: Final[dict[type, Callable[[Any, int], Expression]]] = {

@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sekisho.policy.expressions import LONG_MAX, LONG_MIN, SETS, Const, Expression, Op, can_fail, kind_of
+from sekisho.policy.expressions import LONG_MAX, LONG_MIN, Const, Expression, Op, can_fail, kind_of
 
 
 class Overflow(Exception):
@@ -57,7 +57,7 @@ def fold(node: Expression, known: Mapping[str, Any]) -> Expression:
             value = STRICT[node.op](*(argument.value for argument in arguments if isinstance(argument, Const)))
         except Overflow:
             return Op(node.op, arguments)
-        return Const(value, SETS + kind_of(arguments[0]) if node.op == "set" else kind_of(node))
+        return Const(value, kind_of(node))
     return Op(node.op, arguments)
 
 
@@ -70,6 +70,8 @@ def _fold_lazy(node: Op, known: Mapping[str, Any]) -> Expression:
     decisive = node.op == "or"
     if isinstance(first, Const):
         return first if first.value is decisive else fold(node.args[1], known)
+    if isinstance(first, Op) and first.op == node.op and isinstance(first.args[1], Const):
+        return first  # it is decided, or fails: the second is never looked at
     second = fold(node.args[1], known)
     if isinstance(second, Const) and second.value is not decisive:
         return first

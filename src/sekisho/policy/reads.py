@@ -1,4 +1,5 @@
-"""What a policy looks at: the attributes of the deployment and of the request that its conditions name. Pure."""
+"""What a policy looks at: the attributes of the deployment and of the request that its conditions name, and the actions
+that it is for. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -27,6 +28,30 @@ def policy_reads(text: str) -> PolicyReads:
             elif isinstance(node.base, pst.Var) and node.base.name == "context":
                 request.update(names)
     return PolicyReads(tuple(sorted(deployment)), tuple(sorted(request)))
+
+
+def reads_of_context(text: str, name: str) -> bool:
+    """Whether a policy may look at this attribute of the request: it names it, or takes the context as a whole, as in
+    `{"a": context}.a`. Raises ValueError for what is not Cedar.
+    """
+    if name in policy_reads(text).request:
+        return True
+    nodes = [node for policy in cedarpy.policies_to_pst(text).static_policies.values() for node in _nodes(policy)]
+    named = [node for node in nodes if isinstance(node, pst.GetAttr | pst.HasAttr) and _is_context(node.base)]
+    return sum(map(_is_context, nodes)) > len(named)
+
+
+def _is_context(node: Any) -> bool:
+    return isinstance(node, pst.Var) and node.name == "context"
+
+
+def policy_actions(text: str) -> frozenset[str] | None:
+    """The actions that one policy's scope names; None: every action. Raises ValueError for what is not Cedar."""
+    (policy,) = cedarpy.policies_to_pst(text).static_policies.values()
+    if isinstance(policy.action, pst.ScopeAny):
+        return None
+    named = (policy.action.entity,) if isinstance(policy.action, pst.ActionEq) else policy.action.entities
+    return frozenset(uid.id for uid in named)
 
 
 def _nodes(node: Any) -> Iterator[Any]:

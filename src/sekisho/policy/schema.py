@@ -23,7 +23,7 @@ STANDING_LABELS: Final = ("egress.tool", "egress.url", "opaque")
 # Facts of one word have an enumerated type each; a provider's facts stand on its deployments under a prefix.
 WORD_TYPES: Final = {"key_holder": "KeyHolder", "tenancy": "Tenancy"}
 PROVIDER_PREFIX: Final = "provider_"
-_ENUMERATION: Final = re.compile(r"entity ([A-Za-z]+) enum (\[.*\]);")
+_ENUMERATION: Final = re.compile(r"^entity ([A-Za-z]+) enum (\[.*\]);$", re.MULTILINE)
 
 _HEAD: Final = """\
 // Generated with the snapshot from the catalogue; policies are validated against it.
@@ -43,7 +43,7 @@ entity Deployment in [Model, Provider] {{
 {facts}
 }};
 type Staleness = {{ {staleness} }};
-// class_rank: 0 is the lowest class. protected: the class asks for more than the default one (see jp-residency).
+// class_rank: 0 is the lowest class. protected: the class asks for more than the default one does.
 // labels: of the body as it would leave (redacted for {redacted}). home: the home jurisdictions.
 type Request = {{
 {context}
@@ -104,11 +104,22 @@ def deployment_attributes() -> dict[str, str]:
 def enumerations(schema: str) -> dict[str, frozenset[str]]:
     """The closed sets of a schema that `schema_text` wrote, by type."""
     found: dict[str, frozenset[str]] = {}
-    for line in schema.splitlines():
-        match = _ENUMERATION.fullmatch(line)
-        if match is not None:
-            found[match[1]] = frozenset(json.loads(match[2]))
+    for match in _ENUMERATION.finditer(schema):
+        found[match[1]] = frozenset(json.loads(match[2]))
     return found
+
+
+def with_names(schema: str, names: Iterable[tuple[str, str]]) -> str:
+    """The schema with more names in its closed sets: (type, name)."""
+    added: dict[str, list[str]] = {}
+    for kind, name in names:
+        added.setdefault(kind, []).append(name)
+    known = enumerations(schema)
+
+    def widened(match: re.Match[str]) -> str:
+        return f"entity {match[1]} enum {_quoted((*known[match[1]], *added.get(match[1], ())))};"
+
+    return _ENUMERATION.sub(widened, schema)
 
 
 def labels_of(schema: str) -> tuple[str, ...]:

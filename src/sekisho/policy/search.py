@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sekisho.kernel.errors import SekishoError
-from sekisho.policy.expressions import Const, Expression, Op, Read, can_fail, nodes
+from sekisho.policy.expressions import Const, Expression, Op, Read, can_fail, nodes, size
 from sekisho.policy.folding import STRICT, Overflow
 
-STEPS_MAX: Final = (
-    400_000  # blocks looked at in one question: half a minute; a question that needs more gets that answer
-)
+# Nodes of expressions that are looked at in one question, about half a minute's work: not blocks of cases, of which one
+# costs as much as the policies are long. A question that needs more gets that answer.
+STEPS_MAX: Final = 100_000_000
 AXES_MAX: Final = 256  # each is a level of recursion
 
 
@@ -53,10 +53,11 @@ class Budget:
         """At most `steps_max` of what is left here."""
         return Budget(steps_max, self)
 
-    def spend(self) -> None:
-        self.left -= 1
+    def spend(self, steps: int) -> None:
+        """Raises TooManyCases."""
+        self.left -= steps
         if self._whole is not None:
-            self._whole.spend()
+            self._whole.spend(steps)
         if self.left < 0:
             raise TooManyCases(
                 "the policies can tell too many cases apart for an exact answer within bounds",
@@ -94,6 +95,7 @@ class _Formula(NamedTuple):
     node: Expression
     axes: frozenset[int]  # those that can change its value
     fallible: bool
+    size: int
 
 
 class _State(NamedTuple):
@@ -150,7 +152,7 @@ class Search:
     # The tree
 
     def _search(self, state: _State, changed: int | None) -> bool:
-        self._budget.spend()
+        self._budget.spend(1 + len(state.true) + len(state.false) + len(state.one))
         narrowed = self._narrowed(state, changed)
         if narrowed is None:
             self.covered += self._remaining
@@ -203,11 +205,12 @@ class Search:
         formula = item[0]
         if changed is not None and changed not in formula.axes:
             return item
+        self._budget.spend(formula.size)
         found = self._evaluate(formula.node, not formula.fallible)
         return (formula, found.axis) if isinstance(found, _Unknown) else found
 
     def _opened(self, formulas: Iterable[Expression]) -> tuple[tuple[_Formula, int], ...]:
-        return tuple((_Formula(node, self._axes_of(node), can_fail(node)), -1) for node in formulas)
+        return tuple((_Formula(node, self._axes_of(node), can_fail(node), size(node)), -1) for node in formulas)
 
     def _axes_of(self, formula: Expression) -> frozenset[int]:
         """Of a set that is only asked whether it holds constants, those axes that put any of these in it; else all."""
@@ -246,6 +249,7 @@ class Search:
             option = self._taken.get(numbers[0])
             self._values[name] = _Unknown(numbers[0]) if option is None else first.values[name][option]
             return
+        self._budget.spend(len(numbers))
         sure = maybe = self._base.get(name, frozenset())
         still_open = []
         for number in numbers:

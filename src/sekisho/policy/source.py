@@ -10,6 +10,8 @@ from typing import Final
 
 # A string with escapes, a comment to the line's end, or the end of a policy (Cedar's lexical grammar).
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\r\n]*|;', re.DOTALL)
+_OPERATOR: Final = re.compile(r"&&|\|\||\bif\b|[.(\[{+*-]")
+OPERATORS_MAX: Final = 500  # of one policy: at 900 levels Cedar's parser ends the process, at 100 it refuses
 _BLANK: Final = re.compile(r"(?:\s+|//[^\r\n]*)*")
 
 
@@ -33,6 +35,11 @@ def split_policies(text: str) -> tuple[PolicySource, ...]:
     if rest.text:
         found.append(rest)
     return tuple(found)
+
+
+def is_overgrown(text: str) -> bool:
+    """Whether one policy holds so many operators and brackets that Cedar's parser must not be given it."""
+    return len(_OPERATOR.findall(_TOKEN.sub(" ", text))) > OPERATORS_MAX
 
 
 def _trimmed(text: str, start: int, end: int) -> PolicySource:

@@ -1,41 +1,41 @@
 """Policies that can't matter: they never match, or they match and never change an outcome. Pure.
 
-Asked over every request and every deployment that could be declared, whatever the defaults of organisations: a rule
-that stands guard for what is not there yet is none of these. Both answers are exact (`policy.cases`, `policy.search`);
-where a policy can't be enumerated, can fail (and so denies without matching), or would take too long, nothing is said
-of it.
+Asked over every request and every deployment that could be declared, of organisations and labels that could be too,
+whatever their defaults: a rule that stands guard for what is not there yet is none of these. Both answers are exact
+(`policy.cases`, `policy.search`); where a policy can't be enumerated, can fail (and so denies without matching), may
+decide on answers or on what is kept, or would take too long, nothing is said of it.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from sekisho.catalog.interfaces import UNKNOWN, Mistake
+from sekisho.catalog.interfaces import Mistake
 from sekisho.kernel import canonical
 from sekisho.policy.answering import named_actions
-from sekisho.policy.cases import Asking, World, deployment_axes, request_axes, world_of
+from sekisho.policy.anything import anyone, find_case
+from sekisho.policy.cases import OTHER, World, request_axes, world_of
 from sekisho.policy.expressions import (
     ACTION,
     FALSE,
     HOME,
-    RESIDENCY,
+    LABEL,
     Expression,
     NotExpressible,
-    Op,
-    Read,
     can_fail,
     policy_expression,
+    reads,
 )
 from sekisho.policy.folding import fold
-from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, PolicyParts
+from sekisho.policy.interfaces import RELAY_RAW, RESTORE, RETAIN, SEND_RAW, SEND_REDACTED, PolicyParts
 from sekisho.policy.packs import PACKS
-from sekisho.policy.search import Budget, Goal, Search, TooManyCases
+from sekisho.policy.search import Budget, Goal, TooManyCases
 
 NEVER_MATCHES: Final = "never matches"
 NEVER_DECIDES: Final = "never decides"
-STEPS_MAX: Final = 5_000  # for one policy: less than half a second
-ALL_STEPS_MAX: Final = 100_000  # for all of them: some seconds, before declarations are taken over
+STEPS_MAX: Final = 500_000  # for one policy: less than half a second
+ALL_STEPS_MAX: Final = 10_000_000  # for all of them: some seconds, before declarations are taken over
 TOGETHER_MAX: Final = 200  # policies that are held against each other, which is quadratic in them: some seconds
-_NON_EMPTY: Final = Op("not", (Op("is_empty", (Read(RESIDENCY),)),))
+_LOOKED_AT: Final = (SEND_RAW, SEND_REDACTED, RETAIN)  # the actions that are decided without a label
 
 
 class Unreachable(NamedTuple):
@@ -46,14 +46,20 @@ class Unreachable(NamedTuple):
 
 
 class _Policy(NamedTuple):
-    """`when` for each action, constants folded. `always`: monitor mode does not lift it."""
+    """`when` for each action, constants folded. `always`: monitor mode does not lift it. `lifted`: an exemption may."""
 
     number: int
     permits: bool
     always: bool
+    lifted: bool
     retains: bool
-    answers: bool  # names an action on answers, which is decided label by label and not looked at here
+    answers: bool  # names an action on answers
     when: dict[str, Expression]
+
+    @property
+    def by_label(self) -> bool:
+        """Whether answers are decided label by label with it, which is not looked at here."""
+        return any(LABEL in reads(self.when[action]) for action in (RELAY_RAW, RESTORE))
 
 
 def unreachable(parts: PolicyParts) -> tuple[Unreachable, ...]:
@@ -62,24 +68,20 @@ def unreachable(parts: PolicyParts) -> tuple[Unreachable, ...]:
     Raises KeyError or ValueError for parts that are no snapshot's.
     """
     world = world_of(canonical.decode(parts.entities), parts.schema.decode())
+    world = world._replace(names={**world.names, "Label": world.names["Label"] | {OTHER}})
     policies, complete = _read(parts, world)
     budget = Budget(ALL_STEPS_MAX)
     never = [
         one
         for one in policies
-        if not one.answers and _never(world, [(action, Goal((when,))) for action, when in one.when.items()], budget)
+        if not one.by_label and _never(world, [(action, Goal((when,))) for action, when in one.when.items()], budget)
     ]
     found = [Unreachable(one.number, NEVER_MATCHES) for one in never]
     left = [one for one in policies if one not in never]
     if complete and len(left) <= TOGETHER_MAX:
         for policy in reversed(left.copy()):  # of two that replace each other the first stays, which may be a pack's
             goals = [(action, _pivotal(policy, left, action)) for action in (SEND_RAW, SEND_REDACTED)]
-            if (
-                not policy.retains
-                and not policy.answers
-                and not _is_for_retaining(policy, left)
-                and _never(world, goals, budget)
-            ):
+            if not _may_decide_otherwise(policy, left) and _never(world, goals, budget):
                 found.append(Unreachable(policy.number, NEVER_DECIDES))
                 left.remove(policy)
     return tuple(sorted(found))
@@ -106,68 +108,55 @@ def reachability(parts: PolicyParts) -> tuple[tuple[Mistake, ...], tuple[Mistake
 
 def _read(parts: PolicyParts, world: World) -> tuple[list[_Policy], bool]:
     """The policies that something can be said of, and whether that is all of them."""
-    rows = canonical.decode(parts.policies)["policies"]
+    part = canonical.decode(parts.policies)
+    rows = part["policies"]
+    lifted = {identifier for exemption in part.get("exemptions", ()) for identifier in exemption["policies"]}
     found = []
     for index, row in enumerate(rows):
         try:
             policy = policy_expression(row["text"])
-            sending = [fold(policy.when, {ACTION: f"Action::{action}"}) for action in (SEND_RAW, SEND_REDACTED, RETAIN)]
-            request_axes(world, _anyone(world), SEND_RAW, sending)
+            when = {
+                action: fold(policy.when, {HOME: world.home, ACTION: f"Action::{action}"})
+                for action in (*_LOOKED_AT, RELAY_RAW, RESTORE)
+            }
+            request_axes(world, anyone(world), SEND_RAW, [when[action] for action in _LOOKED_AT])
         except NotExpressible:
             continue
-        if any(map(can_fail, sending)):
-            continue
-        answers = bool(named_actions(row["text"]))
-        known = {HOME: world.home}
-        when = {
-            action: fold(policy.when, {**known, ACTION: f"Action::{action}"})
-            for action in (SEND_RAW, SEND_REDACTED, RETAIN)
-        }
-        found.append(_Policy(index, policy.permits, "enforce" in row, "retain_days" in row, answers, when))
+        if not any(map(can_fail, when.values())):
+            how = "enforce" in row, row["id"] in lifted, "retain_days" in row, bool(named_actions(row["text"]))
+            found.append(_Policy(index, policy.permits, *how, when))
     return found, len(found) == len(rows)
 
 
 def _pivotal(policy: _Policy, policies: Sequence[_Policy], action: str) -> Goal:
-    """The cases that this policy alone decides. One that monitor mode lifts does not replace one that it does not."""
+    """The cases that this policy alone decides. One that monitor mode or an exemption lifts does not replace one that
+    it does not."""
     others = [other for other in policies if other is not policy]
     permits = tuple(other.when[action] for other in others if other.permits)
-    forbids = tuple(other.when[action] for other in others if not other.permits)
+    forbids = [other for other in others if not other.permits]
     if policy.permits:
-        return Goal((policy.when[action],), (*permits, *forbids))
-    if policy.always:
-        forbids = tuple(other.when[action] for other in others if not other.permits and other.always)
-    return Goal((policy.when[action],), forbids, permits)
+        # Without forbids that an exemption lifts: under it they stand in no permit's way.
+        standing = tuple(other.when[action] for other in forbids if not other.lifted)
+        return Goal((policy.when[action],), (*permits, *standing))
+    standing = tuple(other.when[action] for other in forbids if other.always or not (policy.always or other.lifted))
+    return Goal((policy.when[action],), standing, permits)
 
 
-def _is_for_retaining(policy: _Policy, policies: Iterable[_Policy]) -> bool:
-    """Whether it may decide on what is kept: then it is left alone."""
-    return policy.when[RETAIN] != FALSE and any(other.retains for other in policies)
+def _may_decide_otherwise(policy: _Policy, policies: Iterable[_Policy]) -> bool:
+    """On what is kept, or on answers: then it is left alone."""
+    return (
+        policy.retains
+        or policy.answers
+        or policy.by_label
+        or (policy.when[RETAIN] != FALSE and any(other.retains for other in policies))
+        or (policy.when[RESTORE] != FALSE and any(other.permits and other.answers for other in policies))
+    )
 
 
 def _never(world: World, goals: Iterable[tuple[str, Goal]], of_all: Budget) -> bool:
     """Whether no case meets any of these goals, each of an action; False where that can't be said."""
     budget = of_all.part(STEPS_MAX)
-    asking = _anyone(world)
-    for action, goal in goals:
-        wanted = [one for one in (*goal.true, _NON_EMPTY) if one != FALSE]
-        if len(wanted) <= len(goal.true):
-            continue  # it is about another action
-        true: list[Expression] = [*wanted]
-        false = [one for one in goal.false if one != FALSE]
-        one = None if goal.one is None else [each for each in goal.one if each != FALSE]
-        together = [*true, *false, *(one or ())]
-        try:
-            of_deployment, rules = deployment_axes(world, asking.places, together)
-            together += rules
-            axes = [*request_axes(world, asking, action, together, residency=False), *of_deployment]
-            whole = Goal((*true, *rules), tuple(false), None if one is None else tuple(one))
-            if Search(axes, {}, whole, budget).find() is not None:
-                return False
-        except (TooManyCases, NotExpressible):
-            return False
-    return True
-
-
-def _anyone(world: World) -> Asking:
-    places = frozenset(f"Jurisdiction::{code}" for code in world.names["Jurisdiction"] - {UNKNOWN})
-    return Asking(tuple(sorted(world.names["Organisation"] - {UNKNOWN})), 0, places)
+    try:
+        return all(find_case(world, action, goal, budget) is None for action, goal in goals)
+    except (TooManyCases, NotExpressible):
+        return False

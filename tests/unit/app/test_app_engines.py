@@ -40,7 +40,7 @@ def test_the_engine_is_declared_with_its_digest_and_facts(directory, model):
     added = add_engine(directory, Wish(model, listen=LISTEN, context=2048, parallel=2, embeddings=True))
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     assert (added.name, added.sha256) == ("tiny-llm-q8_0", digest)
-    assert check_declarations(directory) == []
+    assert check_declarations(directory).mistakes == []
     deployment = next(
         one for one in read_declarations(directory.declarations).catalogue.deployments if one.model == added.name
     )

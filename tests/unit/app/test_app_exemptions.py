@@ -121,7 +121,7 @@ def copied(made, tmp_path):
 def test_approved_ones_are_granted_once_and_told(site):
     file = site.declare()
     site.approve(file, "s-2", "s-3")
-    assert check_declarations(site.directory) == []
+    assert check_declarations(site.directory).mistakes == []
     assert site.grant() == 1
     assert site.grant() == 0
     (told,) = site.told()
@@ -134,9 +134,17 @@ def test_approved_ones_are_granted_once_and_told(site):
     assert site.mistakes() == []
 
 
+def test_whoever_puts_declarations_in_force_without_control_grants_it_too(site):
+    site.approve(site.declare(), "s-2", "s-3")
+    digest = put_declarations_in_force(site.directory)
+    acts = [json.loads(entry.body) for entry in site.register.pending(1_000)]
+    assert acts[-2]["act"] == EXEMPTION_GRANT
+    assert acts[-1]["snapshot"] == digest
+
+
 def test_without_an_approval_it_is_refused_with_the_command_that_asks_for_one(site):
     file = site.declare()
-    (mistake,) = check_declarations(site.directory)
+    (mistake,) = check_declarations(site.directory).mistakes
     assert mistake.file == "exemptions/trial.toml"
     assert "needs the approval of 2 of s-1, s-2, s-3" in mistake.problem
     assert f"sekisho exemptions ask {file} --by PERSON --dir {site.directory.root}" in mistake.remedy
@@ -212,9 +220,9 @@ def stored_unchecked(site):
     from sekisho.snapshot.build import build_snapshot
 
     declarations = read_declarations(site.directory.declarations)
-    labels = compile_inspector(rules_bytes()).labels()
+    labels = compile_inspector(rules_bytes(("jp",))).labels()
     built = build_snapshot(
-        declarations.catalogue, declarations.policies, inspection_rules=rules_bytes(), labels=labels,
+        declarations.catalogue, declarations.policies, inspection_rules=rules_bytes(("jp",)), labels=labels,
         compile_policies=compile_policies,
     )  # fmt: skip
     return site.store.save(built)

@@ -21,18 +21,25 @@ RULE = InspectionRule(
 )
 
 
-def declared(settings=None, rules=(), policies=()):
+def declared(settings=None, rules=(), policies=(), home=("JP",)):
     whole = catalogue()
     settings = settings or InspectionSettings()
-    boundary = msgspec.structs.replace(whole.boundary, inspection=settings)
+    boundary = msgspec.structs.replace(whole.boundary, inspection=settings, home=home)
     return declared_inspection(msgspec.structs.replace(whole, boundary=boundary, inspection_rules=rules), policies)
 
 
-def test_by_default_it_is_the_built_in_rules():
-    inspection = declared()
-    assert inspection.rules == rules_bytes(("jp",))
+@pytest.mark.parametrize(
+    ("home", "profiles"),
+    [(("JP",), ("jp",)), (("SG",), ("sg",)), (("JP", "SG"), ("jp", "sg")), (("DE", "JP"), ("jp",)), (("DE",), ())],
+)
+def test_where_no_profile_is_named_those_of_home_are_meant_that_ship(home, profiles):
+    inspection = declared(home=home)
+    assert inspection.rules == rules_bytes(profiles)
     assert inspection.mistakes == ()
-    assert {"jp.my_number", "person.name"} <= set(inspection.labels)
+
+
+def test_the_labels_of_a_profile_may_be_named():
+    assert {"jp.my_number", "person.name"} <= set(declared().labels)
 
 
 def test_own_rules_are_part_of_it_and_their_mistakes_are_told():

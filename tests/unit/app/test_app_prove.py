@@ -15,7 +15,7 @@ from sekisho.app.installation import (
 )
 from sekisho.app.prove import ProofUnderWay, Proving
 from sekisho.catalog.interfaces import Exemption
-from sekisho.cli.prove import _described
+from sekisho.cli.prove import EXIT_FAILS, EXIT_OPEN, _described, exit_status
 from sekisho.console.interfaces import ExplainAsked
 from sekisho.console.routes import _Request as Request
 from sekisho.kernel.clock import SystemClock
@@ -54,6 +54,11 @@ def directory(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="module")
+def explainer(directory):
+    return Explainer(directory, SystemClock())
+
+
 def asked_of(body):
     """What the console makes of the body that a counter-example gives for POST /api/explain."""
     request = msgspec.json.decode(msgspec.json.encode(body), type=Request)
@@ -77,11 +82,11 @@ def asked_of(body):
         ("no data to deployment:dedicated", "raw"),
     ],
 )
-def test_a_counter_example_is_permitted_where_it_is_explained(directory, statement, form):
+def test_a_counter_example_is_permitted_where_it_is_explained(directory, explainer, statement, form):
     (proof,) = Proving(directory, SystemClock()).prove(statement)["proofs"]
     example = proof["counter_example"]
     assert proof["outcome"] == "fails"
-    said = Explainer(directory, SystemClock()).explain(asked_of(example["explain"]))
+    said = explainer.explain(asked_of(example["explain"]))
     (verdict,) = [one[form] for one in said["deployments"] if one["name"] == example["deployment"]]
     assert verdict["permitted"]
     assert [policy["id"] for policy in verdict["policies"]] == list(example["permits"])
@@ -93,7 +98,7 @@ def test_statements_are_proved_with_the_declarations_and_keep_them_from_force(di
     file = directory.declarations / "statements.toml"
     try:
         file.write_text(STATEMENT.format(text="no class:confidential+ to model:abroad"), encoding="utf-8")
-        (mistake,) = check_declarations(directory)
+        (mistake,) = check_declarations(directory).mistakes
         assert (mistake.file, mistake.key) == ("statements.toml", "s")
         assert "own.one permit class confidential with no labels" in mistake.problem
         with pytest.raises(DeclarationsRefused):
@@ -103,7 +108,7 @@ def test_statements_are_proved_with_the_declarations_and_keep_them_from_force(di
         asked = asked_of(proof["counter_example"]["explain"])
         assert Explainer(directory, SystemClock()).explain(asked)["outcome"]["permitted"]
         file.write_text(STATEMENT.format(text="no data to processing outside JP"), encoding="utf-8")
-        assert check_declarations(directory) == []
+        assert check_declarations(directory).mistakes == []
     finally:
         file.unlink()
     with pytest.raises(UsageError, match="no statement is declared"):
@@ -124,7 +129,7 @@ def test_statements_that_can_not_be_read_are_mistakes(directory, text, says):
     file = directory.declarations / "statements.toml"
     file.write_text(text, encoding="utf-8")
     try:
-        assert any(says in mistake.problem for mistake in check_declarations(directory))
+        assert any(says in mistake.problem for mistake in check_declarations(directory).mistakes)
     finally:
         file.unlink()
 
@@ -141,6 +146,12 @@ def test_exemptions_that_have_not_ended_are_named(directory, monkeypatch):
     found = Proving(directory, SystemClock()).prove("no data to model:abroad")
     assert found["exemptions"] == ["trial"]
     assert "proved without these exemptions: trial" in _described(found["proofs"][0], found, "site", "en")
+
+
+def test_what_does_not_hold_tells_before_what_is_not_decided():
+    assert exit_status(["holds", "undecided", "fails", "too_many"]) == EXIT_FAILS
+    assert exit_status(["holds", "too_many"]) == EXIT_OPEN
+    assert exit_status(["holds", "holds"]) == 0
 
 
 def test_one_statement_is_proved_at_a_time(directory):
@@ -171,8 +182,8 @@ def test_one_statement_is_proved_at_a_time(directory):
         ({"principal": "x", "key_id": "k"}, "a key brings its organisation"),
     ],
 )
-def test_what_can_not_be_supposed_is_refused(directory, changes, says):
+def test_what_can_not_be_supposed_is_refused(explainer, changes, says):
     body = b'{"model": "manual", "messages": [{"role": "user", "content": "x"}]}'
     with pytest.raises(UsageError) as refused:
-        Explainer(directory, SystemClock()).explain(ExplainAsked(body, **changes))
+        explainer.explain(ExplainAsked(body, **changes))
     assert says in str(refused.value)

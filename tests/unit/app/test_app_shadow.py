@@ -3,14 +3,18 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from audited_log import AuditedLog
 from sekisho.app import shadow as shadowing
-from sekisho.app.shadow import KEPT_MAX, METRICS, OBSERVED_MAX, Shadowing, ShadowState, shadow_state
+from sekisho.app.observed import composed
+from sekisho.app.shadow import KEPT_MAX, METRICS, OBSERVED_MAX, Shadowing, ShadowState, shadow_state, shadow_status
 from sekisho.assurance.plan import Recorded, RowKey
 from sekisho.assurance.shadow import Changed
-from sekisho.catalog.interfaces import PolicyText
+from sekisho.catalog.evidence import MANAGEMENT_API
+from sekisho.catalog.interfaces import ManagedIdentitySignIn, Management, PolicyText, Reading
+from sekisho.catalog.observations import about
 from sekisho.inspection.rules import rules_bytes
 from sekisho.kernel.errors import SekishoError
 from sekisho.policy.check import compile_policies
@@ -46,12 +50,12 @@ def log(tmp_path):
     built = build_snapshot(
         catalogue(TOKYO),
         (PolicyText("policies/s.cedar", RULE),),
-        inspection_rules=rules_bytes(),
+        inspection_rules=rules_bytes(("jp",)),
         labels=LABELS,
         compile_policies=compile_policies,
     )
     plain = build_snapshot(
-        catalogue(TOKYO), (), inspection_rules=rules_bytes(), labels=LABELS, compile_policies=compile_policies
+        catalogue(TOKYO), (), inspection_rules=rules_bytes(("jp",)), labels=LABELS, compile_policies=compile_policies
     )
     log.store.save(plain)
     log.snapshot = log.store.load(plain.digest, 0)
@@ -151,7 +155,7 @@ async def test_facts_of_a_shadow_end_for_it_when_they_end(log):
     until = log.clock.time_us + 60_000_000
     ending = deployment("tokyo", processing=declared("JP", expires=until), storage=declared("JP"))
     shadow = build_snapshot(
-        catalogue(ending), (), inspection_rules=rules_bytes(), labels=LABELS, compile_policies=compile_policies
+        catalogue(ending), (), inspection_rules=rules_bytes(("jp",)), labels=LABELS, compile_policies=compile_policies
     )
     log.store.set_shadow(log.store.save(shadow))
     one = follower(log)
@@ -167,6 +171,49 @@ async def test_facts_of_a_shadow_end_for_it_when_they_end(log):
     state = shadow_state(DataDirectory(log.root))
     assert (state.decisions, state.changes) == (2, {"raw->denied": 1})
     assert state.listed[0]["causes"] == ["jp-residency.processing"]
+
+
+async def test_a_shadow_goes_by_what_probes_have_read_by_now_and_not_when_it_was_set(log):
+    """The same declarations never differ from themselves, whatever is probed meanwhile."""
+    api = Management("azure", "/r", "d", ManagedIdentitySignIn("r", "u"), "https://m.example", "2024-10-01")
+    probed = catalogue(msgspec.structs.replace(TOKYO, management=api))
+    plain = build_snapshot(
+        probed, (), inspection_rules=rules_bytes(("jp",)), labels=LABELS, compile_policies=compile_policies
+    )
+    far = log.clock.time_us + 3_600_000_000
+    about_tokyo = about(probed.deployments[0], probed.sites[0])
+    reading = Reading("tokyo", MANAGEMENT_API, about_tokyo, 0, far, values={"processing": ("JP",)})
+    elsewhere = Reading("tokyo", MANAGEMENT_API, about_tokyo, 0, far, values={"processing": ("US",)}, contradicts=True)
+
+    def in_force(*readings):
+        digest = log.store.save(composed(plain, probed, readings, "home"))
+        log.store.activate(digest)
+        log.snapshot = log.store.load(digest, log.clock.time_us)
+        return digest
+
+    log.store.set_shadow(in_force(reading))
+    one = follower(log)
+    await look(one)
+    for readings in ((elsewhere,), (), (reading,)):
+        in_force(*readings)
+        log.request()
+        log.publish()
+        await look(one)
+    state = shadow_state(DataDirectory(log.root))
+    assert (state.decisions, state.differences, state.unreadable) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"digest":"d","cursor":"0","since_us":0}', b"\xff"])
+async def test_an_account_that_cannot_be_read_begins_anew(log, left):
+    log.store.set_shadow(log.shadow)
+    one = follower(log)
+    await look(one)
+    one._directory.shadow_state.write_bytes(left)
+    assert shadow_state(one._directory) is None
+    assert shadow_status(one._directory) == {"format": "sekisho.shadow/1", "shadow": log.shadow, "compared": False}
+    again = follower(log)
+    await look(again)
+    assert shadow_status(one._directory)["digest"] == log.shadow
 
 
 async def test_the_end_of_a_shadow_is_followed_and_another_begins_anew(log):
@@ -214,3 +261,16 @@ def test_what_it_names_is_bounded_and_all_is_counted():
     assert len(state.listed) == KEPT_MAX
     assert len(state.causes) == shadowing.CAUSES_MAX + 1
     assert sum(state.causes.values()) == state.differences == shadowing.CAUSES_MAX + KEPT_MAX
+
+
+def test_an_account_of_many_policies_with_long_names_can_be_read_back(tmp_path):
+    state = ShadowState("d", 0, 0)
+    for number in range(shadowing.CAUSES_MAX + KEPT_MAX):
+        causes = tuple(f"{number}-{policy}-{'x' * 60}" for policy in range(200))
+        state.add(
+            Changed(str(number), RowKey("o", "m", Met(Fate.RAW), Met(Fate.DENIED, causes=causes), Recorded(Fate.RAW)))
+        )
+    directory = DataDirectory(tmp_path)
+    directory.run.mkdir()
+    directory.shadow_state.write_bytes(msgspec.json.encode(state))
+    assert shadow_state(directory) == state

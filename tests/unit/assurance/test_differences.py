@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from sekisho.assurance.differences import ADDED, CHANGED, FACT, REMOVED, differences
+from sekisho.assurance.differences import ADDED, CHANGED, FACT, LAYER, REMOVED, differences
 from sekisho.catalog.interfaces import ApprovalRule, Catalogue, Fact, Grade, Organisation, PolicyText
 from sekisho.cli.plan_report import _KINDS, difference_in_words
 from sekisho.policy.check import compile_policies
@@ -104,3 +104,35 @@ def test_long_and_hostile_values_stay_on_one_short_line():
 
 def test_every_kind_of_declaration_has_words():
     assert {*Catalogue.__struct_fields__} <= {*_KINDS}
+
+
+def test_a_policy_that_moves_to_another_layer_is_told():
+    def layered(file):
+        whole = catalogue(TOKYO)
+        boundary = msgspec.structs.replace(whole.boundary, layers=("nation", "ministry"))
+        whole = replaced(whole, boundary=boundary)
+        return whole, compile_policies(whole, (PolicyText(file, policy()),), LABELS)
+
+    (one,) = differences(*layered("policies/nation/a.cedar"), *layered("policies/ministry/b.cedar"))
+    assert (one.name, one.field, one.before, one.after) == ("r", LAYER, "policies/nation", "policies/ministry")
+    assert differences(*layered("policies/nation/a.cedar"), *layered("policies/nation/b.cedar")) == ()
+
+
+def test_long_texts_are_shown_where_they_part():
+    """A policy of a page of which the last condition changes must not look the same before and after."""
+    conditions = " || ".join(f"context.class_rank == {number}" for number in range(40))
+    old, new = (policy(rule=f"forbid (principal, action, resource) when {{ {conditions} || {last} }}")
+                for last in ("context.class_rank == 90", "context.class_rank == 91"))  # fmt: skip
+    (one,) = found(catalogue(TOKYO), catalogue(TOKYO), (old,), (new,))
+    assert one.before != one.after
+    assert one.before.startswith("…")
+    assert ("== 90" in one.before, "== 91" in one.after) == (True, True)
+    assert max(len(one.before), len(one.after)) < 310
+    (shorter,) = found(catalogue(TOKYO), catalogue(TOKYO), (old,), (policy(),))
+    assert shorter.after.startswith("…")
+    boundary = catalogue(TOKYO).boundary
+    classes = [(msgspec.structs.replace(boundary.classes[0], title=letter * 500),) for letter in "ab"]
+    trees = [replaced(catalogue(TOKYO), boundary=msgspec.structs.replace(boundary, classes=one)) for one in classes]
+    (begun,) = differences(trees[0], parts(catalogue(TOKYO)), trees[1], parts(catalogue(TOKYO)))
+    assert begun.before.replace("a", "b") == begun.after.replace("a", "b")
+    assert begun.before != begun.after

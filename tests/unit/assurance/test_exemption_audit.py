@@ -26,6 +26,7 @@ EXEMPTION = Exemption(
     compensating_control="c",
     deployments=("faraway",),
 )
+OTHER = msgspec.structs.replace(EXEMPTION, name="other", sha256="ef" * 32)
 PEOPLE = ("s-001", "s-002")
 RULED = {
     "approvals": (ApprovalRule(act=EXEMPTION_GRANT, approvers=PEOPLE, needed=1),),
@@ -107,6 +108,27 @@ def test_a_grant_after_the_fact_is_found(log):
     assert audit(log) == [("exemption_ungranted", "trial: it was granted after it was used, from here on")]
 
 
+def test_a_use_beyond_its_end_is_found(log):
+    grant(log)
+    log.clock.time_us = EXEMPTION.until + HOUR_US
+    decision = log.decision(log.arrival())  # by the epoch before the end
+    assert decision["body"]["exemptions"]
+    log.write(decision)
+    log.write(log.outcome(decision))
+    assert [code for code, _ in audit(log)] == ["epoch_wrong"]
+
+
+def test_a_grant_under_rules_that_ask_for_nobody_is_found(log):
+    """The signatures are good, and of nobody whom a rule names."""
+    grant(log)
+    log.activate(log.install(msgspec.structs.replace(catalogue(FARAWAY, TOKYO), exemptions=(OTHER,))))
+    grant(log, OTHER)
+    log.request()
+    ((code, detail),) = audit(log)
+    assert code == "approval_invalid"
+    assert "nothing demands an approval" in detail
+
+
 def test_an_exemption_that_a_decision_hides_or_makes_up_is_found(log):
     grant(log)
     decision = log.decision(log.arrival())
@@ -133,11 +155,14 @@ def test_a_snapshot_that_decides_with_more_than_it_declares_is_found(log):
 
 def test_what_finds_no_room_is_told(log, monkeypatch):
     monkeypatch.setattr(exemptions, "KEPT_MAX", 1)
+    grant(log, OTHER)
     grant(log)
     log.request()
-    other = msgspec.structs.replace(EXEMPTION, name="other", sha256="ef" * 32)
-    log.install(msgspec.structs.replace(catalogue(FARAWAY, TOKYO), exemptions=(other,)))
+    log.install(msgspec.structs.replace(catalogue(FARAWAY, TOKYO), exemptions=(OTHER,)))
     log.request()
-    ((code, detail),) = audit(log)
-    assert code == "exemption_ungranted"
-    assert "not looked at" in detail
+    found = audit(log)
+    assert {code for code, _ in found} == {"exemption_ungranted"}
+    assert [detail.split(": ")[1] for _, detail in found] == [
+        "no grant of it is in this log, but 1 grants were not looked at, from here on",
+        "those from here on were not looked at",
+    ]

@@ -1,10 +1,13 @@
 """Logs of other gateways, in the forms that those gateways write."""
 
+import itertools
 import json
+import os
+import threading
 
 import pytest
 
-from sekisho.assurance import foreign_rows
+from sekisho.assurance import apim, foreign_rows
 from sekisho.assurance.apim import CALLS_HELD_MAX, apim_rows
 from sekisho.assurance.errors import AssuranceError
 from sekisho.assurance.foreign import ForeignRequest, foreign_requests, read_mapping
@@ -147,6 +150,11 @@ def test_apim_messages_that_were_split_are_put_together_again(tmp_path):
     assert request.body == {"messages": json.loads(text)}
     (cut,) = read(tmp_path, [GATEWAY, LLM, pieces[1]], "apim")  # the rest was not logged: what is there is read
     assert cut.body == {"messages": [{"role": "user", "content": text[:20]}]}
+    assert (request.cut, cut.cut) == (False, True)
+    body = {"correlationId": "c-1", "properties": {"requestBody": text[:20]}}
+    assert [one.cut for one in read(tmp_path, [GATEWAY, LLM, body], "apim")] == [True]
+    body = {"correlationId": "c-1", "properties": {"requestBody": json.dumps({"messages": json.loads(text)})}}
+    assert [(one.cut, one.body) for one in read(tmp_path, [GATEWAY, LLM, body], "apim")] == [(False, request.body)]
 
 
 def test_apim_holds_a_bounded_number_of_calls():
@@ -161,6 +169,15 @@ def test_apim_holds_a_bounded_number_of_calls():
     first = next(apim_rows(source()))
     assert first.value["correlationid"] == "c-0"
     assert len(taken) == CALLS_HELD_MAX + 1
+
+
+def test_apim_holds_a_bounded_amount_whatever_stands_in_a_row(monkeypatch):
+    """Fields that nobody asks for are held with their call: small values count by the memory that they take."""
+    monkeypatch.setattr(apim, "BYTES_HELD_MAX", 10_000)
+    for field in ("x" * 6_000, [[]] * 90, {str(number): number for number in range(45)}):
+        rows = (Row("", {"correlationId": f"c-{number}", "trace": field}) for number in itertools.count())
+        assert next(apim_rows(rows)).value["correlationid"] == "c-0"
+        assert next(rows).value["correlationId"] == "c-2"
 
 
 def test_apim_without_a_correlation_id_is_a_problem(tmp_path):
@@ -220,6 +237,16 @@ def test_litellm_content_wherever_it_stands(tmp_path):
     assert found[2].at == 1_795_136_523_456_000
 
 
+def test_litellm_texts_that_were_cut_are_told_of(tmp_path):
+    """As a proxy stores long prompts by default: their beginning, a mark, their end."""
+    text = "a" * 717 + "... (litellm_truncated skipped 5000 chars) ..." + "b" * 1331
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}
+    rows = [SPEND | {"proxy_server_request": json.dumps(body)}, SPEND | {"messages": json.dumps([{"content": "a"}])}]
+    assert [one.cut for one in read(tmp_path, rows, "litellm")] == [True, False]
+    deep = json.loads('{"messages":' + '{"a":' * 500 + "1" + "}" * 501)
+    assert [one.cut for one in read(tmp_path, [SPEND | {"proxy_server_request": deep}], "litellm")] == [False]
+
+
 # Ours
 
 
@@ -267,6 +294,13 @@ def test_a_row_that_cannot_be_read_says_why_and_where_and_quotes_nothing(tmp_pat
     assert "a text with spaces" not in found.problem
 
 
+@pytest.mark.parametrize("identifier", ["resp_" + "a" * 200 + "==", 7, "an id with spaces", None, ""])
+def test_a_request_whose_id_is_none_is_named_by_its_place(tmp_path, identifier):
+    """LiteLLM's ids of responses are long base64, for one; and nothing that could be a text is told (G6)."""
+    row = {"model": "m", "organisation": "bank", "request": identifier}
+    assert [one.request for one in read(tmp_path, [row, row | {"request": "r-1"}], "jsonl")] == ["line 1", "r-1"]
+
+
 # Files
 
 
@@ -285,6 +319,20 @@ def test_lines_and_documents_are_told_apart(tmp_path):
     path.write_bytes(b'[{"a":1}')
     with pytest.raises(AssuranceError, match="neither"):
         list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a":1}\n{"a":2}\n', b'\n[{"a":1},\n{"a":2}]', b'[{"a":1},\n{"a":2}]', b'{"a":\n{"a":2}']
+)
+def test_a_pipe_is_read_as_a_file_is(tmp_path, data):
+    """Logs are large: they come out of zcat or jq."""
+    path, fifo = tmp_path / "log", tmp_path / "fifo"
+    path.write_bytes(data)
+    os.mkfifo(fifo)
+    writing = threading.Thread(target=fifo.write_bytes, args=(data,))
+    writing.start()
+    assert list(read_rows(fifo)) == list(read_rows(path))
+    writing.join()
 
 
 def test_a_line_without_end_is_one_problem_and_the_next_is_read(tmp_path):

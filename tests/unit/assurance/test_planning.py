@@ -205,7 +205,24 @@ def test_what_is_remembered_is_bounded_and_nothing_goes_uncounted(log, tmp_path)
     exact = planned(log, proposed)
     assert plan.total().requests == len(asked)
     assert plan.newly_denied == exact.newly_denied > 0
+    assert (plan.changed, plan.newly_permitted) == (exact.changed, exact.newly_permitted)
+    assert plan.changed == exact.total(lambda key: key.change != SAME).requests
+    assert (exact.summed, plan.summed > 0) == (0, True)
     assert len(plan.listed) == 3
+
+
+def test_what_becomes_possible_is_counted_when_rows_are_full(log, tmp_path):
+    """A pipeline that fails on what is newly permitted must not pass because of many kinds of requests."""
+    for model in ("m", "n"):
+        for data_class in CLASSES:
+            log.request(model=model, data_class=data_class)
+    log.publish()
+    osaka = deployment("osaka", processing=declared("JP"), storage=declared("JP"))
+    proposed = snapshot(tmp_path, catalogue(TOKYO, FARAWAY, osaka))
+    plan = read(log, Planner(Replay(log.snapshot), Replay(proposed), Bounds(rows=1)))
+    exact = planned(log, proposed)
+    assert plan.newly_permitted == exact.newly_permitted > 1
+    assert plan.changed == exact.changed
 
 
 def test_another_gateways_requests_are_held_against_what_it_did(tmp_path):

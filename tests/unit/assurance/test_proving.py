@@ -9,12 +9,27 @@ import pytest
 from random_policies import Policies, deployments
 from sekisho.assurance.prove import FAILS, HOLDS, TOO_MANY, UNDECIDED, Prover
 from sekisho.assurance.statements import read_statement, vocabulary
-from sekisho.catalog.interfaces import Exemption, Organisation, PolicyText
+from sekisho.catalog.interfaces import Exemption, Fact, Grade, Model, Organisation, PolicyText, Site
+from sekisho.policy.cases import World
 from sekisho.policy.check import compile_policies
+from sekisho.policy.compiled import deployment_values
 from sekisho.policy.engine import CedarDecider
+from sekisho.policy.entities import entities_at
 from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, STALENESS_ROLES, PrincipalInput
+from sekisho.policy.reads import policy_reads
+from sekisho.policy.schema import STANDING_LABELS
 from sekisho.policy.search import Budget
-from support_decide import ANYWHERE, CLASSES, DIGEST, LABELS, catalogue, decision_input, declared, deployment
+from support_decide import (
+    ANYWHERE,
+    CLASSES,
+    DIGEST,
+    LABELS,
+    UNKNOWN_FACT,
+    catalogue,
+    decision_input,
+    declared,
+    deployment,
+)
 
 SMALL_LABELS = ("egress.url", "jp.my_number", "opaque")
 SMALL_ROLES = ("caller", "intern")
@@ -286,3 +301,194 @@ def test_what_is_said_of_answers_is_no_obstacle():
     proof = prove(made, "no data to processing outside JP", plain)
     assert (proof.outcome, proof.obstacles) == (HOLDS, ())
     assert "context.label" not in proof.reads
+
+
+def own(*texts):
+    rules = (f'@id("own-{n}") @title("t") @title_ja("題") {text}\n' for n, text in enumerate(texts))
+    return PolicyText("policies/own.cedar", "".join(rules))
+
+
+def permit_when(condition, action="sendRaw"):
+    return own(f'permit (principal, action == Action::"{action}", resource) when {{ {condition} }};')
+
+
+def outcome(condition, text="no data", *, anything=False, action="sendRaw"):
+    catalogued = catalogue(TOKYO, packs=())
+    subject, _ = prover(catalogued, permit_when(condition, action))
+    statement = read_statement(text, vocabulary(catalogued, subject.world.names))
+    return subject.prove_of_anything(statement) if anything else subject.prove(statement)
+
+
+MASKABLE = ", ".join(f'Label::"{name}"' for name in LABELS if name not in STANDING_LABELS)
+NEITHER = (
+    "!resource.provider_certifications.containsAll(resource.provider_legal_entity) && "
+    "!resource.provider_legal_entity.containsAll(resource.provider_certifications) && "
+    '!resource.provider_certifications.contains("unknown") && !resource.provider_legal_entity.contains("unknown")'
+)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        # A model, a provider and a site that are not declared yet.
+        'resource.provider != Provider::"p" && resource.provider != Provider::"unknown"',
+        'resource.model != Model::"m" && resource.model != Model::"n" && !(resource in Provider::"p")',
+        'resource.site != Site::"home" && resource.site != Site::"unknown"',
+        'resource != Deployment::"tokyo" && resource.storage.contains(Jurisdiction::"US")',
+        # Each text is none that a policy names, and not the other's.
+        NEITHER,
+        f'{NEITHER} && !resource.provider_legal_entity.contains("\N{HORIZONTAL ELLIPSIS}")',
+        "resource in resource.model && resource in [resource.provider]",
+    ],
+)
+def test_whatever_could_be_declared_is_looked_at(condition):
+    proof = outcome(condition, anything=True)
+    assert (proof.outcome, proof.counter_example.deployment == "tokyo") == (FAILS, False)
+
+
+@pytest.mark.parametrize(
+    ("condition", "action"),
+    [
+        ("resource in resource.model", "sendRaw"),
+        ("resource in [resource.provider]", "sendRaw"),
+        ('principal == Principal::""', "sendRaw"),
+        ('principal == Principal::"\N{HORIZONTAL ELLIPSIS}"', "sendRaw"),
+        ('principal != Principal::"explain" && principal in Role::"none"', "sendRaw"),
+        ("context.staleness.policy_days > 9007199254740990", "sendRaw"),
+        ('context.labels.contains(Label::"secret.api_key")', "sendRedacted"),
+        ("!(context has label) && resource has processing", "sendRaw"),
+    ],
+)
+def test_a_counter_example_is_found_and_permitted_by_the_engine(condition, action):
+    assert outcome(condition, action=action).outcome == FAILS
+
+
+@pytest.mark.parametrize(
+    ("condition", "action"),
+    [
+        ("context.staleness.policy_days > 9007199254740991", "sendRaw"),  # no input holds more
+        ("context.staleness.policy_days > 9223372036854775806", "sendRaw"),
+        # Nothing was masked.
+        (f"context.labels.containsAll([{MASKABLE}])", "sendRedacted"),
+        ("context has label", "sendRaw"),
+        ('resource has "in" || context has "staleness.policy_days"', "sendRaw"),
+    ],
+)
+def test_what_can_not_come_is_no_counter_example(condition, action):
+    assert outcome(condition, action=action).outcome == HOLDS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"no data from role:{','.join('ab' * 240)}",
+        f"no {'not ' * 240}data",
+        f"no {'not ' * 241}label:opaque",
+        f"no {' and '.join(['raw'] * 120)}",
+    ],
+)
+def test_long_statements_are_proved(text):
+    assert outcome("true", text).outcome == FAILS
+
+
+def test_facts_end_in_the_order_in_which_the_engine_ends_them():
+    made = random.Random(5)
+    names = [f"d{n}" for n in range(4)]
+    entities = [{"uid": {"type": "Deployment", "id": name}, "parents": [], "attrs": {"a": 0, "b": 0}} for name in names]
+    for _ in range(50):
+        lapses = [
+            {
+                "at": made.randrange(9),
+                "deployment": made.choice(names),
+                "model": "m",
+                "attributes": {made.choice("ab"): n},
+            }
+            for n in range(made.randrange(9))
+        ]
+        world = World((), 0, frozenset(), {}, {"m": entities}, lapses)
+        seen = list(world.spans(3))
+        assert [name for name, at_us, _ in seen if at_us is None] == names
+        assert {(name, at_us) for name, at_us, _ in seen if at_us} == {
+            (lapse["deployment"], lapse["at"]) for lapse in lapses if lapse["at"] > 3
+        }
+        for name, at_us, values in seen:
+            (now,) = [one for one in entities_at({"m": entities}, lapses, at_us or 3)["m"] if one["uid"]["id"] == name]
+            assert values == deployment_values(now)
+
+
+def test_the_work_is_bounded_however_many_deployments_differ():
+    items = [deployment(f"d{n}", processing=declared("JP"), storage=declared("JP")) for n in range(40)]
+    rules = own(
+        *(f'permit (principal, action == Action::"sendRaw", resource == Deployment::"d{n}");' for n in range(40))
+    )
+    catalogued = catalogue(*items, packs=())
+    subject, _ = prover(catalogued, rules)
+    budget = Budget(20_000)
+    assert prove(subject, "no data from role:x and not role:x", catalogued, budget).outcome == TOO_MANY
+    assert budget.left > -20_000
+
+
+# Every deployment that could be declared, declared: of what policies read of them here, there are so many.
+
+SOME_PLACES = [some for count in (1, 2, 3) for some in itertools.combinations(("JP", "SG", "US"), count)]
+GRADES = (Grade.DECLARED, Grade.CONTRACTUAL, Grade.OBSERVED)
+POSSIBLE = {
+    "processing": [UNKNOWN_FACT, *(Fact(some, grade) for some in (*SOME_PLACES, ANYWHERE) for grade in GRADES)],
+    "storage": [UNKNOWN_FACT, *(declared(*some) for some in (*SOME_PLACES, ANYWHERE))],
+    "provider": ["p", "later"],
+    "model": ["m", "n", "later"],
+    "site": ["home", None, "later"],
+}
+OF_ANY = (
+    "no class:confidential+ to processing outside JP",
+    "no redacted to storage unknown and processing below contractual",
+    "no label:jp.my_number,opaque from not role:intern to not provider:p",
+    "no data from organisation:other to processing including US and not site:home",
+)
+
+
+class FewReads(Policies):
+    """Policies that read nothing of a deployment but what `POSSIBLE` varies."""
+
+    def policy(self, effect=None):
+        while True:
+            text = super().policy(effect)
+            read = {name.removesuffix("_grade") for name in policy_reads(text).deployment}
+            if read <= POSSIBLE.keys() and 'Deployment::"' not in text and "storage_grade" not in text:
+                return text
+
+
+def every_deployment(read):
+    """With each combination of what is read."""
+    varying = {
+        name: values if any(one.startswith((f"resource.{name}", "resource.in")) for one in read) else values[:1]
+        for name, values in POSSIBLE.items()
+    }
+    for number, values in enumerate(itertools.product(*varying.values())):
+        facts = dict(zip(varying, values, strict=True))
+        names = {name: facts.pop(name) for name in ("provider", "model", "site")}
+        yield msgspec.structs.replace(deployment(f"every{number}", **facts), **names)
+
+
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(8, 200))])
+def test_what_is_proved_of_any_deployment_is_what_is_proved_of_every_one_declared(seed):
+    made = random.Random(seed)
+    grammar = FewReads(
+        made, arithmetic=False, labels=SMALL_LABELS, roles=SMALL_ROLES, longs=("0", "2"),
+        ranks=("context.class_rank", "context.staleness.policy_days"),
+    )  # fmt: skip
+    texts = grammar.texts(made.randrange(2, 5))
+    catalogued = organisations(catalogue(TOKYO, packs=()))
+    subject, _ = prover(catalogued, texts)
+    known = vocabulary(catalogued, subject.world.names)
+    for statement in (read_statement(text, known) for text in OF_ANY):
+        proof = subject.prove_of_anything(statement)
+        every = list(every_deployment(proof.reads))
+        if len(every) > 300 or proof.obstacles:
+            continue
+        later = msgspec.structs.replace(
+            organisations(catalogue(*every, packs=())),
+            providers=(*catalogued.providers, msgspec.structs.replace(catalogued.providers[0], name="later")),
+            models=(*catalogued.models, Model("later", "L")), sites=(*catalogued.sites, Site("later", "L", "JP")),
+        )  # fmt: skip
+        assert proof.outcome == prover(later, texts)[0].prove(statement).outcome, statement.text

@@ -198,6 +198,9 @@ def test_calls_of_other_customers_of_the_provider_are_not_ours(both):
     outcome = both.log.outcome(decision)
     ours = UsageRecord(decision["request"], decision["at"], 3, 4, 200, 7)
     assert list(usage_of_log([(7, decision), (8, outcome)], "other")) == [ours]
+    decision["body"]["caller_request"] = "x" * 60_000  # it is theirs, and may hold anything
+    assert list(usage_of_log([(7, decision), (8, outcome)], "other")) == [ours]
+    assert list(usage_of_log([(7, decision | {"request": "y" * 60_000})], "other")) == []
 
 
 # The file

@@ -115,6 +115,7 @@ def test_what_a_statement_is_about(statement, is_about_it):
         ("no data and", "", "Complete"),
         ("no data to processing outside JP and and", "and", "Say deployment:"),
         ("no class:public to type:Standrad", "Standrad", "Standard"),
+        ('no class:public from role:"a b', '"', "in pairs"),
         ("no data\nto", None, "a line of"),
         ("no " + "x" * 2_000, None, "at most"),
     ],

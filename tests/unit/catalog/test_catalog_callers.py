@@ -12,7 +12,13 @@ DIGEST = "ab" * 32
 
 def read(**organisations):
     """The catalogue and the mistakes of organisations declared like this."""
-    boundary = {"home": ["JP"], "classes": [{"name": "public"}], "default_class": "public", "default_residency": ["JP"]}
+    boundary = {
+        "home": ["JP"],
+        "classes": [{"name": "public"}],
+        "default_class": "public",
+        "default_residency": ["JP"],
+        "packs": [],
+    }
     boundary["jurisdictions"] = ["JP", "US"]
     files = {f"organisations/{name}.toml": table for name, table in organisations.items()}
     return catalogue_of({"boundary.toml": boundary, "sites/local.toml": {"jurisdiction": "JP"}} | files)

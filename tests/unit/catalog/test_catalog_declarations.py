@@ -29,6 +29,7 @@ def tables(**changes):
             "classes": CLASSES,
             "default_class": "internal",
             "default_residency": ["JP"],
+            "packs": ["jp-residency"],
         },
         "organisations/default.toml": {},
         "sites/local.toml": {"jurisdiction": "JP"},
@@ -230,13 +231,14 @@ def test_ordinary_words_are_no_credentials(title):
     assert catalogue_from(provider={"title": title}).providers[0].title == title
 
 
-def test_packs_default_to_residency_and_may_be_none():
-    assert catalogue_from().boundary.packs == ("jp-residency",)
+def test_packs_may_be_none_but_somebody_must_say_so():
     assert catalogue_from(boundary={"packs": []}).boundary.packs == ()
+    _, mistakes = catalogue_of(tables(boundary={"packs": None}))
+    assert [(mistake.key, mistake.problem) for mistake in mistakes] == [("packs", "is missing")]
 
 
 def test_all_mistakes_of_all_files_are_told_at_once():
-    broken = tables(boundary={"home": None}, deployment={"type": "nope", "url": "x", "modl": "m"})
+    broken = tables(boundary={"home": None, "packs": None}, deployment={"type": "nope", "url": "x", "modl": "m"})
     broken["sites/local.toml"] = {"jurisdiction": "JPN"}
     broken["models/Bad Name.toml"] = {}
     broken["models/unknown.toml"] = {}
@@ -244,6 +246,7 @@ def test_all_mistakes_of_all_files_are_told_at_once():
     _, mistakes = catalogue_of(broken)
     assert {(mistake.file, mistake.key) for mistake in mistakes} == {
         ("boundary.toml", "home"),
+        ("boundary.toml", "packs"),
         ("deployments/d.toml", "type"),
         ("deployments/d.toml", "url"),
         ("deployments/d.toml", "modl"),

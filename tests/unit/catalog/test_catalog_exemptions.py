@@ -98,6 +98,17 @@ def test_what_is_wrong_is_named(old, new, key):
     assert key in {one.key for one in mistakes}
 
 
+@pytest.mark.parametrize("key", ["deployments", "labels", "roles"])
+def test_nothing_can_be_named_that_reads_to_approvers_as_if_nothing_were(key):
+    """A deployment called `none`, say: the act would say "to the deployments none", and be for that one."""
+    lines = [one for one in TEXT.splitlines() if not one.startswith(key)]
+    mistakes: list = []
+    table = Table(tomllib.loads("\n".join([*lines, f'{key} = ["none"]'])), "exemptions/trial.toml", mistakes)
+    assert read_exemption("trial", table, NAMED._replace(deployments={"seoul", "none"})) is None
+    assert [one.key for one in mistakes] == [key]
+    assert "as if nothing were named" in mistakes[0].problem
+
+
 def test_an_approval_beside_it_is_no_mistake_and_anything_else_is(tmp_path):
     write_declarations(tmp_path, manual_url="http://127.0.0.1:1/v1")
     (tmp_path / "exemptions").mkdir()

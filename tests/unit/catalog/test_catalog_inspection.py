@@ -20,12 +20,12 @@ def read(reader, values):
 @pytest.mark.parametrize(
     ("values", "settings", "keys"),
     [
-        ({}, InspectionSettings(("jp",), False), []),
+        ({}, InspectionSettings(None, False), []),
         ({"profiles": []}, InspectionSettings((), False), []),
         ({"profiles": ["jp"], "person_names": True}, InspectionSettings(("jp",), True), []),
         ({"profiles": ["J P"]}, InspectionSettings(("J P",), False), ["profiles"]),
-        ({"person_names": 1}, InspectionSettings(("jp",), False), ["person_names"]),
-        ({"profile": ["jp"]}, InspectionSettings(("jp",), False), ["profile"]),
+        ({"person_names": 1}, InspectionSettings(None, False), ["person_names"]),
+        ({"profile": ["jp"]}, InspectionSettings(None, False), ["profile"]),
     ],
 )
 def test_settings(values, settings, keys):
@@ -34,8 +34,8 @@ def test_settings(values, settings, keys):
     assert sorted(set(mistakes)) == keys
 
 
-def test_a_boundary_without_the_table_has_the_default():
-    assert read_settings(None) == InspectionSettings(("jp",), False)
+def test_a_boundary_without_the_table_names_no_profile():
+    assert read_settings(None) == InspectionSettings(None, False)
 
 
 def test_a_rule():

@@ -21,6 +21,7 @@ def read(deployment=None, site=None, boundary=None):
             "classes": [{"name": "internal"}],
             "default_class": "internal",
             "default_residency": ["JP"],
+            "packs": [],
             **(boundary or {}),
         },
         "organisations/default.toml": {},

@@ -16,6 +16,8 @@ def tree(tmp_path):
         ("models/m.toml", "title = 'M'"),
         ("deployments/d.toml", "x"),
         ("policies/p.cedar", "forbid"),
+        ("policies/nation/n.cedar", "forbid"),
+        ("policies/ministry/m.cedar", "forbid"),
         ("notes.md", "a note"),
         ("models/notes.txt", "a note"),
         (".hidden", "x"),
@@ -42,6 +44,13 @@ CHANGES = {
     "touched": lambda tree: os.utime(tree / "boundary.toml", ns=(1, 1)),
     "added": lambda tree: (tree / "models" / "n.toml").write_text(""),
     "added in a new directory": lambda tree: ((tree / "sites").mkdir(), (tree / "sites" / "s.toml").write_text("")),
+    "written in a layer": lambda tree: (tree / "policies" / "nation" / "n.cedar").write_text("forbid, longer"),
+    "added to a layer": lambda tree: (tree / "policies" / "nation" / "o.cedar").write_text(""),
+    "a new layer": lambda tree: (tree / "policies" / "site").mkdir(),
+    "moved to another layer": lambda tree: (tree / "policies" / "nation" / "n.cedar").rename(
+        tree / "policies" / "ministry" / "n.cedar"
+    ),
+    "a loop of links": lambda tree: (tree / "policies" / "loop").symlink_to("loop"),
     "an empty directory": lambda tree: (tree / "sites").mkdir(),
     "removed": lambda tree: (tree / "policies" / "p.cedar").unlink(),
     "renamed": lambda tree: (tree / "models" / "m.toml").rename(tree / "models" / "n.toml"),
@@ -52,6 +61,7 @@ CHANGES = {
 NO_CHANGES = {
     "nothing": lambda tree: None,
     "a note": lambda tree: (tree / "notes.md").write_text("another note"),
+    "a note in a layer": lambda tree: (tree / "policies" / "nation" / "why.md").write_text("x"),
     "a hidden file": lambda tree: (tree / "models" / ".m.toml.swp").write_text("x"),
     "git": lambda tree: (tree / ".git" / "HEAD").write_text("another"),
 }

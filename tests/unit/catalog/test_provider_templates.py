@@ -29,6 +29,7 @@ BASE = {
         "classes": [{"name": "internal"}],
         "default_class": "internal",
         "default_residency": ["JP"],
+        "packs": [],
     },
     "organisations/default.toml": {},
     "sites/local.toml": {"jurisdiction": "JP"},

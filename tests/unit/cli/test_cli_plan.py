@@ -8,11 +8,10 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from sekisho.app.installation import Listen, create_installation
-from sekisho.assurance.plan import Plan, Recorded, Row, RowKey
+from sekisho.assurance.plan import Plan
 from sekisho.cli.main import main
 from sekisho.cli.plan import EXIT_EXCEEDED, EXIT_PLANNED, exit_status, window_of
 from sekisho.kernel.errors import UsageError
-from sekisho.policy.fate import Fate, Met
 
 NOON_US = int(datetime(2026, 11, 25, 3, 0, tzinfo=timezone.utc).timestamp()) * 1_000_000  # noqa: UP017
 
@@ -52,7 +51,9 @@ def test_days_are_those_of_the_machine(tokyo):
     assert times(exact, tokyo) == ["2026-11-20T18:00:00+09:00", "2026-11-20T19:00:00+09:00"]
 
 
-@pytest.mark.parametrize("words", [("soon", None), ("2026-11-25", "2026-11-24"), (None, "2026-11-24")])
+@pytest.mark.parametrize(
+    "words", [("soon", None), ("2026-11-25", "2026-11-24"), (None, "2026-11-24"), ("0001-01-01", None)]
+)
 def test_times_that_are_none_are_refused(tokyo, words):
     with pytest.raises(UsageError):
         window_of(*words, NOON_US)
@@ -60,13 +61,15 @@ def test_times_that_are_none_are_refused(tokyo, words):
 
 def test_a_bound_is_exceeded_by_one_more_and_not_by_as_many():
     class Planned:
-        plan = Plan()
+        plan = Plan(newly_denied=2)
 
-    key = RowKey("o", "m", Met(Fate.RAW), Met(Fate.DENIED), Recorded(Fate.RAW))
-    Planned.plan.rows[key] = Row(requests=2)
     assert exit_status(Planned, None, None) == EXIT_PLANNED
     assert exit_status(Planned, 2, 0) == EXIT_PLANNED
     assert exit_status(Planned, 1, None) == EXIT_EXCEEDED
+    Planned.plan.unreadable = 1  # who knows what becomes of it
+    assert exit_status(Planned, None, None) == EXIT_PLANNED
+    assert exit_status(Planned, 2, None) == exit_status(Planned, None, 0) == EXIT_EXCEEDED
+    assert exit_status(Planned, 3, 1) == EXIT_PLANNED
 
 
 @pytest.mark.parametrize(

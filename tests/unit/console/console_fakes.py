@@ -95,6 +95,8 @@ class World:
             explain=self.explain,
             prove=self.prove,
             compliance=self.compliance,
+            plan=self.plan,
+            shadow=lambda: {"shadow": None},
             sign_in=self.sign_in,
             auditors=self.auditors,
             site_key=lambda: "site+00000000+AQ==",
@@ -112,6 +114,10 @@ class World:
     def compliance(self, words):
         self.asked.append(words)
         return {"rows": []}
+
+    def plan(self, declarations, words):
+        self.asked.append((declarations, words))
+        return {"mistakes": []} if declarations == {} else {"requests": 1}
 
     def explain(self, asked):
         self.asked.append(asked)

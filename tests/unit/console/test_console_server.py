@@ -196,7 +196,8 @@ async def test_nobody_sees_a_page_without_signing_in(client, path):
         answer = await client.get(path, headers=cookie)
         assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
         assert b"default" not in answer.content
-    for method in ("/explain", "/api/explain", "/api/prove"):
+    assert (await client.get("/api/shadow")).status_code == 401
+    for method in ("/explain", "/api/explain", "/api/plan", "/api/prove"):
         assert (await post(client, method)).status_code in (303, 401)
 
 
@@ -241,7 +242,7 @@ async def test_nothing_changes_by_get(client, world):
 @pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://127.0.0.1:9999", "http://localhost"])
 async def test_a_post_needs_our_own_origin(client, world, origin):
     await signed_in(client)
-    for path in ("/sign-in", "/sign-out", "/explain", "/api/explain", "/api/prove"):
+    for path in ("/sign-in", "/sign-out", "/explain", "/api/explain", "/api/plan", "/api/prove"):
         answer = await client.post(path, data={}, headers={} if origin is None else {"origin": origin})
         assert answer.status_code == 403
     assert world.sign_in.sessions
@@ -441,7 +442,7 @@ async def test_the_compliance_view_is_for_who_is_signed_in_and_for_auditors_keys
     assert world.asked == [("--from=2026-11-01", "--policy=p.q", "--deployment=d", "--fate=denied")] * 2
 
 
-@pytest.mark.parametrize("query", ["json=1", "help=", "dir=/", "from =x"])
+@pytest.mark.parametrize("query", ["json=1", "help=", "dir=/", "from =x", "policy=a%00b"])
 async def test_what_is_no_option_of_the_compliance_view_is_refused(client, world, query):
     await signed_in(client)
     assert (await client.get(f"/api/compliance?{query}")).status_code == 400
@@ -492,6 +493,59 @@ async def test_the_api_proves_a_statement_and_what_it_supposes_reaches_explain(c
     await client.post("/api/explain", content=supposed, headers=headers)
     found = world.asked.pop()
     assert (found.labels, found.labels_left, found.staleness, found.at_us) == (("a",), (), (("policy", 3),), 7)
+
+
+async def test_the_api_plans_with_texts_or_with_what_is_there(client, world):
+    await signed_in(client)
+    headers = {"origin": ORIGIN}
+    body = b"""{"declarations": {"models/a.toml": "x", "policies/a/b.cedar": ""}, "from": "2026-11-01 09:00",
+                "to": "2026-11-02", "without": ["provider:a", "site:b"]}"""
+    answer = await client.post("/api/plan", content=body, headers=headers)
+    assert (answer.json(), answer.headers["cache-control"]) == ({"requests": 1}, "no-store")
+    assert world.asked.pop() == (
+        {"models/a.toml": "x", "policies/a/b.cedar": ""},
+        ("--from-time=2026-11-01 09:00", "--to-time=2026-11-02", "--without=provider:a", "--without=site:b"),
+    )
+    assert (await client.post("/api/plan", content=b"{}", headers=headers)).status_code == 200
+    assert world.asked.pop() == (None, ())
+    mistaken = await client.post("/api/plan", content=b'{"declarations": {}}', headers=headers)
+    assert (mistaken.status_code, mistaken.json()) == (409, {"mistakes": []})
+    assert (await client.get("/api/shadow")).json() == {"shadow": None}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "\ud800",
+        '{"window": 1}',
+        '{"from": ""}',
+        '{"from": "a\\u0000"}',
+        '{"to": "a\\n"}',
+        '{"without": ["\u30ab"]}',
+        f'{{"without": {["a"] * 65}}}'.replace("'", '"'),
+        f'{{"without": ["{"a" * 257}"]}}',
+        *(
+            f'{{"declarations": {{"{name}": ""}}}}'
+            for name in ("", "/etc/passwd", "../a", "a/../../b", ".hidden", "a/.b", "a//b", "a/", "a\\u0000", "a\\n",
+                         "a/b/c/d/e/f", "\u30ab", "a" * 101, "a\\\\b")
+        ),
+        f'{{"declarations": {{{",".join(f"{chr(34)}a{n}{chr(34)}: {chr(34)*2}" for n in range(10_001))}}}}}',
+        '{"declarations": {"a": "\\ud800"}}',
+    ],
+)  # fmt: skip
+async def test_what_no_plan_can_be_made_of_is_refused(client, world, body):
+    await signed_in(client)
+    answer = await client.post("/api/plan", content=body.encode("utf-8", "surrogatepass"), headers={"origin": ORIGIN})
+    assert (answer.status_code, world.asked) == (400, [])
+    assert answer.json()["error"]["message"]
+
+
+async def test_plans_and_the_shadow_are_for_operators(client, world):
+    await signed_in(client, "auditor-token")
+    assert (await client.get("/api/shadow")).status_code == 403
+    assert (await client.post("/api/plan", content=b"{}", headers={"origin": ORIGIN})).status_code == 403
+    assert world.asked == []
 
 
 async def test_the_explain_page_asks_what_was_typed(client, world):

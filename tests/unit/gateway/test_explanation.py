@@ -37,7 +37,7 @@ def snapshot(tmp_path_factory):
 
 
 def assembled(tmp_path_factory, *policies):
-    inspector = compile_inspector(rules_bytes())
+    inspector = compile_inspector(rules_bytes(("jp",)))
     built = build_snapshot(
         catalogue(
             deployment("tokyo", processing=declared("JP"), storage=declared("JP")),
@@ -45,7 +45,7 @@ def assembled(tmp_path_factory, *policies):
             deployment("world", model="n", processing=declared(*ANYWHERE)),
         ),
         policies,
-        inspection_rules=rules_bytes(),
+        inspection_rules=rules_bytes(("jp",)),
         labels=inspector.labels(),
         compile_policies=compile_policies,
     )

@@ -82,6 +82,18 @@ async def test_the_next_epoch_is_prepared_ahead_and_holds_from_its_first_instant
     assert follower.in_force().snapshot.epoch_from == END_US
 
 
+async def test_a_clock_that_jumps_over_the_end_or_back_before_it_brings_nothing_back(world):
+    """Of an exemption, say: what has ended once stays so in a worker, whatever its clock does."""
+    clock, _, follower = world
+    clock.now = END_US + 1_000 * EPOCH_AHEAD_US  # further than anything was prepared for
+    with pytest.raises(Unavailable):
+        follower.in_force()
+    await comes_true(lambda: follower._next is not None)
+    assert follower.in_force().snapshot.epoch_from == END_US
+    clock.now = START_US
+    assert follower.in_force().snapshot.epoch_from == END_US
+
+
 async def test_what_stood_on_an_ended_fact_is_not_served_on_with(world):
     clock, snapshots, follower = world
     snapshots.broken = True

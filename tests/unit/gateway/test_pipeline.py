@@ -11,6 +11,7 @@ import pytest
 
 from gateway_fakes import FakeResponder, Script, World, asking
 from sekisho.gateway.aside import WAITING_MAX, Aside
+from sekisho.gateway.attempt import Recorder
 from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS, OPERATIONS
 from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import (
@@ -180,6 +181,43 @@ async def test_a_failure_before_the_first_byte_is_tried_elsewhere_with_a_decisio
     assert [o["ended"] for o in outcomes] == ["upstream_failed"] * 2
     assert [o["decision"] for o in outcomes] == [e.id for e in world.writer.entries if e.kind == "decision"]
     assert world.writer.reserved == 0
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_nothing_is_sent_once_more_under_an_epoch_that_has_ended_meanwhile(ended) -> None:
+    """What permitted it may be what has ended: an exemption, a fact. A caller that asks again is decided anew."""
+    world = World(raw=("a", "b"))
+    clock = SteppedClock()
+    world.use(Recorder(world.writer, clock, world.ids, world.metrics))
+    snapshot = dataclasses.replace(world.in_force.snapshot, epoch_until=clock.time_us + 1_000)
+    world.in_force = world.in_force._replace(snapshot=snapshot)
+
+    class Failing(Script):
+        @property
+        def error(self):
+            clock.time_us += 1_000 if ended else 0
+            return UpstreamTimeout("no answer", phase="head")
+
+        @error.setter
+        def error(self, value):
+            pass
+
+    world.script("a", Failing())
+    world.script("b", Failing())
+    with pytest.raises(UpstreamFailed) as caught:
+        await world.chat()
+    assert caught.value.has_receipt
+    assert [decision["attempt"] for decision in world.writer.bodies("decision")] == ([1] if ended else [1, 2])
+    assert len(world.writer.bodies("outcome")) == len(world.client.exchanges) == (1 if ended else 2)
+    assert world.writer.reserved == 0
+
+
+class SteppedClock:
+    def __init__(self) -> None:
+        self.time_us = 1_700_000_000_000_000
+
+    def now_us(self) -> int:
+        return self.time_us
 
 
 async def test_a_stale_pooled_connection_is_a_failed_attempt_and_the_deployment_stays_in_the_choice() -> None:

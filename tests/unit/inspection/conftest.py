@@ -7,4 +7,4 @@ from sekisho.inspection.rules import compile_inspector, rules_bytes
 
 @pytest.fixture(scope="session")
 def inspector():
-    return compile_inspector(rules_bytes())
+    return compile_inspector(rules_bytes(("jp",)))

@@ -166,12 +166,12 @@ def test_a_flood_of_matches_is_opaque_and_keeps_its_label(inspector, unit, label
 
 
 def test_a_flood_of_one_rule_does_not_hide_another_value(inspector):
-    inspection = inspector.inspect(chat("a@b " * 5000 + "1234-5678-9018"))
+    inspection = inspector.inspect(chat("a@b.c " * 5000 + "1234-5678-9018"))
     assert {"jp.my_number", "opaque"} <= set(inspection.labels)
 
 
 def test_a_flood_does_not_keep_folding_from_happening(inspector):
-    inspection = inspector.inspect(chat("a@b " * 5000 + "１２３４－５６７８－９０１８"))
+    inspection = inspector.inspect(chat("a@b.c " * 5000 + "１２３４－５６７８－９０１８"))
     assert {"jp.my_number", "opaque"} <= set(inspection.labels)
 
 
@@ -192,5 +192,20 @@ def test_numbers_out_of_range_are_no_obstacle(inspector):
     assert inspector.inspect(chat("x", numbers=numbers)) == BodyInspection((), True)
 
 
-def test_a_mark_gives_no_context(inspector):
-    assert inspector.spans("[jp.my_number] 123456789018") == ()
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[jp.my_number] 123456789018",
+        "[jp.my_number#1] 123456789018",
+        "123456789018 [jp.my_number]",
+        "[passport_mrz] TK1234567",
+        "[jp.drivers_licence] 301234567810",
+    ],
+)
+def test_a_mark_gives_no_context(inspector, text):
+    assert inspector.spans(text) == ()
+
+
+@pytest.mark.parametrize("text", ["[個人番号] 123456789018", "[my number] 123456789018", "123456789018 [my_number]"])
+def test_words_in_brackets_of_their_own_do(inspector, text):
+    assert [span.label for span in inspector.spans(text)] == ["jp.my_number"]

@@ -10,8 +10,11 @@ from inspection_cases import FOUND
 from sekisho.inspection.normalise import fold, fold_with_offsets, folding_table
 
 ALONE = folding_table(alone=True)
-DASHES = "‐‑‒–—―−⁃─﹘﹣－"
-HIDDEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u202e\u2066\u2069\u200e\u200f\ufe0f\u034f\U000e0041"
+DASHES = "‐‑‒–—―−⁃─﹘﹣－·・･־᠆゠˗"
+HIDDEN = (
+    "\u200b\u200c\u200d\u2060\ufeff\u00ad\u202e\u2066\u2069\u200e\u200f\ufe0f\u034f\U000e0041\ufff0\U0001bca0\U0001d173"
+    "\u0483\u064b\u0e38\u302a\u3099\uff9e"  # marks that nothing before them bears
+)
 
 
 def digits(zero):
@@ -45,6 +48,7 @@ EVASIONS = {
     "Adlam": digits(0x1E950),
     "mathematical bold": digits(0x1D7CE),
     "segmented": digits(0x1FBF0),
+    "white on black": lambda text: re.sub("[0-9]", lambda digit: "⓿❶❷❸❹❺❻❼❽❾"[int(digit[0])], text),
     "escaped": escaped,
     "struck through": struck,
     **{f"dash {dash!r}": dashed(dash) for dash in DASHES},
@@ -71,6 +75,7 @@ def test_an_evasion_changes_nothing_and_spans_stay_those_of_the_original(inspect
         ("phone", "電話は○三（一二三四）五六七八"),
         ("phone", "O9О-12З4-5678".replace("O", "0")),  # Cyrillic О and З
         ("jp.my_number", "個人番号 一二三四五六七八九〇一八"),
+        ("phone", "電話は零九零－一二三四－五六七八"),
         ("jp.my_number", "マイナンバー：⑫③④⑤⑥⑦⑧⑨⓪①⑧"),
         ("jp.my_number", "ﾏｲﾅﾝﾊﾞｰ 123456789018"),
         ("jp.my_number", "マイナンハ\u3099ー 123456789018"),  # decomposed, as some file systems write names
@@ -83,6 +88,13 @@ def test_an_evasion_changes_nothing_and_spans_stay_those_of_the_original(inspect
 )
 def test_other_ways_to_write_it(inspector, label, text):
     assert found(inspector, text, label), inspector.spans(text)
+
+
+def test_a_value_that_ends_within_what_one_character_folds_to_takes_all_of_it(inspector):
+    text = "電話 090-1234-567⒏です、⑴ 090-1234-5678"
+    assert found(inspector, text, "phone") == ["090-1234-567⒏", "090-1234-5678"]
+    body = {"content": text}
+    assert inspector.redact(body).body == {"content": "電話 [phone]です、⑴ [phone]"}
 
 
 @pytest.mark.parametrize("text", ["二三日で三〇〇〇円", "ООО Ромашка", "第一三共", "〇〇を行う", "一月一日、二月二日"])

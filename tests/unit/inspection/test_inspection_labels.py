@@ -144,7 +144,7 @@ def test_every_label_is_documented(inspector, page):
 
 
 def test_no_pattern_over_bytes_takes_a_letter_of_several_bytes_for_one():
-    for rule in json.loads(rules_bytes())["rules"]:
+    for rule in json.loads(rules_bytes(("jp",)))["rules"]:
         for pattern in (rule["anchor"], rule["shape"], rule.get("sign", "")):
             assert not re.search(r"[^\x00-\x7f][?*+{]", pattern), pattern
             assert not re.search(r"\[[^\]]*[^\x00-\x7f]", pattern.replace("\\[", "")), pattern
@@ -164,9 +164,24 @@ def test_a_sign_occurs_wherever_its_anchor_does(inspector):
         assert any(re.search(sign.encode(), folded) for owner, sign in signs if owner == label), text
 
 
+def test_signs_of_secrets_have_no_long_repeats():
+    """Hyperscan's time is quadratic in `nvapi-nvapi-…` where a repeat of sixty follows what begins over and over."""
+    for rule in rules_of(("jp",)):
+        if rule.label == "secret.api_key":
+            assert max(map(int, re.findall(r"\{(?:[0-9]+,)?([0-9]+)\}", rule.sign))) <= 10, rule.sign
+
+
+@pytest.mark.parametrize("ahead", [65_520, 65_530, 65_536, 69_000, 70_140, 70_144, 140_000])
+@pytest.mark.parametrize("filler", ["x", "あ", "🍣"])
+def test_a_value_wherever_in_a_long_text(inspector, filler, ahead):
+    text = filler * (ahead // len(filler.encode())) + " 個人番号は123456789018です、鍵 ghp_" + "a1B2c3D4e5F6" * 3
+    assert [span.label for span in inspector.spans(text)] == ["jp.my_number", "secret.api_key"]
+    assert inspector.inspect({"a": text}).labels == ("jp.my_number", "secret.api_key")
+
+
 def test_rules_are_canonical_and_stable():
-    assert canonical.encode(canonical.decode(rules_bytes())) == rules_bytes()
-    assert compile_inspector(rules_bytes()).rules_digest == compile_inspector(rules_bytes()).rules_digest
+    assert canonical.encode(canonical.decode(rules_bytes(("jp",)))) == rules_bytes(("jp",))
+    assert compile_inspector(rules_bytes(("jp",))).rules_digest == compile_inspector(rules_bytes(("jp",))).rules_digest
 
 
 @pytest.mark.parametrize(
@@ -174,7 +189,7 @@ def test_rules_are_canonical_and_stable():
     [("anchor", "("), ("shape", "("), ("check", "no such check"), ("tail", 10**9), ("label", 1)],
 )
 def test_a_rule_that_cannot_run_is_refused_by_name(key, value):
-    rules = json.loads(rules_bytes())
+    rules = json.loads(rules_bytes(("jp",)))
     rules["rules"][0][key] = value
     with pytest.raises(RulesError):
         compile_inspector(canonical.encode(rules))
@@ -184,3 +199,10 @@ def test_a_rule_that_cannot_run_is_refused_by_name(key, value):
 def test_bytes_that_are_no_rule_set_are_refused(data):
     with pytest.raises(RulesError):
         compile_inspector(data)
+
+
+@pytest.mark.parametrize("written", [b'{"format":1,"rules":[]}', b'{"format":3,"more":1,"rules":[{"new":1}]}'])
+def test_rules_of_another_version_are_named_with_what_to_do(written):
+    with pytest.raises(RulesError, match=f"format {json.loads(written)['format']}, this software reads 2") as raised:
+        compile_inspector(written)
+    assert "sekisho up" in raised.value.remedy

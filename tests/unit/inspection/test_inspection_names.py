@@ -1,10 +1,10 @@
 """Personal names: found where they are asked for, with clear words where that can't be."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sekisho.catalog.interfaces import InspectionSettings
 from sekisho.inspection.errors import RulesError
 from sekisho.inspection.interfaces import PERSON_NAME
 from sekisho.inspection.profiles.jp import names
@@ -17,7 +17,7 @@ pytest.importorskip("sudachipy")
 
 @pytest.fixture(scope="module")
 def with_names():
-    return compile_inspector(rules_bytes(names=True))
+    return compile_inspector(rules_bytes(("jp",), names=True))
 
 
 def found(inspector, text):
@@ -51,16 +51,28 @@ def test_names_are_redacted_beside_other_values(with_names):
     assert redaction.labels == ()
 
 
+def test_in_a_flood_where_nobody_looks_for_them_they_may_be(with_names):
+    inspection = with_names.inspect({"content": "山田太郎さん" + "090-1234-5678 " * 3_000})
+    assert inspection.labels == ("opaque", "person.name", "phone")
+    assert not inspection.redactable
+
+
 def test_without_asking_none_are_found_and_nothing_is_slower(inspector, with_names):
     assert found(inspector, "山田太郎さん") == []
     assert PERSON_NAME not in inspector.labels()
     assert PERSON_NAME in with_names.labels()
-    assert PERSON_NAME in label_names(rules_bytes())  # so that a policy may ask for it
+    assert PERSON_NAME in label_names(rules_bytes(("jp",)))  # so that a policy may ask for it
     assert (inspector.large_bytes, with_names.large_bytes) == (LARGE_BYTES, LARGE_WITH_NAMES_BYTES)
 
 
 def test_a_name_far_into_a_long_text_is_found(with_names):
     text = "これは長い文章です。" * (PIECE_MAX // 5) + "山田太郎さん"
+    assert found(with_names, text) == [("山田太郎", PERSON_NAME)]
+
+
+@pytest.mark.parametrize("longest", ["\ufdfa", "㍿", "㌀", "🍣", "㋿"])
+def test_what_the_analyser_writes_out_at_length_is_within_its_bound(with_names, longest):
+    text = longest * 9_000 + "。山田太郎さん"
     assert found(with_names, text) == [("山田太郎", PERSON_NAME)]
 
 
@@ -71,8 +83,26 @@ def test_without_the_dictionary_the_remedy_is_told(monkeypatch):
     assert "sekisho[names]" in raised.value.remedy
 
 
+def test_a_dictionary_that_cannot_be_read_is_told(monkeypatch):
+    sudachipy = importlib.import_module("sudachipy")
+    read = sudachipy.Dictionary
+    monkeypatch.setattr(sudachipy, "Dictionary", lambda dict: read(dict=__file__))
+    names._dictionary.cache_clear()
+    with pytest.raises(RulesError, match="can't read its dictionary") as raised:
+        names.make_names()
+    assert "reinstall" in raised.value.remedy
+    names._dictionary.cache_clear()
+
+
+def test_two_finders_share_the_dictionary_and_work_side_by_side(with_names):
+    assert names._dictionary() is names._dictionary()
+    with ThreadPoolExecutor(4) as pool:
+        finders = [names.make_names() for _ in range(4)]
+        found_by_each = pool.map(lambda finder: list(finder.find("担当の山田太郎さん。" * 200)), finders)
+        assert [len(spans) for spans in found_by_each] == [200] * 4
+
+
 def test_no_profile_that_can():
     with pytest.raises(RulesError, match="no inspection profile"):
         rules_bytes((), names=True)
-    assert InspectionSettings().profiles == ("jp",)
     assert SudachiNames

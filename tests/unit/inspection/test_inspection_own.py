@@ -1,8 +1,11 @@
 """Operators' own rules: what they find, and every mistake in them."""
 
+from collections import Counter
+
 import pytest
 
 from sekisho.catalog.interfaces import InspectionRule
+from sekisho.inspection import own
 from sekisho.inspection.interfaces import BodyInspection
 from sekisho.inspection.own import check_own_rules
 from sekisho.inspection.rules import compile_inspector, label_names, rules_bytes
@@ -25,9 +28,9 @@ def mistakes(*rules):
 
 
 def inspector_of(*rules):
-    own, wrong = check_own_rules(rules)
+    data, wrong = check_own_rules(rules)
     assert wrong == ()
-    return compile_inspector(rules_bytes((), own))
+    return compile_inspector(rules_bytes((), data))
 
 
 def found(inspector, text):
@@ -79,8 +82,8 @@ def test_a_value_that_refuses_redaction_makes_a_body_not_redactable():
 
 
 def test_its_label_is_one_that_policies_may_name():
-    own, _ = check_own_rules([rule()])
-    assert "acme.employee" in label_names(rules_bytes(("jp",), own))
+    data, _ = check_own_rules([rule()])
+    assert "acme.employee" in label_names(rules_bytes(("jp",), data))
 
 
 def test_rules_are_ordered_by_name_whatever_the_order_of_files():
@@ -103,6 +106,15 @@ def test_rules_are_ordered_by_name_whatever_the_order_of_files():
         ({"pattern": "[0-9]*"}, "pattern"),  # matches nothing at all, too
         ({"pattern": "ＥＭＰ-[0-9]{6}"}, "pattern"),
         ({"pattern": "(?:[ab]{1,64}[cd]){1,40}"}, "pattern"),
+        ({"pattern": "EMP-[0-9]+"}, "pattern"),  # without an end
+        ({"pattern": "EMP-[0-9]{1,1100}"}, "pattern"),
+        # what an answer in pieces could not be searched for
+        ({"pattern": r"\p{Lu}{3}-[0-9]{6}"}, "pattern"),
+        ({"pattern": r"\QEMP-\E[0-9]{6}"}, "pattern"),
+        ({"pattern": r"EMP-[0-9]{6}\z"}, "pattern"),
+        ({"pattern": "E(?i)MP-[0-9]{6}"}, "pattern"),
+        ({"pattern": "EMP-[[:digit:]]{6}"}, "pattern"),
+        ({"pattern": "EMP-[0-9]{,6}"}, "pattern"),
         ({"pattern": "[a-z]{2,}", "must_match": ("ab",), "must_not_match": ("1",)}, "pattern"),
         ({"must_match": ("EMP-123456", "nothing")}, "must_match[1]"),
         ({"must_not_match": ("EMP-123456",)}, "must_not_match[0]"),
@@ -117,14 +129,38 @@ def test_one_rule_does_not_answer_for_another():
     assert mistakes(rule(), wrong) == [("inspection/other.toml", "must_match[0]")]
 
 
-@pytest.mark.parametrize("pattern", ["(a|a)*b", "(a+)+b", "(.*a){12}x", "([a-z]+)*[0-9]"])
-def test_patterns_that_blow_up_elsewhere_are_refused_or_linear(pattern):
+def test_every_pattern_that_is_taken_can_be_followed_through_an_answer():
+    patterns = [
+        "EMP-[0-9]{6}",
+        "(?i)emp-[0-9]{6}",
+        r"EMP-\d{6}",
+        "(?:EMP|SYA)-[0-9]{6}",
+        "[A-Z]{3}-[0-9]{6}",
+        "(E|EMP-?)\\S{7,9}",
+    ]
+    rules = [
+        rule(name=f"r{n}", label=f"acme.r{n}", pattern=pattern, must_not_match=("x",))
+        for n, pattern in enumerate(patterns)
+    ]
+    masking = inspector_of(*rules).masking(frozenset(item.label for item in rules))
+    assert masking.whole("EMP-123456", Counter()).startswith("[acme.r")
+
+
+@pytest.mark.parametrize("pattern", ["(a|a)*b", "(a+)+b", "(.*a){12}x", "([a-z]+)*[0-9]", "X[^Y]*Y|X1"])
+def test_patterns_without_an_end_are_refused(pattern):
+    """Those blow up in other engines, and in ours each match may have to look at all the rest of a text."""
     wild = rule(pattern=pattern, must_match=("EMP",), must_not_match=("EMP",))
-    own, wrong = check_own_rules([wild])
-    if any(mistake.key == "pattern" for mistake in wrong):
-        return
-    inspector = compile_inspector(rules_bytes((), own))
-    inspector.inspect({"text": "a" * 20_000})  # would not end in a backtracking engine
+    assert mistakes(wild) == [("inspection/employee.toml", "pattern")]
+    assert "without end" in check_own_rules([wild])[1][0].problem
+
+
+def test_no_value_reaches_from_one_text_into_the_next():
+    inspector = inspector_of(
+        rule(pattern="KEY[^0-9]{1,30}[0-9]{4}", must_match=("KEY: 1234",), must_not_match=("1234",))
+    )
+    body = {"a": "see KEY", "b": "or 1234", "c": "KEY or 1234"}
+    assert inspector.redact(body).body == {"a": "see KEY", "b": "or 1234", "c": "[acme.employee]"}
+    assert [place.path for place in inspector.locate(body)] == ['$["c"]']
 
 
 def test_more_rules_at_once_than_are_tried_make_a_text_opaque_and_keep_their_labels():
@@ -145,6 +181,12 @@ def test_more_rules_at_once_than_are_tried_make_a_text_opaque_and_keep_their_lab
     inspection = inspector.inspect({"text": every})
     assert inspection.labels == tuple(sorted(["opaque", *(item.label for item in rules)]))
     assert not inspection.redactable
+
+
+def test_patterns_that_are_too_large_together_are_refused(monkeypatch):
+    monkeypatch.setattr(own, "TOGETHER_BYTES_MAX", 10_000)  # of 4 MiB; one has about 6,800 bytes
+    assert mistakes(rule()) == []
+    assert mistakes(rule(), rule(name="other")) == [("inspection/", "")]
 
 
 def test_a_flood_of_its_values_is_opaque():

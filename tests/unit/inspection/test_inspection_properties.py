@@ -16,7 +16,7 @@ NOISE = st.text(st.sampled_from("あア漢字ー、。（）abcZ 0１９-－.@\n
 
 @functools.cache
 def inspector():
-    return compile_inspector(rules_bytes())
+    return compile_inspector(rules_bytes(("jp",)))
 
 
 @st.composite
@@ -88,3 +88,22 @@ def test_folding_joined_texts_is_joining_folded_texts(texts):
         assert len(offsets) == len(folded) + 1
         assert offsets == sorted(offsets)
         assert offsets[-1] == len(text)
+
+
+ODD = st.text(st.sampled_from("⒏⑴⑫㍿ﬁ❽8０\u3099\u0336\u200b😀𝟘\U000e0041-。 あ"), max_size=6)
+
+
+def with_full_stop(value):
+    """A last digit that is one character with a full stop, like ⒏."""
+    return f"{value[:-1]}{chr(0x2488 + int(value[-1]) - 1)}" if value[-1] in "123456789" else value
+
+
+@settings(max_examples=150, deadline=None)
+@given(ODD, VALUES, ODD, st.one_of(WIDTHS, st.just(with_full_stop)))
+def test_redaction_removes_the_value_and_leaves_all_else_as_it_was(before, value, after, widen):
+    written = widen(value)
+    body = {"a": f"{before}「{written}」{after}"}
+    redacted = inspector().redact(body).body["a"]
+    assert redacted.startswith(f"{before}「[")
+    assert redacted.endswith(f"]」{after}")
+    assert written not in redacted

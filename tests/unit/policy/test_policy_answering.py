@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from sekisho.catalog.interfaces import PolicyText
+from sekisho.policy.answering import named_actions
 from sekisho.policy.check import check_policies, compile_policies
 from sekisho.policy.engine import CedarDecider
-from sekisho.policy.interfaces import SEND_RAW, SEND_REDACTED, Answering, PrincipalInput
+from sekisho.policy.interfaces import RELAY_RAW, SEND_RAW, SEND_REDACTED, Answering, PrincipalInput
 from support_decide import ANYWHERE, DIGEST, LABELS, catalogue, decision_input, declared, deployment
 
 TOKYO = deployment("tokyo", processing=declared("JP"), storage=declared("JP"))
@@ -51,6 +52,13 @@ def test_where_no_policy_names_it_nobody_is_asked():
 def test_a_forbid_masks_its_label_and_no_other():
     found = decider(rule("answers", NO_NUMBERS))
     assert answering(found) == Answering(("jp.my_number",), (), (index(found, "answers"),))
+
+
+@pytest.mark.parametrize("action", ["relayRaw", "relay\\u{52}aw"])
+@pytest.mark.parametrize("label", ["context.label", '{"a": context}.a.label', 'context["l\\u{61}bel"]'])
+def test_however_a_forbid_writes_what_it_reads(action, label):
+    forbid = f'forbid (principal, action == Action::"{action}", resource) when {{ {label} == Label::"jp.my_number" }};'
+    assert answering(decider(rule("answers", forbid))).mask == ("jp.my_number",)
 
 
 def test_a_forbid_that_reads_no_label_masks_all():
@@ -134,3 +142,7 @@ def test_the_examples_of_the_page_are_policies(page):
     assert len(examples) == 2
     policies = tuple(PolicyText(f"policies/{number}.cedar", example) for number, example in enumerate(examples))
     assert check_policies(catalogue(TOKYO), policies, (*LABELS, "email")).mistakes == ()
+
+
+def test_an_action_that_is_spelled_with_escapes_is_named():
+    assert named_actions(r'forbid (principal, action == Action::"relay\u{52}aw", resource);') == {RELAY_RAW}

@@ -48,6 +48,7 @@ def test_policies_are_numbered_packs_first_then_by_file_and_position():
         (GOOD.replace("class_rank > 9", 'class == DataClass::"secret"'), "line 1, a.b", "secret"),
         (GOOD.replace("class_rank > 9", 'labels.contains(Label::"jp.mynumber")'), "line 1, a.b", "jp.mynumber"),
         (GOOD.replace("resource)", 'resource in Provider::"q")'), "line 1, a.b", '"q"'),
+        (GOOD.replace("class_rank > 9", "class_rank > 9" + " + 1" * 600), "line 1", "more than 500 operators"),
         (GOOD.replace("resource)", 'resource == Deployment::"osaka")'), "line 1, a.b", "osaka"),
         (GOOD.replace("(principal,", '(principal in Organisation::"defalt",'), "line 1, a.b", "defalt"),
         (GOOD.replace("(principal,", "(principal == ?principal,"), "line 1", "template"),
@@ -100,3 +101,48 @@ def test_splitting_knows_strings_and_comments():
         "forbid (y);",
         "forbid (z);",
     ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem", "remedy"),
+    [
+        ('context.labels.contains(Label::"jp.mynumber")', 'names Label::"jp.mynumber"', "Did you mean 'jp.my_number'?"),
+        ('context.labels.contains(Label::"de.tax_id")', 'names Label::"de.tax_id"', "The profile 'de' finds it: name"),
+        ('context.class == DataClass::"confidental"', 'names DataClass::"confidental"', "'confidential'"),
+        ('resource == Deployment::"tokio"', 'names Deployment::"tokio"', "Did you mean 'tokyo'?"),
+        ('action == Action::"sendraw"', 'names Action::"sendraw"', "Did you mean 'sendRaw'?"),
+        ("context.clas_rank > 1", "reads context.clas_rank, which does not exist", "Did you mean 'class_rank'?"),
+        ("resource.procesing_grade > 1", "reads resource.procesing_grade", "Did you mean 'processing_grade'?"),
+        ('context.label == Label::"opaque"', "reads context.label, which retain, sendRaw, sendRedacted do not have",
+         "Name only actions that have it: relayRaw, restore"),
+        ("context.class_rank", "expected", "Use attributes"),
+    ],
+)  # fmt: skip
+def test_what_does_not_exist_is_told_once_with_the_nearest(condition, problem, remedy):
+    text = GOOD.replace("context.class_rank > 9", condition)
+    checked = check_policies(catalogue(TOKYO), (PolicyText("policies/0.cedar", text),), LABELS, {"de.tax_id": "de"})
+    (mistake,) = checked.mistakes
+    assert problem in mistake.problem
+    assert remedy in mistake.remedy
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 20_000 + "true" + ")" * 20_000,
+        " || ".join(["context.protected"] * 5_000),
+        "if true then true else " * 5_000 + "false",
+        "context" + ".a" * 20_000 + " == 1",
+        "[" * 20_000 + "1" + "]" * 20_000 + " == [1]",
+    ],
+)
+def test_what_would_overflow_the_stack_of_the_parser_is_a_mistake(condition):
+    """Without the check the process ends here, with a signal."""
+    (mistake,) = check(GOOD.replace("context.class_rank > 9", condition)).mistakes
+    assert "more than 500 operators and brackets" in mistake.problem
+
+
+def test_long_lists_and_texts_do_not_nest():
+    roles = ", ".join(f'Role::"((((-{number}.))))"' for number in range(2_000))
+    assert check(GOOD.replace("context.class_rank > 9", f"principal in [{roles}]")).mistakes == ()
+    assert check("// " + "((((" * 2_000 + "\n" + GOOD).mistakes == ()

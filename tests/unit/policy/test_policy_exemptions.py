@@ -9,7 +9,7 @@ from sekisho.catalog.interfaces import Exemption, Organisation, PolicyText
 from sekisho.kernel import canonical
 from sekisho.policy.check import check_policies, compile_policies
 from sekisho.policy.engine import CedarDecider
-from sekisho.policy.exemptions import ExemptionsInForce, Lift, exemption_rows
+from sekisho.policy.exemptions import NOTES_MAX, ExemptionsInForce, Lift, exemption_notes, exemption_rows
 from sekisho.policy.explain import explain
 from sekisho.policy.interfaces import RETAIN, SEND_RAW, SEND_REDACTED, PolicyParts, PolicyTitle, PrincipalInput, Verdict
 from support_decide import CLASSES, DIGEST, LABELS, catalogue, decision_input, declared, deployment
@@ -211,6 +211,17 @@ def test_it_is_explained_in_both_languages():
     assert any("permitted by the exemption trial" in line and "[jp-residency.processing]" in line
                for line in explain(decision, found))  # fmt: skip
     assert any("適用除外 trial により許可" in line for line in explain(decision, found, "ja"))
+
+
+def test_those_in_force_are_told_with_their_ends_and_not_without_bound():
+    ends = [exemption(name=f"e{number}", until=number * 1_000_000) for number in range(1, NOTES_MAX + 4)]
+    notes = exemption_notes(ends[::-1], 1_000_000)
+    assert len(notes) == NOTES_MAX + 1
+    assert notes[0] == (
+        "exemption e2 excuses default from jp-residency.processing until 1970-01-01T00:00:02Z, which is soon"
+    )
+    assert notes[-1] == "2 more exemptions: sekisho exemptions list"
+    assert exemption_notes(ends[:1], 1_000_000) == []
 
 
 SUBSETS = {

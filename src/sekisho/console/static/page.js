@@ -1,4 +1,5 @@
-// Times in the reader's own zone; the page gives them in UTC, which stays as the tooltip.
+// Times in the reader's own zone; the page gives them in UTC, which stays as the tooltip. And forms that ask for days
+// tell which zone's.
 
 const zone = new Intl.DateTimeFormat("en", { timeZoneName: "short" });
 
@@ -14,3 +15,11 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   time.title = time.textContent;
   time.textContent = local(new Date(time.dateTime));
 }
+
+function offset() {
+  const minutes = -new Date().getTimezoneOffset();
+  const two = (number) => String(number).padStart(2, "0");
+  return `${minutes < 0 ? "-" : "+"}${two(Math.floor(Math.abs(minutes) / 60))}:${two(Math.abs(minutes) % 60)}`;
+}
+
+for (const field of document.querySelectorAll("input.zone")) field.value = offset();

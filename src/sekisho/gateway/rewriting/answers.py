@@ -1,13 +1,14 @@
 """An answer on its way to the caller, rewritten: whole, or event by event.
 
-Every text of a choice is a stream of its own (content, reasoning, each tool call's arguments, whatever a provider adds)
-and goes on as soon as it is settled. One event goes out for each that comes in, in their order, with what its texts
-have come to; what is still held when a choice finishes goes out before the finish does. Texts that come whole (names,
-ids, everything outside choices) are looked at whole.
+Every text of a message is a stream of its own (content, reasoning, each tool call's arguments, whatever a provider
+adds) and goes on as soon as it is settled. One event goes out for each that comes in, in their order, with what its
+texts have come to; what is still held when a choice finishes goes out before the finish does. Texts that come whole
+(names, ids, citations, everything beside messages) are looked at whole, and watched in case they grow all the same.
 
 Fails closed: what can't be told within bounds, or can't be rewritten where it stands, raises, and nothing follows.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -22,21 +23,34 @@ from sekisho.inspection.interfaces import OPAQUE, HeldTooMuch, Masking
 TEXTS_MAX: Final = 1_024  # streams of one answer: 128 choices with some tool calls each
 HELD_MAX: Final = 262_144  # characters held of all of them together
 DEPTH_MAX: Final = 64  # as for requests
-NAME_MAX: Final = 512  # characters of what comes whole and grows all the same; no name or id is longer
-KNOWN_MAX: Final = 256  # names of fields, and texts outside choices: the same in every event
+WATCHED_MAX: Final = 4_096  # texts of one stream that come whole: search results of every event are some hundred
+EVENT_TEXT_MAX: Final = 262_144  # characters looked at in one event: more would hold up every other request
+GROWN_MAX: Final = 256  # characters, of what came of such a text in several events, that are looked at together
+KNOWN_MAX: Final = 256  # names of fields and short texts in which nothing is: the same in every event
+_AGAIN_MIN: Final = 16  # characters: an id of so many that comes twice is said again; shorter ones may be halves …
+_AGAIN_SURE: Final = 64  # … until they are this together: no value repeats itself further
 _NUMBER_MIN: Final = 10**10  # no identifier has fewer than eleven digits once it is a number
 _NUMBER_END: Final = 10**40
 
+# Texts of these grow, event by event; what stands beside them comes whole, as content filters' verdicts do.
+_GROWING: Final = frozenset({"delta", "message", "text"})
 # Come whole, in one event: holding their end back would break clients that wait for it.
 _WHOLE: Final = frozenset({"id", "type", "role", "name", "object", "call_id", "format", "status", "finish_reason"})
+_ITEMS: Final = frozenset({"annotations", "citations", "context", "search_results"})  # in them each item does
 _JSON: Final = frozenset({"arguments", "partial_json"})
-_LOGPROBS: Final = "logprobs"  # the answer once more, token by token: it can't be masked in step
-_PAYLOADS: Final = frozenset({"data", "b64_json", "file_data", "encrypted_content"})  # where `opaque` is masked
-
-_LINKS: Final = frozenset({"url", "uri", "image_url"})  # likewise, if they hold what they lead to
+_LOGPROBS: Final = "logprobs"
+# The answer once more, token by token, as OpenAI, vLLM, SGLang and llama.cpp name it: it can't be masked in step.
+_TOKENS: Final = (_LOGPROBS, "tokens", "token_ids", "output_ids", "probabilities")
+# What can't be read, which `opaque` is about: as it is called, and in links that hold what they lead to.
+_PAYLOADS: Final = frozenset({"data", "b64_json", "file_data", "encrypted_content"})
+_LINKS: Final = frozenset({"url", "uri", "image_url"})
+_UNREAD_MIN: Final = 256  # characters; what is shorter is looked at all the same
+_PAYLOAD: Final = re.compile(r"(?:data:[a-z0-9.+/;=-]{0,64},)?[A-Za-z0-9+/]+={0,2}", re.ASCII | re.IGNORECASE)
+_NOT_YET: Final = ("", "null", "None")  # how some servers write null
 _USUAL: Final = frozenset({"index", "delta", "finish_reason", _LOGPROBS})
 
 Path = tuple[str | int, ...]
+Fields = tuple[str, ...]
 
 
 class AnswerRewriter:
@@ -51,8 +65,12 @@ class AnswerRewriter:
         self._opaque = masking is not None and OPAQUE in masking.labels
         self._texts: dict[Path, Text] = {}
         self._over: set[Path] = set()
-        self._names: dict[Path, tuple[str, str]] = {}  # the last that came of each, and all of it
-        self._known: dict[str, str] = {}
+        self._streams = False
+        self._looked = 0  # characters of this event
+        self._watched: dict[Path, tuple[int, str]] = {}  # of texts that come whole: the last, hashed, and all of it
+        self._clean: set[tuple[Fields, str]] = set()  # fields and texts in which nothing is masked
+        self._names: set[str] = set()  # fields whose name is no value, and that are no tokens
+        self._again: dict[str, str] = {}  # texts beside choices that are said again in every event, by field
         self._held = 0
         self._touched: dict[Path, tuple[Any, str]] = {}  # where the texts of this event stand in it
         self._last: dict[str, Any] = {}  # what an event of our own repeats of the last
@@ -90,13 +108,14 @@ class AnswerRewriter:
     # -- events
 
     def _event(self, document: dict[str, Any]) -> bytes:
+        self._streams, self._looked = True, 0
         choices = _choices(document)
         self._outside(document)
         self._touched = {}
         finished: set[str | int] = set()
         for number, choice in enumerate(choices):
             index = self._choice(choice, number)
-            if choice.get("finish_reason") is not None:
+            if _finishes(choice):
                 finished.add(index)
         self._last = document
         before = b""
@@ -137,115 +156,132 @@ class AnswerRewriter:
 
     def _choice(self, choice: dict[str, Any], number: int) -> int:
         """Rewrite a choice where it stands; its index."""
-        index = choice.get("index")
-        if type(index) is not int:
-            index = number
+        given = choice.get("index")
+        index = self._number_of(choice, number)
         if self._masking is not None and choice.get(_LOGPROBS) is not None:
             choice[_LOGPROBS] = None
         delta = choice.get("delta")
         is_text = type(delta) is dict and len(delta) == 1 and type(delta.get("content")) is str
-        if is_text and choice.get("finish_reason") is None and choice.keys() <= _USUAL:
+        if is_text and index == given and not _finishes(choice) and choice.keys() <= _USUAL:
             self._text((index, "delta", "content"), delta, "content")  # nearly every event of a long answer
             return index
         for key, value in self._members(choice, 0):
-            if key != "index" or type(value) is not int:
-                self._value((index, key), choice, key, value, 0)
+            look = self._value if key in _GROWING else self._plain
+            look((index, key), choice, key, value, 0)
         return index
 
     def _value(self, path: Path, container: Any, key: Any, value: Any, depth: int) -> None:
         kind = type(value)
-        if kind is str:
-            if self._opaque and value and (key in _PAYLOADS or (key in _LINKS and value[:5].lower() == "data:")):
-                raise AnswerWithheld("the answer holds what can't be read, and the policies have that masked")
-            if key in _WHOLE:
-                container[key] = self._name(path, value)
-            else:
-                self._text(path, container, key)
-        elif kind is dict:
+        if kind is str and key not in _WHOLE and key not in _PAYLOADS and key not in _LINKS:
+            self._text(path, container, key)
+        elif kind is dict and key not in _ITEMS:
             for name, item in self._members(value, depth):
                 self._value((*path, name), value, name, item, depth + 1)
-        elif kind is list:
+        elif kind is list and key not in _ITEMS:
             for number, item in self._items(value, depth):
                 if type(item) is dict:
-                    own = item.get("index")
-                    self._value((*path, own if type(own) is int else number), value, number, item, depth + 1)
+                    self._value((*path, self._number_of(item, number)), value, number, item, depth + 1)
                 else:
-                    self._plain(value, number, item, depth + 1)
+                    self._plain((*path, number), value, number, item, depth + 1)
         else:
-            self._number(container, key, value)
+            self._plain(path, container, key, value, depth)
+
+    def _number_of(self, item: dict[str, Any], number: int) -> int:
+        """By which the events of a stream tell an item of a list; in a whole answer each stands for itself."""
+        index = item.get("index")
+        return int(index) if self._streams and type(index) is int and abs(index) < _NUMBER_MIN else number
 
     def _text(self, path: Path, container: Any, key: Any) -> None:
         piece = container[key]
+        text = self._texts.get(path)
+        if text is None:
+            if not piece:
+                return
+            if len(self._texts) >= TEXTS_MAX:
+                raise AnswerWithheld(f"the answer has more than {TEXTS_MAX} texts")
+            text = self._texts[path] = JsonText(self._make) if key in _JSON else self._make(fields=_fields(path))
         self._touched[path] = (container, key)
         if not piece:
             return
-        text = self._texts.get(path)
-        if text is None:
-            if len(self._texts) >= TEXTS_MAX:
-                raise AnswerWithheld(f"the answer has more than {TEXTS_MAX} texts")
-            text = self._texts[path] = JsonText(self._make) if path[-1] in _JSON else self._make(separated=False)
         if path in self._over:
             raise AnswerWithheld("the answer goes on after it has finished")
+        self._look(piece)
         before = text.held
         container[key] = text.feed(piece)
         self._held += text.held - before
         if self._held > HELD_MAX:
             raise AnswerWithheld(f"more than {HELD_MAX} characters of the answer would have to be held back")
 
-    def _make(self, *, separated: bool) -> Text:
+    def _make(self, *, separated: bool = False, fields: Fields = ()) -> Text:
         if self._masking is None:
             return RestoredText(self._values, self.restored, separated=separated)
-        masked = self._masking.text(self.masked, separated=separated)
+        masked = self._masking.text(self.masked, separated=separated, fields=fields)
         if not self._values:
             return masked
         return _Both(masked, RestoredText(self._values, self.restored, separated=separated))
 
-    def _name(self, path: Path, value: str) -> str:
-        """What comes whole. If it grows all the same, all of it is looked at; what has gone can't be called back."""
-        last, so_far = self._names.get(path, ("", ""))
-        if value == last:
-            return self._masked(value)
-        so_far += value
-        if len(so_far) > NAME_MAX:
-            raise AnswerWithheld(f"a name in the answer is longer than {NAME_MAX} characters")
-        self._names[path] = (value, so_far)
-        masked = self._masked(value)
-        if so_far != value and self._masked(so_far) != so_far:
-            raise AnswerWithheld("a name in the answer grows into a value that the policies have masked")
-        return masked
-
-    # -- outside choices
+    # -- what comes whole
 
     def _outside(self, document: dict[str, Any]) -> None:
         if self._masking is None:
             return
         for key, value in self._members(document, 0):
-            if type(value) is str:
-                document[key] = self._known_masked(value)
-            elif key not in ("choices", "created"):
-                self._plain(document, key, value, 0)
+            if key == "choices" or (key == "created" and type(value) is int):
+                continue
+            if type(value) is not str or self._again.get(key) != value:
+                self._plain((key,), document, key, value, 0)
 
-    def _plain(self, container: Any, key: Any, value: Any, depth: int) -> None:
+    def _plain(self, path: Path, container: Any, key: Any, value: Any, depth: int) -> None:
         kind = type(value)
         if kind is str:
-            container[key] = self._masked(value)
+            fields = _fields(path)
+            if self._is_unread(fields[-1], value):
+                return
+            masked = container[key] = self._masked(value, fields)
+            if self._streams and self._masking is not None:
+                self._watch(path, value, masked, fields)
+            if self._values and type(path[0]) is int and key not in _WHOLE:
+                restored = RestoredText(self._values, self.restored, separated=False)
+                container[key] = restored.feed(masked) + restored.end()
         elif kind is dict:
             for name, item in self._members(value, depth):
-                self._plain(value, name, item, depth + 1)
+                self._plain((*path, name), value, name, item, depth + 1)
         elif kind is list:
             for number, item in self._items(value, depth):
-                self._plain(value, number, item, depth + 1)
+                self._plain((*path, number), value, number, item, depth + 1)
         else:
-            self._number(container, key, value)
+            self._number(path, container, key, value)
+
+    def _watch(self, path: Path, value: str, masked: str, fields: Fields) -> None:
+        """If a text that comes whole grows all the same, all of it is looked at; what has gone can't be called back."""
+        last, so_far = self._watched.get(path, (0, ""))
+        said = hash(value)
+        if said == last and (len(value) >= _AGAIN_MIN or len(so_far) >= _AGAIN_SURE):
+            if len(path) == 1 and masked == value and len(value) <= GROWN_MAX:
+                self._again[fields[0]] = value
+            return
+        if len(self._watched) >= WATCHED_MAX and path not in self._watched:
+            raise AnswerWithheld(f"the answer has more than {WATCHED_MAX} texts beside its messages")
+        grown = (so_far + masked)[-GROWN_MAX:]
+        self._watched[path] = (said, grown)
+        if so_far and self._masking is not None and self._masking.whole(grown, Counter(), fields=fields) != grown:
+            raise AnswerWithheld("a text beside the answer's messages grows into a value that the policies have masked")
 
     # -- what both look at
 
     def _members(self, value: dict[str, Any], depth: int) -> list[tuple[str, Any]]:
         if depth > DEPTH_MAX:
             raise AnswerWithheld("the answer is nested too deeply to be looked at")
-        for name in value:
-            if self._known_masked(name) != name:
+        for name, item in value.items():
+            if name in self._names:
+                continue
+            if self._masked(name) != name:
                 raise AnswerWithheld("a value that the policies have masked is the name of a field in the answer")
+            if not name.endswith(_TOKENS):
+                if len(self._names) < KNOWN_MAX and len(name) <= GROWN_MAX:
+                    self._names.add(name)
+            elif self._masking is not None and type(item) in (list, dict):
+                value[name] = None
         return list(value.items())
 
     def _items(self, value: list[Any], depth: int) -> list[tuple[int, Any]]:
@@ -253,24 +289,35 @@ class AnswerRewriter:
             raise AnswerWithheld("the answer is nested too deeply to be looked at")
         return list(enumerate(value))
 
-    def _number(self, container: Any, key: Any, value: Any) -> None:
+    def _is_unread(self, key: str, value: str) -> bool:
+        """Whether it is sound, a picture or the like. Raises AnswerWithheld where the policies have that masked."""
+        if key not in _PAYLOADS and not (key in _LINKS and value[:5].lower() == "data:"):
+            return False
+        if self._opaque and value:
+            raise AnswerWithheld("the answer holds what can't be read, and the policies have that masked")
+        return len(value) >= _UNREAD_MIN and _PAYLOAD.fullmatch(value) is not None
+
+    def _look(self, text: str) -> None:
+        self._looked += len(text)
+        if self._streams and self._masking is not None and self._looked > EVENT_TEXT_MAX:
+            raise AnswerWithheld(f"an event of the answer has more than {EVENT_TEXT_MAX} characters of text")
+
+    def _number(self, path: Path, container: Any, key: Any, value: Any) -> None:
         if type(value) not in (int, float) or not _NUMBER_MIN <= abs(value) < _NUMBER_END:
             return
         text = str(int(value)) if value == int(value) else repr(value)
-        masked = self._masked(text)
+        masked = self._masked(text, _fields(path))
         if masked != text:
             container[key] = masked
 
-    def _known_masked(self, text: str) -> str:
-        known = self._known.get(text)
-        if known is None:
-            known = self._masked(text)
-            if len(self._known) < KNOWN_MAX:
-                self._known[text] = known
-        return known
-
-    def _masked(self, text: str) -> str:
-        return text if self._masking is None or not text else self._masking.whole(text, self.masked)
+    def _masked(self, text: str, fields: Fields = ()) -> str:
+        if self._masking is None or not text or (fields, text) in self._clean:
+            return text
+        self._look(text)
+        masked = self._masking.whole(text, self.masked, fields=fields)
+        if masked == text and len(text) <= GROWN_MAX and len(self._clean) < KNOWN_MAX:
+            self._clean.add((fields, text))
+        return masked
 
 
 class _Both:
@@ -302,21 +349,33 @@ def _choices(document: dict[str, Any]) -> list[dict[str, Any]]:
     return choices
 
 
+def _finishes(choice: dict[str, Any]) -> bool:
+    reason = choice.get("finish_reason")
+    return type(reason) is str and reason not in _NOT_YET
+
+
+def _fields(path: Path) -> Fields:
+    """The names of the fields that hold what `path` leads to; the last is its own, though it be in a list."""
+    return tuple([step for step in path if type(step) is str])
+
+
 def _put(container: dict[str, Any], path: Path, text: str) -> None:
-    """Put a text where `path` leads, as a delta would bring it: items of lists say their index."""
+    """Put a text where `path` leads, as a delta would bring it: items of lists say their index. Raises AnswerWithheld
+    where a text stands in its way.
+    """
     here: Any = container
     for step, following in zip(path, (*path[1:], None), strict=True):
-        if following is None:
-            here[step] = text
-        elif type(following) is int:
-            items = here.setdefault(step, [])
-            item = next((one for one in items if one["index"] == following), None)
+        if type(step) is int:
+            item = next((one for one in here if one["index"] == step), None)
             if item is None:
-                item = {"index": following}
-                items.append(item)
+                item = {"index": step}
+                here.append(item)
             here = item
-        elif type(step) is str:
-            here = here.setdefault(step, {})
+            continue
+        fresh: Any = text if following is None else [] if type(following) is int else {}
+        here = here.setdefault(step, fresh)
+        if type(here) is not type(fresh):
+            raise AnswerWithheld("a field of the answer is a text in one event and holds others in another")
 
 
 def _json(document: dict[str, Any]) -> bytes:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sekisho.inspection.profiles import injection, jp, secrets, universal
+from sekisho.inspection.profiles import injection, jp, secrets, sg, universal
 from sekisho.inspection.profiles.profile import Profile
 from sekisho.inspection.rule_data import Check, RuleData
 
-PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({profile.name: profile for profile in (jp.PROFILE,)})
+PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
+    {profile.name: profile for profile in (jp.PROFILE, sg.PROFILE)}
+)
 
 
 def profile_names() -> tuple[str, ...]:

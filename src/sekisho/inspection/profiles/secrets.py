@@ -11,6 +11,7 @@ API_KEY: Final = "secret.api_key"
 CONNECTION: Final = "secret.connection_string"
 PRIVATE_KEY: Final = "secret.private_key"
 SECRET_TAIL: Final = 4_096  # tokens are header-sized; nobody issues longer ones
+_SIGN: Final = 6  # characters after a prefix that are a sign of a token: a text with `task-list` is not looked at again
 _NOT_IN_WORD: Final = "(?<![A-Za-z0-9])"
 
 # (prefix, characters that follow, how many at least, whether more may follow)
@@ -81,19 +82,29 @@ def _tokens() -> list[RuleData]:
         shape = f"{_NOT_IN_WORD}{prefix}{characters}{end}"
         anchor = f"{prefix}{characters}{{{count}}}"
         check = "varied" if characters in ("[A-Z2-7]", "[A-Z0-9]") else "token"
-        found.append(RuleData(label=API_KEY, anchor=anchor, shape=shape, check=check, tail=SECRET_TAIL))
+        # Of a prefix over and over before a repeat of dozens hyperscan's time is quadratic when it is to tell only
+        # whether there is one; telling every place ends with the budget.
+        sign = f"{prefix}{characters}{{{_SIGN}}}"
+        found.append(RuleData(label=API_KEY, sign=sign, anchor=anchor, shape=shape, check=check, tail=SECRET_TAIL))
     return found
 
 
 def _azure() -> list[RuleData]:
     """Keys that Azure marks in their middle: an Entra application's secret, and a service's key of 84 characters."""
     forms = (
-        ("[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}", "[0-9]Q~[A-Za-z0-9_~.-]{31}", 4),
-        ("[A-Za-z0-9]{52}JQQJ9[A-Za-z0-9]{27}", "JQQJ9[A-Za-z0-9]{27}", 53),
+        ("[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}", "[0-9]Q~", "[A-Za-z0-9_~.-]", 31, 4),
+        ("[A-Za-z0-9]{52}JQQJ9[A-Za-z0-9]{27}", "JQQJ9", "[A-Za-z0-9]", 27, 53),
     )
     return [
-        RuleData(label=API_KEY, anchor=anchor, shape=f"{_NOT_IN_WORD}{shape}(?![A-Za-z0-9])", check="secret", lead=lead)
-        for shape, anchor, lead in forms
+        RuleData(
+            label=API_KEY,
+            sign=f"{mark}{characters}{{{_SIGN}}}",
+            anchor=f"{mark}{characters}{{{count}}}",
+            shape=f"{_NOT_IN_WORD}{shape}(?![A-Za-z0-9])",
+            check="secret",
+            lead=lead,
+        )
+        for shape, mark, characters, count, lead in forms
     ]
 
 
@@ -102,6 +113,7 @@ def _json_web_token() -> RuleData:
     part = "[A-Za-z0-9_-]"
     return RuleData(
         label=API_KEY,
+        sign=f"eyJ{part}{{{_SIGN}}}",
         anchor=f"eyJ{part}{{10}}",
         shape=f"{_NOT_IN_WORD}eyJ{part}{{10,400}}\\.eyJ{part}{{6,{SECRET_TAIL}}}(?:\\.{part}{{0,1024}})?",
         check="secret",
@@ -118,6 +130,7 @@ def _named() -> RuleData:
     between = "[\"'\\\\]{0,3}[ \\t]{0,3}[:=]?[ \\t\"'\\\\]{0,5}"
     return RuleData(
         label=API_KEY,
+        sign=f"{named}{between}[A-Za-z0-9+/_~.:-]{{{_SIGN}}}",
         anchor=f"{named}{between}[A-Za-z0-9+/_~.:-]{{32}}",
         shape=f"{named}{between}(?P<value>[A-Za-z0-9+/_~.:-]{{32,{SECRET_TAIL}}}={{0,2}})",
         check="secret",

@@ -6,6 +6,7 @@ from typing import Final
 
 from sekisho.inspection.checks import (
     always,
+    has_varied_digits,
     is_email,
     is_iban,
     is_international_phone,
@@ -31,15 +32,27 @@ CHECKS: Final[Mapping[str, Check]] = {
     "secret": looks_secret,
     "token": looks_like_token,
     "varied": is_varied,
+    "varied_digits": has_varied_digits,
 }
-# A group of four in a longer row of such groups is a table (or a card), so spaces must not lead on to another one.
-ROW_BEFORE: Final = "(?:[^0-9 \\t]|[^0-9][ \\t]|[^0-9][0-9]{1,3}[ \\t])"
-ROW_AFTER: Final = "(?:[^0-9 \\t]|[ \\t][^0-9]|[ \\t][0-9]{1,3}[^0-9])"
+# A group of four in a longer row of such groups is a table (or a card), so a space must not lead on to another one.
+ROW_BEFORE: Final = "(?:[^0-9 ]|[^0-9] |[^0-9][0-9]{1,3} )"
+ROW_AFTER: Final = "(?:[^0-9 ]| [^0-9]| [0-9]{1,3}[^0-9])"
+
+# Around a bare number, so that it is no part of a longer one.
+ALONE: Final = "(?<![0-9A-Za-z])(?<![0-9][.,-])"
+END: Final = "(?![0-9A-Za-z]|[.,-][0-9])"
+
+# What a number is when one of these words, and none of a profile's own, stands before it.
+OTHER_NUMBERS: Final = (
+    *("order number", "order no", "order id", "order #", "tracking number", "tracking no", "serial number"),
+    *("serial no", "ticket number", "ticket no", "case number", "reference number", "product code", "part number"),
+    *("invoice number", "timestamp", "unix time", "epoch", "build number", "commit", "total", "sku", "job id", "isbn"),
+)
 
 # Signs of numbers: six digits in a row, or three behind a gap. On dense digits many anchors at once cost ten times as
 # much to look for.
 RUN: Final = "[0-9]{6}"
-GROUP: Final = "[0-9][ \\t\\r\\n()._/-]{1,2}[0-9]{3}"
+GROUP: Final = "[0-9][ \\t\\r\\n()._/-]{1,3}[0-9]{3}"
 
 
 def rules() -> list[RuleData]:
@@ -50,9 +63,10 @@ def _email() -> RuleData:
     local = "[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
     return RuleData(
         label="email",
-        anchor=f"{local}@[A-Za-z0-9]",
+        sign="@[A-Za-z0-9]",
+        anchor=f"{local}@[A-Za-z0-9][A-Za-z0-9-]{{0,62}}\\.",
         shape=f"{local}@[A-Za-z0-9-]{{1,63}}(?:\\.[A-Za-z0-9-]{{1,63}}){{1,8}}",
-        reach=66,
+        reach=129,
         check="email",
         tail=255,  # RFC 5321 section 4.5.3.1.2
     )
@@ -60,10 +74,10 @@ def _email() -> RuleData:
 
 def _international_phone() -> RuleData:
     """+81 90-1234-5678, +1 (415) 555-0132"""
-    separator = "[ ().-]{1,2}"
+    separator = "[ ().-]{1,3}"
     return RuleData(
         label="phone",
-        anchor="\\+[1-9](?:[ ().-]{0,2}[0-9]){7}",
+        anchor="\\+[1-9](?:[ ().-]{0,3}[0-9]){7}",
         shape=f"(?<![A-Za-z0-9+])\\+[1-9][0-9]{{0,3}}(?:{separator}[0-9]{{1,5}}){{1,5}}(?![0-9A-Za-z])"
         "|(?<![A-Za-z0-9+])\\+[1-9][0-9]{8,14}(?![0-9A-Za-z]|[.,][0-9])",
         check="international_phone",
@@ -85,9 +99,16 @@ def _payment_card() -> list[RuleData]:
             label=label,
             sign=GROUP,
             reach=36,
-            anchor=f"{ROW_BEFORE}[2-6][0-9]{{3}}(?:[ -][0-9]{{4}}){{3}}(?:{ROW_AFTER}|[ -][0-9]{{3}}[^0-9])",
-            shape="(?<![0-9])(?<![0-9]{4}[ -])[2-6][0-9]{3}([ -])[0-9]{4}\\1[0-9]{4}\\1[0-9]{4}(?:\\1[0-9]{3})?"
-            "(?![0-9]|[ -][0-9]{4})",
+            anchor="[^0-9][2-6][0-9]{3}(?:-[0-9]{4}){3}(?:-[0-9]{3})?[^0-9]",
+            shape="(?<![0-9])(?<![0-9]{4}-)[2-6][0-9]{3}(?:-[0-9]{4}){3}(?:-[0-9]{3})?(?![0-9]|-[0-9]{4})",
+            check=check,
+        ),
+        RuleData(
+            label=label,
+            sign=GROUP,
+            reach=36,
+            anchor=f"{ROW_BEFORE}[2-6][0-9]{{3}}(?: [0-9]{{4}}){{3}}(?:{ROW_AFTER}| [0-9]{{3}}[^0-9])",
+            shape="(?<![0-9])(?<![0-9]{4}[ -])[2-6][0-9]{3}(?: [0-9]{4}){3}(?: [0-9]{3})?(?![0-9]|[ -][0-9]{4})",
             check=check,
         ),
         RuleData(

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import itertools
 import json
+import threading
 from collections import Counter, defaultdict
 
 import orjson
@@ -17,6 +18,7 @@ from sekisho.gateway.dialects.operations import CHAT, COMPLETIONS, EMBEDDINGS
 from sekisho.gateway.dialects.surfaces import AZURE, OPENAI, Call
 from sekisho.gateway.errors import AnswerWithheld, UpstreamFailed
 from sekisho.gateway.http1.errors import UpstreamClosed
+from sekisho.gateway.rewriting.answers import EVENT_TEXT_MAX
 from sekisho.inspection.masking import HOLD_MAX
 from sekisho.inspection.rules import compile_inspector, rules_bytes
 from sekisho.kernel.clock import SystemClock
@@ -31,7 +33,7 @@ DONE = b"data: [DONE]\n\n"
 
 @functools.cache
 def inspector():
-    return compile_inspector(rules_bytes())
+    return compile_inspector(rules_bytes(("jp",)))
 
 
 def world(mask=MASKS, restore=(), raw=("a",), redacted=()):
@@ -177,6 +179,16 @@ async def test_completions_and_whole_answers():
     assert outcome["rewritten"]["masked"] == {"email": 1, "jp.my_number": 1, "secret.api_key": 1}
 
 
+async def test_in_a_whole_answer_each_item_stands_for_itself():
+    """Whatever index servers give them all."""
+    call = {"index": 0, "function": {"arguments": "1234-"}}
+    choice = {"index": 0, "message": {"content": "call 1234-", "tool_calls": [call, call]}}
+    made = world()
+    made.script("a", Script(body=orjson.dumps({"choices": [choice, choice]})))
+    await made.chat()
+    assert orjson.loads(made.responder.body) == {"choices": [choice, choice]}
+
+
 async def test_a_large_answer_is_masked_too():
     """It is beside the loop that this is done, with the inspector that belongs there."""
     made = world()
@@ -188,26 +200,128 @@ async def test_a_large_answer_is_masked_too():
     assert made.writer.bodies("outcome")[0]["rewritten"]["masked"] == {"email": 2}
 
 
+async def test_what_takes_long_is_done_beside_the_loop():
+    """With names to find, far less is much: where the inspector says so, the loop's own one is left alone."""
+
+    class Slow:
+        large_bytes = 8
+
+        def __getattr__(self, name):
+            assert name != "redact_reversibly"
+            return getattr(inspector(), name)
+
+        def masking(self, labels):
+            assert threading.current_thread() is not threading.main_thread()
+            return inspector().masking(labels)
+
+    made = world(restore=("email",), raw=(), redacted=("a",))
+    object.__setattr__(made.in_force.snapshot, "inspector", Slow())
+    made.script("a", Script(body=orjson.dumps({"choices": [{"message": {"content": f"[email#1] {NUMBER}"}}]})))
+    await made.chat(MAIL)
+    assert orjson.loads(made.responder.body)["choices"][0]["message"]["content"] == f"{MAIL} [jp.my_number]"
+
+
 async def test_nothing_is_passed_over_by_its_place():
-    fields = {"usage": {"note": MAIL}, "created": MAIL, "model": MAIL, "list": [[MAIL, {"n": 123456789018}]]}
+    fields = {"usage": {"note": MAIL}, "created": [MAIL], "model": MAIL, "list": [[MAIL, {"my_number": 123456789018}]]}
     choice = delta(content="x", finish=MAIL) | {"index": MAIL, "more": {"created": MAIL}}
-    body = await streamed(world(), [event([choice], **fields)])
+    card = {"index": 4111111111111111, "delta": {"content": "y"}}
+    body = await streamed(world((*MASKS, "payment_card")), [event([choice, card], **fields)])
     assert MAIL.encode() not in body
-    (document,) = documents(body)
+    assert b"123456789018" not in body
+    assert b"4111111111111111" not in body
+    document = documents(body)[0]
     assert document["usage"] == {"note": "[email]"}
     assert document["choices"][0]["index"] == "[email]"
 
 
-async def test_logprobs_would_tell_and_do_not_go_on():
-    choice = delta(content="x") | {"logprobs": {"content": [{"token": MAIL, "logprob": -1}]}}
-    body = await streamed(world(), [event([choice]), event([delta(finish="stop")])])
-    assert documents(body)[0]["choices"][0]["logprobs"] is None
+async def test_tokens_would_tell_and_do_not_go_on():
+    """The answer once more, token by token, wherever it stands; and how many they are may be told."""
+    spelt = {"content": [{"token": "taro@"}, {"token": "example.co.jp"}]}
+    more = {"logprobs": spelt, "tokens": ["taro@", "example.co.jp"]}
+    choice = delta(content="x", **more) | {"logprobs": spelt, "token_ids": [1, 2], "n_tokens": 7}
+    body = await streamed(world(), [event([choice], prompt_logprobs=[spelt]), event([delta(finish="stop")])])
+    found = documents(body)[0]
+    assert found["prompt_logprobs"] is None
+    choice = found["choices"][0]
+    assert (choice["logprobs"], choice["token_ids"], choice["n_tokens"]) == (None, None, 7)
+    assert (choice["delta"]["logprobs"], choice["delta"]["tokens"]) == (None, None)
+
+
+async def test_what_comes_whole_goes_on_whole():
+    """Nothing of a filter's verdict or a citation is held, whatever may follow a text that ends so."""
+    beside = {"content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}
+    cited = [{"type": "url_citation", "url_citation": {"url": f"https://x.jp/{number}"}} for number in (2024, 2025)]
+    events = [event([delta(annotations=[one]) | beside], obfuscation="aB3") for one in cited]
+    events.append(event([delta(annotations=[{"url_citation": {"title": MAIL}}], context={"intent": "2026"}) | beside]))
+    found = [one["choices"][0] for one in documents(await streamed(world(), [*events, event([delta(finish="stop")])]))]
+    assert [one.get("content_filter_results") for one in found] == [beside["content_filter_results"]] * 3 + [None]
+    assert [one["delta"]["annotations"] for one in found[:2]] == [[one] for one in cited]
+    assert found[2]["delta"] == {"annotations": [{"url_citation": {"title": "[email]"}}], "context": {"intent": "2026"}}
+
+
+async def test_what_cant_be_read_goes_on_as_it_is():
+    """A client decodes each piece of sound by itself; and who passes a text off as one has it looked at."""
+    sound = "UklGRiQ0MTExMTEx" * 40_000
+    picture = {"image_url": {"url": "data:image/png;base64," + sound}}
+    events = [event([delta(audio={"id": "a", "data": sound[:400], "transcript": "mail taro@"}, images=[picture])])]
+    events.append(event([delta(audio={"data": sound[400:1000], "transcript": "example.co.jp "})]))
+    events.append(event([delta(audio={"data": f"{MAIL} " + sound[:300]}), delta(finish="stop")]))
+    body = await streamed(world((*MASKS, "payment_card")), events)
+    found = [one["choices"][0]["delta"] for one in documents(body)]
+    assert [one["audio"]["data"] for one in found] == [sound[:400], sound[400:1000], "[email] " + sound[:300]]
+    assert found[0]["images"] == [picture]
+    assert found[0]["audio"]["transcript"] + found[1]["audio"]["transcript"] == "mail [email] "
+
+
+async def test_what_is_said_again_in_every_event_grows_into_nothing():
+    said_again = {"model": "m4111", "system_fingerprint": "fp_4111111111111", "service": "1111"}
+    choice = delta(role="assistant", tool_calls=[{"index": 0, "id": "4111", "type": "function"}])
+    events = [event([choice], obfuscation=f"{number:x}" * 3, **said_again) for number in range(100)]
+    body = await streamed(world(("email", "secret.api_key")), events)
+    assert body.endswith(DONE)
+    assert documents(body) == documents(b"".join(events))
+
+
+async def test_the_names_of_fields_are_words_beside_what_they_hold():
+    """As in requests, and as where a tool's arguments come as a text."""
+    arguments = {"個人番号": "123456789018", "my_number": {"value": 123456789018}, "n": 123456789018}
+    answer = {"choices": [{"message": {"tool_calls": [{"function": {"arguments": arguments}}]}}], "マイナンバー": [
+        "123456789018"
+    ]}  # fmt: skip
+    made = world()
+    made.script("a", Script(body=orjson.dumps(answer)))
+    await made.chat()
+    found, mark = orjson.loads(made.responder.body), "[jp.my_number]"
+    assert found["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == {
+        "個人番号": mark, "my_number": {"value": mark}, "n": 123456789018,
+    }  # fmt: skip
+    assert found["マイナンバー"] == [mark]
+
+
+@pytest.mark.parametrize("nothing", ["", "null", None])
+async def test_what_is_no_reason_finishes_nothing(nothing):
+    events = [event([delta(content=piece, finish=nothing)]) for piece in split(f"write {MAIL}", 3)]
+    body = await streamed(world(), [*events, event([delta(finish="stop")])])
+    assert accumulated(body)[0, "content"] == "write [email]"
+
+
+async def test_texts_of_nothing_are_texts():
+    events = [event([delta(content="")]), event([delta(content="", refusal="", finish="stop")])]
+    assert documents(await streamed(world(), events)) == documents(b"".join(events))
+    made = world()
+    answer = {"choices": [{"message": {"content": "", "tool_calls": [{"function": {"arguments": ""}}]}}]}
+    made.script("a", Script(body=orjson.dumps(answer)))
+    assert await made.chat() == 200
+    assert orjson.loads(made.responder.body) == answer
 
 
 async def test_what_stands_beside_the_data_of_an_event_does_not_go_on():
     events = [f": {MAIL}\n\n".encode(), f"event: {MAIL}\nid: {NUMBER}\n".encode() + event([delta(content="x")])]
-    body = await streamed(world(), [*events, event([delta(finish="stop")])])
+    done = f": {MAIL}\nid: {NUMBER}\n".encode() + DONE
+    body = await streamed(world(), [*events, event([delta(content=" y 12", finish=None)]), done])
     assert body.startswith(b":\n\ndata: {")
+    assert accumulated(body)[0, "content"] == "x y 12"  # no finish: what was held comes before the end
+    assert body.endswith(b"\n\n" + DONE)
     assert MAIL.encode() not in body
     assert NUMBER.encode() not in body
 
@@ -235,6 +349,18 @@ WITHHELD = {
     "a name that grows into one": [
         event([delta(tool_calls=[{"index": 0, "function": {"name": piece}}])]) for piece in ("taro@", "example.jp")
     ],
+    "a name in equal pieces": [
+        event([delta(tool_calls=[{"index": 0, "function": {"name": piece}}])]) for piece in split("4111" + "1" * 12, 4)
+    ],
+    "a text beside choices that grows into one": [event([], note=piece) for piece in ("taro@", "example.jp ")],
+    "a text beside a message that grows into one": [
+        event([delta() | {"notes": [piece]}]) for piece in ("taro@", "example.jp ")
+    ],
+    "a field that changes its shape": [
+        *(event([delta(content="ok ", x=value)]) for value in ("1234-", {"y": "1234-"})),
+        event([delta(finish="stop")]),
+    ],
+    "an event that would hold up others": [event([delta(content="あ" * EVENT_TEXT_MAX, refusal="あ")])],
     "choices that are none": [b'data: {"choices":{"0":"x"}}\n\n'],
     "too many texts": [event([delta(number, content="a") for number in range(1_025)])],
 }
@@ -242,7 +368,7 @@ WITHHELD = {
 
 @pytest.mark.parametrize("case", WITHHELD)
 async def test_what_cant_be_masked_is_withheld(case):
-    made = world(mask=(*MASKS, "secret.private_key"))
+    made = world(mask=(*MASKS, "payment_card", "secret.private_key"))
     made.script("a", Script(chunks=[event([delta(content="go ")]), *WITHHELD[case], DONE], headers=EVENT_STREAM))
     await made.chat(stream=True)
     last = documents(made.responder.body)[-1]
@@ -332,6 +458,12 @@ async def test_the_model_sees_placeholders_and_the_caller_its_values():
     assert outcome["answer"]["bytes"] == len(body)
     recorded = b"".join(entry.body for entry in made.writer.entries)
     assert not any(value.encode() in recorded for value in (MAIL, NUMBER, "hanako"))
+
+
+async def test_where_nothing_is_masked_an_event_may_be_large():
+    made = world(mask=(), restore=("email",), raw=(), redacted=("a",))
+    body = await streamed(made, said("あ" * EVENT_TEXT_MAX + "[email#1]", EVENT_TEXT_MAX + 5), text=MAIL)
+    assert accumulated(body)[0, "content"] == "あ" * EVENT_TEXT_MAX + MAIL
 
 
 async def test_put_back_into_tool_arguments_as_json_writes_it():

@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from sekisho.inspection.checks import digits_of, passes_luhn
+from sekisho.inspection.checks import digits_of, passes_luhn, weighted
 from sekisho.inspection.rule_data import Check
 
 # From the right, without the check digit (Ordinance of the Ministry of Internal Affairs No. 85 of 2014, article 5).
 _MY_NUMBER_WEIGHTS: Final = (6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2)
+_CORPORATE_WEIGHTS: Final = (2, 1) * 6  # from the right 1, 2, 1, 2 …
 _LICENCE_WEIGHTS: Final = (5, 4, 3, 2, 7, 6, 5, 4, 3, 2)  # not published by the police; as the numbers in use bear out
 # Public safety commissions, by the first two digits: Hokkaido's five areas, then the prefectures by region.
 _COMMISSIONS: Final = frozenset(
@@ -33,7 +34,7 @@ def is_my_number(value: bytes) -> bool:
     digits = digits_of(value)
     if len(digits) != 12:
         return False
-    remainder = sum((d - 48) * w for d, w in zip(digits, _MY_NUMBER_WEIGHTS, strict=False)) % 11
+    remainder = weighted(digits, _MY_NUMBER_WEIGHTS) % 11
     return digits[11] - 48 == (0 if remainder <= 1 else 11 - remainder)
 
 
@@ -42,8 +43,7 @@ def is_corporate_number(value: bytes) -> bool:
     digits = digits_of(value)
     if len(digits) != 13:
         return False
-    total = sum((d - 48) * (1 + place % 2) for place, d in enumerate(reversed(digits[1:])))
-    return digits[0] - 48 == 9 - total % 9
+    return digits[0] - 48 == 9 - weighted(digits[1:], _CORPORATE_WEIGHTS) % 9
 
 
 def is_drivers_licence(value: bytes) -> bool:
@@ -51,8 +51,7 @@ def is_drivers_licence(value: bytes) -> bool:
     digits = digits_of(value)
     if len(digits) != 12 or digits[:2] not in _COMMISSIONS:
         return False
-    total = sum((d - 48) * w for d, w in zip(digits, _LICENCE_WEIGHTS, strict=False))
-    return digits[10] - 48 == (11 - total % 11) % 10
+    return digits[10] - 48 == (11 - weighted(digits, _LICENCE_WEIGHTS) % 11) % 10
 
 
 def is_insurer_number(value: bytes) -> bool:
@@ -69,16 +68,10 @@ def is_domestic_phone(value: bytes) -> bool:
     return len(digits) == 10 and len(set(digits)) > 2 and _FIXED_LINE.fullmatch(digits) is not None
 
 
-def has_varied_digits(value: bytes) -> bool:
-    """No dummy: at least three different digits."""
-    return len(set(digits_of(value))) > 2
-
-
 CHECKS: Final[Mapping[str, Check]] = {
     "corporate_number": is_corporate_number,
     "domestic_phone": is_domestic_phone,
     "drivers_licence": is_drivers_licence,
     "insurer_number": is_insurer_number,
     "my_number": is_my_number,
-    "varied_digits": has_varied_digits,
 }

@@ -4,22 +4,26 @@ A heuristic with known limits: names are found in Japanese script only. A family
 honorific, because most family names are words of the language and names of places too.
 """
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from sekisho.inspection.errors import RulesError
+from sekisho.inspection.normalise import SEPARATOR
 from sekisho.inspection.profiles.profile import NameFinder
 
-PIECE_MAX: Final = 8_192  # characters analysed at a time; Sudachi takes 49,149 bytes at most
+# Characters analysed at a time. Sudachi takes 65,535 bytes after a normalisation of its own (NFKC), in which one
+# character may come to 33 (U+FDFA).
+PIECE_MAX: Final = 1_900
 _PERSON: Final = "人名"
 _FAMILY: Final = "姓"
 _HONORIFICS: Final = frozenset(
     {"さん", "さま", "様", "氏", "君", "くん", "ちゃん", "殿", "先生", "教授", "医師", "弁護士"}
 )
 _BETWEEN: Final = frozenset({" ", "\u3000", "・"})
-_ENDS: Final = "\n。、"
+_ENDS: Final = "\n。、！？,\t" + SEPARATOR
 
 
 def make_names() -> NameFinder:
@@ -31,7 +35,20 @@ def make_names() -> NameFinder:
             remedy="Install them: pip install 'sekisho[names]'; or remove what asks for person.name",
         )
     sudachi: Any = importlib.import_module("sudachipy")  # only where it is asked for: its dictionary has 200 MB
-    return SudachiNames(sudachi.Dictionary(dict="core").tokenizer(mode=sudachi.SplitMode.C))
+    return SudachiNames(_dictionary().tokenizer(mode=sudachi.SplitMode.C))
+
+
+@functools.cache
+def _dictionary() -> Any:
+    """Read once in a process, 1 s and 75 MB: every snapshot has two finders, and the dictionary never changes."""
+    sudachi: Any = importlib.import_module("sudachipy")
+    try:
+        return sudachi.Dictionary(dict="core")
+    except sudachi.errors.SudachiError as error:
+        raise RulesError(
+            f"person.name is asked for, and Sudachi can't read its dictionary: {error}",
+            remedy="Install both again: pip install --force-reinstall 'sekisho[names]'",
+        ) from None
 
 
 class SudachiNames:

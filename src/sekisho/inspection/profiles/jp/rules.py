@@ -5,7 +5,9 @@ from typing import Final
 from sekisho.inspection.profiles.injection import phrase_rule
 from sekisho.inspection.profiles.jp.addresses import address_rules
 from sekisho.inspection.profiles.jp.places import PREFECTURES
-from sekisho.inspection.profiles.universal import GROUP, ROW_AFTER, ROW_BEFORE, RUN
+from sekisho.inspection.profiles.universal import ALONE as _ALONE
+from sekisho.inspection.profiles.universal import END as _END
+from sekisho.inspection.profiles.universal import GROUP, OTHER_NUMBERS, ROW_AFTER, ROW_BEFORE, RUN
 from sekisho.inspection.rule_data import RuleData
 
 _MY_NUMBER_WORDS: Final = [
@@ -81,6 +83,7 @@ _POSTAL_WORDS: Final = [
 ]
 # What a number is when one of these words, and no other of ours, stands before it.
 _OTHER_NUMBERS: Final = [
+    *OTHER_NUMBERS,
     *(
         "注文番号",
         "受注番号",
@@ -114,36 +117,10 @@ _OTHER_NUMBERS: Final = [
         "稟議番号",
         "チケット番号",
         "jan",
-        "isbn",
     ),
-    *(
-        "order number",
-        "order no",
-        "order id",
-        "order #",
-        "tracking number",
-        "tracking no",
-        "serial number",
-        "serial no",
-    ),
-    *("ticket number", "ticket no", "case number", "reference number", "product code", "part number", "sku", "job id"),
-    *(
-        "invoice number",
-        "timestamp",
-        "unix time",
-        "epoch",
-        "build number",
-        "commit",
-        "金額",
-        "価格",
-        "合計",
-        "残高",
-        "total",
-    ),
+    *("金額", "価格", "合計", "残高"),
 ]
-_GAP: Final = "[ \\t\\r\\n._/-]{1,2}"
-_ALONE: Final = "(?<![0-9A-Za-z])(?<![0-9][.,-])"  # before a bare number
-_END: Final = "(?![0-9A-Za-z]|[.,-][0-9])"
+_GAP: Final = "[ \\t\\r\\n._/-]{1,3}"
 _NO_AMOUNT: Final = "(?! ?(?:円|万|億|千|件|個|ドル|名|人|yen|jpy))"
 _ANY_GAP: Final = "(?:[ \\t:=.#\"',]|、)"
 
@@ -178,8 +155,16 @@ def _my_number() -> list[RuleData]:
             label=label,
             sign=GROUP,
             reach=36,
-            anchor=f"{ROW_BEFORE}[0-9]{{4}}[ -][0-9]{{4}}[ -][0-9]{{4}}{ROW_AFTER}",
-            shape="(?<![0-9])(?<![0-9]{4}[ -])[0-9]{4}([ -])[0-9]{4}\\1[0-9]{4}(?![0-9]|[ -][0-9]{4})",
+            anchor="[^0-9][0-9]{4}-[0-9]{4}-[0-9]{4}[^0-9]",
+            shape="(?<![0-9])(?<![0-9]{4}-)[0-9]{4}-[0-9]{4}-[0-9]{4}(?![0-9]|-[0-9]{4})",
+            check=check,
+        ),
+        RuleData(
+            label=label,
+            sign=GROUP,
+            reach=36,
+            anchor=f"{ROW_BEFORE}[0-9]{{4}} [0-9]{{4}} [0-9]{{4}}{ROW_AFTER}",
+            shape="(?<![0-9])(?<![0-9]{4}[ -])[0-9]{4} [0-9]{4} [0-9]{4}(?![0-9]|[ -][0-9]{4})",
             check=check,
         ),
         RuleData(
@@ -287,7 +272,7 @@ def _bank_account() -> list[RuleData]:
     return [
         RuleData(  # 普通 1234567
             label=label,
-            anchor="(?:普通|当座|貯蓄|\\(普\\)|\\(当\\)|ordinary|savings|checking).{0,32}[^0-9][0-9]{7}[^0-9]",
+            anchor="(?:普通|当座|貯蓄|\\(普\\)|\\(当\\)|ordinary|savings|checking)(?:.{0,32}[^0-9])?[0-9]{7}[^0-9]",
             shape=f"(?:{kind}|(?i:ordinary|savings|checking)(?: account)?(?: ?(?i:no|number)\\.?)?){_ANY_GAP}{{0,4}}"
             f"(?P<value>[0-9]{{7}}){_END}{_NO_AMOUNT}",
             check="varied_digits",
@@ -335,16 +320,16 @@ def _bank_account() -> list[RuleData]:
 
 def _phone() -> list[RuleData]:
     label, check = "phone", "domestic_phone"
+    mobile = "0[5-9]0[ \\t\\r\\n()._/-]{0,3}[0-9]{4}[ \\t\\r\\n()._/-]{0,3}[0-9]{4}"
+    fixed = "\\(?0[0-9]{1,4}[ ()-]{1,3}[0-9]{1,4}[ ()-]{1,3}[0-9]{3,4}"
     before = "(?:(?<![A-Za-z0-9])(?<![0-9][.,])(?<![0-9]-)|(?<=[Tt][Ee][Ll])|(?<=[Ff][Aa][Xx]))"
     return [
         RuleData(  # 09012345678, 090-1234-5678; 03-1234-5678, (0463)12-3456, 0120-123-456
             label=label,
             sign=f"(?:{RUN}|{GROUP})",
             reach=36,
-            anchor="(?:0[5-9]0[ ().-]{0,2}[0-9]{4}[ ().-]{0,2}[0-9]{4}"
-            "|\\(?0[0-9]{1,4}[ ()-]{1,2}[0-9]{1,4}[ ()-]{1,2}[0-9]{3,4})[^0-9]",
-            shape=f"{before}(?:0[5-9]0[ ().-]{{0,2}}[0-9]{{4}}[ ().-]{{0,2}}[0-9]{{4}}(?![0-9A-Za-z]|[.,][0-9])"
-            "|\\(?0[0-9]{1,4}[ ()-]{1,2}[0-9]{1,4}[ ()-]{1,2}[0-9]{3,4}(?![0-9A-Za-z]|[.,-][0-9]))",
+            anchor=f"[^0-9](?:{mobile}|{fixed})[^0-9]",
+            shape=f"{before}(?:{mobile}(?![0-9A-Za-z]|[.,][0-9])|{fixed}(?![0-9A-Za-z]|[.,-][0-9]))",
             check=check,
         ),
         RuleData(  # 0312345678: ten digits are too common to go by alone

@@ -160,8 +160,7 @@ class SnapshotStore:
         parts = {(part.layer, part.name): self._part(part) for part in manifest.parts if part.name != INSPECTION}
         for name in (CATALOGUE, ENTITIES, POLICIES, SCHEMA):
             manifest.part(name)
-        declared, observed = _known(parts)
-        return StoredRules(digest, *rules_of(parts), declared, observed)
+        return stored_rules(digest, parts)
 
     def _of_site(self, manifest: Manifest, name: str) -> bytes | None:
         return next((self._part(part) for part in manifest.parts if (part.layer, part.name) == (SITE, name)), None)
@@ -222,6 +221,12 @@ class SnapshotStore:
 def _require(data: bytes, part: Part) -> None:
     if len(data) != part.size or hashlib.sha256(data).hexdigest() != part.sha256:
         raise SnapshotDamaged(f"the part {part.layer}/{part.name} is not what the manifest says", remedy=_REBUILD)
+
+
+def stored_rules(digest: str, parts: Mapping[tuple[str, str], bytes]) -> StoredRules:
+    """Of a snapshot's parts. Raises SnapshotDamaged."""
+    declared, observed = _known(parts)
+    return StoredRules(digest, *rules_of(parts), declared, observed)
 
 
 def rules_of(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyParts]:

@@ -53,6 +53,7 @@ class SupportedReadings:
         self._held: OrderedDict[str, frozenset[bytes] | None] = OrderedDict()  # None: the snapshot could not be had
         self._in_force: set[str] = set()
         self._used: dict[str, _Use] = {}
+        self._beyond: _Use | None = None  # the first that found no room
         self._is_restored = False
 
     def see(self, index: int, envelope: Mapping[str, Any]) -> None:
@@ -65,8 +66,13 @@ class SupportedReadings:
             self._see_activation(index, envelope, body["snapshot"], body.get("before"))
         elif kind == DECISION and isinstance(body.get("input"), dict):
             snapshot = str(body["input"].get("snapshot"))[:64]
-            if snapshot not in self._in_force and len(self._used) < USED_MAX:
-                self._used.setdefault(snapshot, _Use(index, envelope["id"], envelope.get("request")))
+            if snapshot in self._in_force or snapshot in self._used:
+                return
+            use = _Use(index, envelope["id"], envelope.get("request"))
+            if len(self._used) < USED_MAX:
+                self._used[snapshot] = use
+            elif self._beyond is None:
+                self._beyond = use
 
     def finish(self) -> None:
         for snapshot, use in self._used.items():
@@ -79,12 +85,18 @@ class SupportedReadings:
             if stored.observed.readings:
                 detail = f"{snapshot}: the log does not tell that it came in force"
                 self._findings.add(OBSERVED_UNSUPPORTED, detail, *use)
+        if self._beyond is not None:
+            detail = f"more than {USED_MAX} snapshots did not come in force: those from here on were not looked at"
+            self._findings.add(OBSERVED_UNSUPPORTED, detail, *self._beyond)
 
     def _see_observation(self, body: Mapping[str, Any]) -> None:
         deployment, rows = body.get("deployment"), body.get("readings")
         for row in rows if isinstance(rows, list) else ():
-            if isinstance(row, dict) and "failed" not in row and len(self._latest) < LATEST_MAX:
-                self._latest[str(deployment), str(row.get("method"))] = _digest(str(deployment), row)
+            if not isinstance(row, dict) or "failed" in row:
+                continue
+            key = (str(deployment), str(row.get("method")))
+            if key in self._latest or len(self._latest) < LATEST_MAX:  # what is beyond supports nothing
+                self._latest[key] = _digest(key[0], row)
 
     def _see_activation(self, index: int, envelope: Mapping[str, Any], snapshot: str, before: Any) -> None:
         self._in_force.add(snapshot)
@@ -118,7 +130,10 @@ class SupportedReadings:
 
 
 def _underived(stored: StoredRules) -> str | None:
-    """What of a snapshot's facts does not follow from its readings."""
+    """What of a snapshot's facts does not follow from its readings.
+
+    By this version's rules: one that changes them must know the older ones by the snapshot's format.
+    """
     observed = stored.observed
     expected = observed_facts(stored.declared, observed.readings, observed.site)
     if _plain(expected) != _plain(observed.facts):

@@ -225,8 +225,11 @@ def _require(data: bytes, part: Part) -> None:
 
 def stored_rules(digest: str, parts: Mapping[tuple[str, str], bytes]) -> StoredRules:
     """Of a snapshot's parts. Raises SnapshotDamaged."""
-    declared, observed = _known(parts)
-    return StoredRules(digest, *rules_of(parts), declared, observed)
+    entities = observed_entities(parts[AUTHORITY, ENTITIES], parts.get((SITE, OBSERVED_ENTITIES)))
+    policy_parts = PolicyParts(parts[AUTHORITY, POLICIES], parts[AUTHORITY, SCHEMA], entities)
+    observed = decode_observed(parts.get((SITE, OBSERVATIONS)), parts.get((SITE, OBSERVED_ENTITIES)))
+    declared = decode_catalogue(parts[AUTHORITY, CATALOGUE])
+    return StoredRules(digest, observed_catalogue(declared, observed.facts), policy_parts, declared, observed)
 
 
 def rules_of(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyParts]:
@@ -234,15 +237,8 @@ def rules_of(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyP
 
     Raises SnapshotDamaged.
     """
-    entities = observed_entities(parts[AUTHORITY, ENTITIES], parts.get((SITE, OBSERVED_ENTITIES)))
-    policy_parts = PolicyParts(parts[AUTHORITY, POLICIES], parts[AUTHORITY, SCHEMA], entities)
-    declared, observed = _known(parts)
-    return observed_catalogue(declared, observed.facts), policy_parts
-
-
-def _known(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, Observed]:
-    observed = decode_observed(parts.get((SITE, OBSERVATIONS)), parts.get((SITE, OBSERVED_ENTITIES)))
-    return decode_catalogue(parts[AUTHORITY, CATALOGUE]), observed
+    rules = stored_rules("", parts)
+    return rules.catalogue, rules.parts
 
 
 def decode_catalogue(data: bytes) -> Catalogue:

@@ -8,6 +8,7 @@ from sekisho.app.audit import AuditAsked, Auditor
 from sekisho.app.observed import composed
 from sekisho.app.prober import observation
 from sekisho.app.probing import Taken
+from sekisho.assurance import readings
 from sekisho.catalog.evidence import MANAGEMENT_API
 from sekisho.catalog.interfaces import ManagedIdentitySignIn, Management, Reading
 from sekisho.catalog.observations import about
@@ -149,6 +150,17 @@ def test_what_policies_see_without_any_reading_is_found(log):
     whole = composed(log.plain, PROBED, (log.read("JP"),), "home").parts
     log.put_in_force(change=lambda parts: parts | {(SITE, OBSERVED_ENTITIES): whole[SITE, OBSERVED_ENTITIES]})
     assert [code for code, _ in log.found()] == ["observed_unsupported"]
+
+
+def test_what_finds_no_room_is_told_or_found(log, monkeypatch):
+    monkeypatch.setattr(readings, "USED_MAX", 0)
+    monkeypatch.setattr(readings, "LATEST_MAX", 0)
+    log.put_in_force(told=False, change=lambda parts: parts | {("authority", "inspection.json"): b'{"rules":[2]}'})
+    log.put_in_force(log.read("JP"))
+    assert {detail.partition(":")[0] for code, detail in log.found() if code == "observed_unsupported"} == {
+        "those from here on were not looked at",
+        *(detail for _, detail in UNTOLD),
+    }
 
 
 def test_a_snapshot_with_readings_that_no_entry_put_in_force_is_found(log):

@@ -18,6 +18,7 @@ from sekisho.kernel.errors import SekishoError
 FILE: Final = "sekisho.toml"
 ENGINE_KINDS: Final = ("manual", "llama.cpp")
 FORMAT: Final = 1  # of the data directory; it goes up when an older program would misread what a newer one wrote
+VALID_SECONDS_MAX: Final = 30 * 86_400  # of what a probe has confirmed
 _FILE_BYTES_MAX: Final = 1024 * 1024
 _FORMAT_BYTES_MAX: Final = 16
 _HOST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?", re.ASCII)
@@ -364,6 +365,11 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             "[probes] valid_seconds is less than two rounds: facts would end before they are looked at again",
             remedy="Set it to at least twice interval_seconds",
+        )
+    if settings.probes.valid_seconds > VALID_SECONDS_MAX:
+        raise SettingsError(
+            f"[probes] valid_seconds must be at most {VALID_SECONDS_MAX} (30 days)",
+            remedy="What was looked at longer ago is not observed any more",
         )
     if settings.probes.jitter_percent > 90:
         raise SettingsError("[probes] jitter_percent must be at most 90", remedy="10 spreads rounds well enough")

@@ -33,6 +33,7 @@ class ScriptedAzure(ThreadingHTTPServer):
         self.location = "japaneast"
         self.spillover: dict[str, str] = {}
         self.status = 200  # of Resource Manager
+        self.token_status = 200  # of the token endpoint
         self.lists = 0  # whole lists of deployments that were given
         self.served = 0  # requests for an answer
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
@@ -85,6 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == f"/{TENANT}/oauth2/v2.0/token":
             form = parse_qs(body.decode())
             assert form["client_secret"] == [SECRET]
+            if self.server.token_status != 200:
+                error = {"error": "temporarily_unavailable", "error_description": f"you sent {SECRET}"}
+                return self._json(error | {"error_codes": [50196]}, self.server.token_status)
             if form["scope"] != [SCOPE]:
                 return self._json({"error": "invalid_scope"}, 400)
             return self._json({"token_type": "Bearer", "expires_in": 3599, "access_token": TOKEN})

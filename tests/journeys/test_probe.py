@@ -199,6 +199,15 @@ def test_an_account_is_asked_once_for_all_of_its_deployments_and_may_ask_for_pat
     azure.status = 200
 
 
+def test_a_token_endpoint_that_limits_us_is_told_of_without_our_secret(site, azure):
+    azure.token_status = 429
+    done = sekisho("probe", site.root, "--deployment", "azure-tokyo", "--method", "management-api", check=False)
+    azure.token_status = 200
+    assert done.returncode == 0
+    assert "the token endpoint answered 429 temporarily_unavailable (AADSTS50196)" in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+
+
 def test_light_contradicts_a_far_claim_and_proves_no_near_one(site, plain):
     before = len(plain.of("good"))
     looked, _ = probe(site, "--deployment", "far", "--deployment", "near", "--method", "light-answer", code=3)

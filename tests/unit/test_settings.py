@@ -60,6 +60,8 @@ def test_what_is_left_out_has_its_default(tmp_path):
         (MINIMAL + "[ledger]\nsegment_bytes = 4096\n", "segment_bytes"),
         (MINIMAL + "gateway = 1\n", "gateway"),
         ("installation = [", "sekisho.toml"),
+        (MINIMAL + "[probes]\nvalid_seconds = 2592001\n", "30 days"),
+        (MINIMAL + "[probes]\nvalid_seconds = 1000\n", "less than two rounds"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file(tmp_path, text, says):

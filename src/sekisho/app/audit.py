@@ -239,13 +239,14 @@ class Auditor:
             return _Deeper()
         from sekisho.assurance.approvals import ApprovedActs
         from sekisho.assurance.exemptions import GrantedExemptions
+        from sekisho.assurance.readings import SupportedReadings
         from sekisho.assurance.reperformance import Reperformance
 
         reperformance = Reperformance(report.findings, book)
         in_force = reperformance.in_force
         approved = ApprovedActs(report.findings, book, in_force, report.origin, scratch / "approvals")
         exemptions = GrantedExemptions(report.findings, book, report.origin)
-        observers: list[Observer] = [reperformance, approved, exemptions]
+        observers: list[Observer] = [reperformance, approved, exemptions, SupportedReadings(report.findings, book)]
         reconciliation = None
         report.depth = 3
         if wanted == 4 and asked.provider is not None:

@@ -1,8 +1,8 @@
 """Backing up an installation while it runs.
 
-A backup is a directory: `backup.json` (what is in it, by SHA-256), `files/` (settings, declarations, snapshots),
-`state.sqlite`, `ledger/` (the log up to a checkpoint), and, if asked for, `keys.sealed`. It appears under its name when
-it is whole and was verified.
+A backup is a directory: `backup.json` (what is in it, by SHA-256), `files/` (settings, declarations, snapshots,
+the registries' files), `state.sqlite`, `ledger/` (the log up to a checkpoint), and, if asked for, `keys.sealed`. It
+appears under its name when it is whole and was verified.
 
 What makes it consistent, in this order:
 
@@ -227,7 +227,7 @@ def _copy_files(directory: DataDirectory, settings: Settings, target: Path) -> l
     wanted += sorted(directory.organisation_keys.glob("*.forgotten"))  # no secrets: so that no key is made again
     in_force = directory.snapshots / "current"
     _copy(in_force, target / in_force.relative_to(directory.root))  # before its parts are listed: they are all there
-    for tree in (directory.declarations, directory.snapshots, directory.issuer_keys):
+    for tree in (directory.declarations, directory.snapshots, directory.issuer_keys, directory.registry):
         wanted += sorted(path for path in tree.rglob("*") if path.is_file() and not path.name.startswith("."))
     for path in wanted:
         if path != in_force and path.is_file():

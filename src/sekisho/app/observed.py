@@ -13,7 +13,7 @@ from sekisho.snapshot.build import BuiltSnapshot
 from sekisho.snapshot.errors import SnapshotError
 from sekisho.snapshot.interfaces import StoredRules, catalogue_at
 from sekisho.snapshot.observed import Observed, observed_catalogue, with_observed
-from sekisho.snapshot.store import SnapshotStore, rules_of
+from sekisho.snapshot.store import SnapshotStore, stored_rules
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def composed(built: BuiltSnapshot, catalogue: Catalogue, readings: Iterable[Read
     """The snapshot with the site's layer of these readings. `catalogue` is as declared; `here` the site's name."""
     in_force = applicable(readings, catalogue)
     facts = observed_facts(catalogue, in_force, here)
-    return with_observed(built, Observed(here, in_force, facts), observed_part(catalogue, facts))
+    return with_observed(built, Observed(here, in_force, facts, observed_part(catalogue, facts)))
 
 
 def observed_now(store: SnapshotStore, catalogue: Catalogue, now_us: int) -> Catalogue:
@@ -94,4 +94,4 @@ def rules_with_readings_in_force(store: SnapshotStore, digest: str) -> StoredRul
     current = store.current()
     observed = Observed() if current is None else store.observed(current)
     built = composed(store.built(digest), store.catalogue(digest), observed.readings, observed.site)
-    return StoredRules(digest, *rules_of(built.parts))
+    return stored_rules(digest, built.parts)

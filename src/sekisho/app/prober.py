@@ -25,7 +25,7 @@ from sekisho.app.round import Asked, Came
 from sekisho.app.trials import record_test, stops_set
 from sekisho.catalog.evidence import LIGHT_ANSWER, METHODS, PROBE
 from sekisho.catalog.interfaces import Catalogue, Deployment, ObservedFact, Reading
-from sekisho.catalog.observations import kept, telling
+from sekisho.catalog.observations import as_recorded, kept, telling
 from sekisho.console.interfaces import Panel
 from sekisho.gateway.metrics import exposition
 from sekisho.kernel.canonical import encode
@@ -79,15 +79,7 @@ def _row(taken: Taken) -> dict[str, Any]:
     reading = taken.reading
     if reading is None:
         return {"failed": taken.failed, "method": taken.method}
-    return {
-        "about": reading.about,
-        "contradicts": reading.contradicts,
-        "evidence": {key: list(value) if isinstance(value, tuple) else value
-                     for key, value in reading.evidence.items()},
-        "method": reading.method,
-        "until": reading.until,
-        "values": {key: list(value) for key, value in reading.values.items()},
-    }  # fmt: skip
+    return as_recorded(reading)
 
 
 async def record(taken: Iterable[Taken], writer: EntryWriter, clock: Clock, ids: IdSource, actor: str) -> None:

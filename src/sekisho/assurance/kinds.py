@@ -119,6 +119,18 @@ EXEMPTION_UNGRANTED: Final = Kind(
         "誰が承認したかを拠点に確認してください。復元した拠点では、以前の台帳に記録があるかもしれません",
     ),
 )
+OBSERVED_UNSUPPORTED: Final = Kind(
+    "observed_unsupported",
+    ERROR,
+    Words(
+        "A snapshot takes for observed what no entry supports: the log tells of no such reading, or of another",
+        "スナップショットで確認済みとされる事実に、根拠となる調査の記録が台帳にないか、内容が異なります",
+    ),
+    Words(
+        "Ask the site who made this snapshot. Treat what was decided under it as decided on made-up facts",
+        "誰がこのスナップショットを作ったかを拠点に確認し、その下での判定は事実の裏付けがないものとして扱ってください",
+    ),
+)
 SCHEMA_DIFFERS: Final = Kind(
     "schema_differs",
     ERROR,
@@ -296,8 +308,8 @@ PROVIDER_LOG_DAMAGED: Final = Kind(
 
 KINDS: Final = (
     DECISION_WRONG, REASONS_DIFFER, CHOSEN_NOT_PERMITTED, DENIED_THOUGH_PERMITTED, MONITORED_WRONG, RETENTION_WRONG,
-    REWRITE_WRONG, INPUT_MALFORMED, POLICIES_MISNAMED, EXEMPTIONS_MISNAMED, EXEMPTION_UNGRANTED, SCHEMA_DIFFERS,
-    EPOCH_WRONG,
+    REWRITE_WRONG, INPUT_MALFORMED, POLICIES_MISNAMED, EXEMPTIONS_MISNAMED, EXEMPTION_UNGRANTED, OBSERVED_UNSUPPORTED,
+    SCHEMA_DIFFERS, EPOCH_WRONG,
     APPROVAL_MISSING, APPROVAL_INVALID, APPROVAL_USED_AGAIN, PERSON_CARRIED, RULES_UNKNOWN,
     SNAPSHOT_MISSING, SNAPSHOT_UNUSABLE, SNAPSHOT_SUPERSEDED, SITE_UNKNOWN, PRINCIPAL_UNDECLARED, ENGINE_DIFFERS,
     EGRESS_UNRECEIPTED, MISSING_AT_PROVIDER, TIME_DIFFERS, TOKENS_DIFFER, NOTHING_COMPARED,

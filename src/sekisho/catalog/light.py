@@ -105,7 +105,8 @@ def _edge(extent: Extent, width: int) -> Iterable[Place]:
         longitude = extent.west + step * _STEP_DEGREES
         yield Place(extent.south, longitude)
         yield Place(extent.north, longitude)
-    for step in range(int((extent.north - extent.south) / _STEP_DEGREES) + 1):
-        latitude = extent.south + step * _STEP_DEGREES
+    south, north = max(extent.south, -90), min(extent.north, 90)  # of a snapshot that somebody wrote by hand, too
+    for step in range(int((north - south) / _STEP_DEGREES) + 1):
+        latitude = south + step * _STEP_DEGREES
         yield Place(latitude, extent.west)
         yield Place(latitude, extent.west + width)

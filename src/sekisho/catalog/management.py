@@ -33,6 +33,9 @@ def read_management(
     if api_version is not None and not (API_VERSION_FORM.fullmatch(api_version) and api_version >= API_VERSION):
         remedy = f'Leave it out, or name "{API_VERSION}" or a later one: earlier ones tell nothing of spillover'
         inner.mistake("api_version", f"{shown(api_version)} is not a version that tells enough", remedy)
+    if name is not None and upstream_model is not None and name.lower() != upstream_model.lower():
+        problem = f"{shown(name)} is another than upstream_model, which is the one that requests go to"
+        inner.mistake("deployment", problem, "Leave it out: what is said of one deployment supports nothing of another")
     own = read_sign_in(inner, TARGET)
     inner.finish()
     if deployment_type is not None and deployment_type not in AZURE_TYPES:

@@ -15,7 +15,7 @@ knows, or an answer that came too late for light to tell anything.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -89,6 +89,13 @@ def kept(before: Iterable[Reading], after: Iterable[Reading], now_us: int) -> tu
     if any(_is_due(readings.get(key), one, now_us) for key, one in newer.items()):
         readings |= newer
     return tuple(readings[key] for key in sorted(readings) if _says_something(readings[key]))
+
+
+def as_recorded(reading: Reading) -> dict[str, Any]:
+    """The reading as it stands in the ledger's `observation` of its deployment."""
+    row = msgspec.to_builtins(reading)
+    del row["deployment"]
+    return cast(dict[str, Any], row)
 
 
 def applicable(readings: Iterable[Reading], catalogue: Catalogue) -> tuple[Reading, ...]:

@@ -58,5 +58,11 @@ FACT_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
         "Put a newer file into registry/; see docs/facts.md",
         "新しいファイルを registry/ に置いてください。docs/facts.ja.md をご覧ください",
     ),
+    "facts.registry_ahead": (
+        "the file of {registry} is dated {date}, which has not come yet: its age can't be told",
+        "{registry} のファイルの日付 {date} は未来のもので、経過日数が分かりません",
+        "Get the file from the registry again, and look at this machine's clock",
+        "レジストリからファイルを入手し直し、このマシンの時計を確認してください",
+    ),
     "facts.registry_wrong": ("{detail}", "{detail}", "{remedy}", "{remedy}"),
 }

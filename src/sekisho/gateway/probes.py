@@ -202,5 +202,8 @@ async def least_answer(
         if head.status != 200:
             # An error may come from whatever stands in front: it says nothing of where the computing is.
             raise UpstreamInvalid(f"it answers {head.status} to a request for one token", phase="head")
-        times.append((time.perf_counter_ns() - began) // 1_000)
+        took_us = (time.perf_counter_ns() - began) // 1_000
+        if not isinstance((json_object(body) or {}).get("choices"), list):
+            raise UpstreamInvalid("it answers something else than a model does", phase="body")  # a page of what is near
+        times.append(took_us)
     return len(times), min(times)

@@ -19,6 +19,7 @@ from sekisho.snapshot.epochs import epoch_bounds as epoch_bounds
 from sekisho.snapshot.epochs import epoch_ends as epoch_ends
 from sekisho.snapshot.errors import SnapshotError as SnapshotError
 from sekisho.snapshot.errors import SnapshotMissing as SnapshotMissing
+from sekisho.snapshot.observed import Observed as Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,14 @@ class Snapshot:
 class StoredRules:
     """What a stored snapshot decides with, verified part by part: for every epoch, nothing made ready.
 
-    `catalogue` is as declared and observed: facts with their ends.
+    `catalogue` is as `declared` and observed: facts with their ends.
     """
 
     digest: str
     catalogue: Catalogue
     parts: PolicyParts
+    declared: Catalogue
+    observed: Observed
 
 
 class StoredSnapshots(Protocol):

@@ -41,31 +41,29 @@ class _Observations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the probes of a site add to a catalogue. `facts` by (deployment, fact)."""
+    """What the probes of a site add to a catalogue. `facts` by (deployment, fact); `entities`: what policies see."""
 
     site: str = ""
     readings: tuple[Reading, ...] = ()
     facts: Mapping[tuple[str, str], ObservedFact] = field(default_factory=dict)
+    entities: bytes = b""
 
 
-def with_observed(built: BuiltSnapshot, observed: Observed, entities: bytes) -> BuiltSnapshot:
-    """The same snapshot with this site's layer in place of any that it has; without readings there is none.
-
-    `entities` is what policies see of `observed.facts`.
-    """
+def with_observed(built: BuiltSnapshot, observed: Observed) -> BuiltSnapshot:
+    """The same snapshot with this site's layer in place of any that it has; without readings there is none."""
     parts = {key: data for key, data in built.parts.items() if key[0] == AUTHORITY}
     if observed.readings:
         rows = tuple(_Row(*key, fact) for key, fact in sorted(observed.facts.items()))
         part = _Observations(rows, observed.readings, observed.site)
         parts[SITE, OBSERVATIONS] = canonical.encode(msgspec.to_builtins(part))
-        parts[SITE, OBSERVED_ENTITIES] = entities
+        parts[SITE, OBSERVED_ENTITIES] = observed.entities
     return BuiltSnapshot(encode(manifest_of(parts)), parts)
 
 
-def decode_observed(data: bytes | None) -> Observed:
-    """Strictly; None: the snapshot has no such layer. Raises SnapshotDamaged."""
+def decode_observed(data: bytes | None, entities: bytes | None = None) -> Observed:
+    """Strictly; None: the snapshot has no such part. Raises SnapshotDamaged."""
     if data is None:
-        return Observed()
+        return Observed(entities=entities or b"")
     try:
         part = msgspec.convert(canonical.decode(data), _Observations)
     except (CanonicalError, msgspec.ValidationError) as error:
@@ -73,7 +71,9 @@ def decode_observed(data: bytes | None) -> Observed:
     for row in part.facts:
         if not is_earned(row.fact, row.observed):
             raise SnapshotDamaged(f"the fact {row.fact} of {row.deployment} has a grade that nothing earns")
-    return Observed(part.site, part.readings, {(row.deployment, row.fact): row.observed for row in part.facts})
+    return Observed(
+        part.site, part.readings, {(row.deployment, row.fact): row.observed for row in part.facts}, entities or b""
+    )
 
 
 def observed_entities(entities: bytes, observed: bytes | None) -> bytes:

@@ -142,7 +142,8 @@ class SnapshotStore:
 
     def observed(self, digest: str) -> Observed:
         """What a stored snapshot holds of this site's probes; raises as `load`."""
-        return decode_observed(self._of_site(self._manifest(digest), OBSERVATIONS))
+        manifest = self._manifest(digest)
+        return decode_observed(self._of_site(manifest, OBSERVATIONS), self._of_site(manifest, OBSERVED_ENTITIES))
 
     def policy_titles(self, digest: str) -> tuple[PolicyTitle, ...]:
         """The policies of a stored snapshot as people know them, by index; raises as `load`."""
@@ -159,7 +160,7 @@ class SnapshotStore:
         parts = {(part.layer, part.name): self._part(part) for part in manifest.parts if part.name != INSPECTION}
         for name in (CATALOGUE, ENTITIES, POLICIES, SCHEMA):
             manifest.part(name)
-        return StoredRules(digest, *rules_of(parts))
+        return stored_rules(digest, parts)
 
     def _of_site(self, manifest: Manifest, name: str) -> bytes | None:
         return next((self._part(part) for part in manifest.parts if (part.layer, part.name) == (SITE, name)), None)
@@ -222,15 +223,22 @@ def _require(data: bytes, part: Part) -> None:
         raise SnapshotDamaged(f"the part {part.layer}/{part.name} is not what the manifest says", remedy=_REBUILD)
 
 
+def stored_rules(digest: str, parts: Mapping[tuple[str, str], bytes]) -> StoredRules:
+    """Of a snapshot's parts. Raises SnapshotDamaged."""
+    entities = observed_entities(parts[AUTHORITY, ENTITIES], parts.get((SITE, OBSERVED_ENTITIES)))
+    policy_parts = PolicyParts(parts[AUTHORITY, POLICIES], parts[AUTHORITY, SCHEMA], entities)
+    observed = decode_observed(parts.get((SITE, OBSERVATIONS)), parts.get((SITE, OBSERVED_ENTITIES)))
+    declared = decode_catalogue(parts[AUTHORITY, CATALOGUE])
+    return StoredRules(digest, observed_catalogue(declared, observed.facts), policy_parts, declared, observed)
+
+
 def rules_of(parts: Mapping[tuple[str, str], bytes]) -> tuple[Catalogue, PolicyParts]:
     """Of a snapshot's parts: the catalogue as declared and observed, facts with their ends, and what decides.
 
     Raises SnapshotDamaged.
     """
-    entities = observed_entities(parts[AUTHORITY, ENTITIES], parts.get((SITE, OBSERVED_ENTITIES)))
-    policy_parts = PolicyParts(parts[AUTHORITY, POLICIES], parts[AUTHORITY, SCHEMA], entities)
-    observed = decode_observed(parts.get((SITE, OBSERVATIONS)))
-    return observed_catalogue(decode_catalogue(parts[AUTHORITY, CATALOGUE]), observed.facts), policy_parts
+    rules = stored_rules("", parts)
+    return rules.catalogue, rules.parts
 
 
 def decode_catalogue(data: bytes) -> Catalogue:

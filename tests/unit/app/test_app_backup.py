@@ -55,6 +55,15 @@ async def test_what_was_written_before_is_in_a_backup_whatever_the_clocks_say(di
     assert any(identifier.encode() in entry for entry in entries)
 
 
+def test_the_registries_files_come_along_to_where_nobody_could_fetch_them(directory, tmp_path):
+    directory.registry.mkdir()
+    (directory.registry / "delegated-apnic-extended-latest").write_text("2|apnic|20261124|0|19830613|20261124|+1000\n")
+    back_up(directory.root, tmp_path / "backup", None)
+    restored = DataDirectory(tmp_path / "restored")
+    restore(tmp_path / "backup", restored.root, passphrase=None, site_key=directory.root / "keys" / "site.key")
+    assert [path.name for path in restored.registry.iterdir()] == ["delegated-apnic-extended-latest"]
+
+
 @pytest.fixture(scope="module")
 def backup(made, tmp_path_factory):
     target = tmp_path_factory.mktemp("backups") / "backup"

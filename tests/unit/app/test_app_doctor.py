@@ -810,6 +810,7 @@ def test_facts_that_probes_contradict_are_problems_and_those_confirmed_are_count
         (None, True, []),
         ({"at": None}, True, []),
         ({"at": NOW_US - 60_000_000, "failed": []}, True, [(OK, "facts.round")]),
+        ({"at": NOW_US - 60_000_000, "failed": 5}, True, [(OK, "facts.round")]),
         ({"at": NOW_US - DAY_US, "failed": []}, True, [(WARNING, "facts.late")]),
         ({"at": NOW_US - DAY_US, "failed": []}, False, [(OK, "facts.round")]),
         (
@@ -840,6 +841,8 @@ def test_the_age_of_a_registrys_file_is_told():
     found = facts.judge_registry([published("2026-11-24"), published("2026-09-01")], today)
     assert codes(found) == [(OK, "facts.registry"), (WARNING, "facts.registry_old")]
     assert [one.values["days"] for one in found] == [1, 85]
+    assert codes(facts.judge_registry([published("2026-11-26")], today)) == [(OK, "facts.registry")]
+    assert codes(facts.judge_registry([published("2099-01-01")], today)) == [(WARNING, "facts.registry_ahead")]
 
 
 def test_a_note_that_is_damaged_and_a_file_that_is_no_registrys_do_not_end_the_look(tmp_path):

@@ -132,3 +132,8 @@ def test_a_box_across_the_180th_meridian_holds_both_sides():
     assert distance_to_extent_km(Place(60, -170), box) == 0
     assert distance_to_extent_km(Place(60, 160), box) > 500
     assert math.isfinite(distance_to_extent_km(Place(-60, 0), box))
+
+
+def test_a_box_that_no_globe_has_takes_no_longer_than_the_whole_globe():
+    """Declarations are held to degrees; a forged snapshot is not, and an audit must not go on for ever."""
+    assert distance_to_extent_km(TOKYO, Extent(-(10**12), 10, 10**12, 11)) >= 0

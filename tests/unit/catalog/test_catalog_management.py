@@ -61,7 +61,6 @@ def test_a_management_api_is_asked_for_the_deployment_by_its_upstream_name():
     assert made.sign_in == ManagedIdentitySignIn(
         "https://management.azure.com", "http://169.254.169.254/metadata/identity/oauth2/token"
     )
-    assert only(deployment=management(deployment="other")).management.deployment == "other"
 
 
 def test_the_deployments_own_identity_is_used_with_the_scope_of_the_api():
@@ -98,6 +97,7 @@ CASES = [
     ({"deployment": management(resource=None)}, "management.resource", "missing"),
     ({"deployment": management(resource="/subscriptions/s")}, "management.resource", "not the id of an account"),
     ({"deployment": management(url="http://m.example")}, "management.url", "https"),
+    ({"deployment": management(deployment="other")}, "management.deployment", "another than upstream_model"),
     ({"deployment": management(api_version="2024-10-01")}, "management.api_version", "nothing of spillover"),
     ({"deployment": management(api_version="2025-06-01-preview")}, "management.api_version", "2025-09-01"),
     ({"deployment": management(api_version="latest")}, "management.api_version", "2025-09-01"),

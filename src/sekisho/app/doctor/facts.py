@@ -73,9 +73,10 @@ def judge_rounds(
     found = [ok("facts.round", age_s=age_s)]
     if control_runs and age_s > ROUNDS_LATE_MAX * settings.interval_seconds + ROUND_S:
         found = [warning("facts.late", age_s=age_s)]
+    rows = word.get("failed")
     failed = [
         warning("facts.failed", deployment=str(row[0]), method=str(row[1]), detail=str(row[2]))
-        for row in word.get("failed", ())
+        for row in (rows if isinstance(rows, list) else ())
         if isinstance(row, list) and len(row) == 3
     ]
     return found + bounded(failed, SHOWN_MAX, "facts.failed_more")
@@ -87,7 +88,9 @@ def judge_registry(published: Sequence[Published], today: datetime.date) -> list
     found = []
     for one in published:
         days = (today - one.date).days
-        if days > REGISTRY_DAYS_MAX:
+        if days < -1:  # a registry east of here may be a day ahead
+            found.append(warning("facts.registry_ahead", registry=one.registry, date=str(one.date)))
+        elif days > REGISTRY_DAYS_MAX:
             found.append(warning("facts.registry_old", registry=one.registry, date=str(one.date), days=days))
         else:
             found.append(ok("facts.registry", registry=one.registry, date=str(one.date), days=days))

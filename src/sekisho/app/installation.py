@@ -1,5 +1,6 @@
 """Making an installation, and making its declarations a snapshot that is in force."""
 
+import functools
 import secrets
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from sekisho.catalog.layers import layer_of
 from sekisho.catalog.templates import write_declarations
 from sekisho.identity.sql import SqlIdentity
 from sekisho.inspection.rules import compile_inspector
+from sekisho.inspection.scanner import Databases
 from sekisho.kernel.canonical import encode
 from sekisho.kernel.clock import SystemClock
 from sekisho.kernel.errors import SekishoError, UsageError
@@ -199,4 +201,6 @@ def build_declared(directory: DataDirectory, *, proved: bool = True) -> tuple[Ca
 
 
 def snapshot_store(directory: DataDirectory) -> SnapshotStore:
-    return SnapshotStore(directory.snapshots, make_inspector=compile_inspector, make_decider=CedarDecider)
+    # Most snapshots inspect as the one before, and each has two inspectors.
+    compiled = functools.partial(compile_inspector, databases=Databases())
+    return SnapshotStore(directory.snapshots, make_inspector=compiled, make_decider=CedarDecider)

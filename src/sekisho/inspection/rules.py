@@ -27,7 +27,7 @@ from sekisho.inspection.rule_data import (
     RuleData,
     RuleSetData,
 )
-from sekisho.inspection.scanner import Rule, Scanner
+from sekisho.inspection.scanner import Databases, Rule, Scanner
 from sekisho.kernel import canonical
 from sekisho.kernel.errors import CanonicalError
 
@@ -63,15 +63,16 @@ def labels_of_others(profiles: tuple[str, ...]) -> dict[str, str]:
     return {rule.label: name for name, profile in PROFILES.items() if name not in profiles for rule in profile.rules()}
 
 
-def compile_inspector(rules: bytes) -> Inspector:
+def compile_inspector(rules: bytes, databases: Databases | None = None) -> Inspector:
     """The inspector for a rule set; raises RulesError for bytes that are no rule set we can run, and where personal
-    names are to be found and what that takes is not installed.
+    names are to be found and what that takes is not installed. `databases`: what was compiled before, so that another
+    inspector of nearly the same rules is made at once.
 
     One inspector belongs to one thread: hyperscan's scratch space is not shared.
     """
     data = _read(rules)
     known = checks()
-    scanner = Scanner(tuple(compile_rule(rule, known) for rule in data.rules))
+    scanner = Scanner(tuple(compile_rule(rule, known) for rule in data.rules), databases)
     return JsonInspector(scanner, rules, _finders(data))
 
 

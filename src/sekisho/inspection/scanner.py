@@ -21,6 +21,7 @@ CONTEXT_AFTER_BYTES: Final = CONTEXT_BYTES // 2
 HITS_FREE: Final = 1_000  # places of anchors in one body: a table of some hundred rows is honest
 BYTES_PER_HIT: Final = 192  # beyond those: long documents pass, a flood does not
 OWN_PASSES_MAX: Final = 8  # operators' rules that one text may call for: each is a pass of its own
+DATABASES_MAX: Final = 1_024  # compiled sets of patterns kept: a rule set has some forty, and one for each own rule
 _PIECE_BYTES: Final = 65_536
 _OVERLAP_BYTES: Final = 4_608  # an operator's pattern of 1,024 characters (`own`), and what stands around it
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
@@ -31,6 +32,9 @@ _SHOWN_MAX: Final = 200  # bytes of a pattern in a message
 _CONTEXT: Final = 0  # the id of words of context, beside those of other numbers
 _OTHER: Final = ""  # stands between the two in a key
 _WORD: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+
+Patterns = dict[tuple[bytes, int], int]  # (expression, hyperscan's flags) → the id that its matches have
 
 
 class Rule(NamedTuple):
@@ -103,12 +107,13 @@ _FOLD_FIRST: Final = ScanResult([], True, None)
 class Scanner:
     """Finds values in bytes. Not for several threads at once: a database brings one scratch space."""
 
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
-        """Raises RulesError if hyperscan can't compile an anchor."""
+    def __init__(self, rules: tuple[Rule, ...], databases: "Databases | None" = None) -> None:
+        """Raises RulesError if hyperscan can't compile an anchor. `databases`: what was compiled before."""
+        compiled = (databases or Databases()).of
         self.rules = rules
         self._labels = frozenset(rule.label.encode() for rule in rules)
         single = hyperscan.HS_FLAG_SINGLEMATCH
-        patterns = {
+        patterns: Patterns = {
             (pattern.encode(), hyperscan.HS_FLAG_UTF8 | single): number
             for number, pattern in enumerate(needs_folding())
         }
@@ -121,10 +126,11 @@ class Scanner:
                 words = b"|".join(re.escape(word).encode() for word in rule.context)
                 context = patterns.setdefault((words, hyperscan.HS_FLAG_CASELESS | single), len(patterns))
             self._needs.append((sign, context))
-        self._presence = compile_patterns(patterns)
+        self._presence = compiled(patterns)
         built_in = [rule for rule in rules if rule.shape is not None]
-        self._places = {label: _places_of(built_in, label) for label in sorted({rule.label for rule in built_in})}
-        self._words = {(*rule.context, _OTHER, *rule.unless): _words(rule) for rule in rules if rule.context}
+        labels = sorted({rule.label for rule in built_in})
+        self._places = {label: _places_of(built_in, label, compiled) for label in labels}
+        self._words = {(*rule.context, _OTHER, *rule.unless): compiled(_words(rule)) for rule in rules if rule.context}
         self._hits: list[tuple[int, int]] = []
         self._budget = 0
 
@@ -392,18 +398,18 @@ class Words:
         return False if len_seen is None or len_seen > last + CONTEXT_AFTER_BYTES else None
 
 
-def _words(rule: Rule) -> hyperscan.Database:
+def _words(rule: Rule) -> Patterns:
     """Words of context, and those that mean another number, which stand by themselves."""
     context = b"|".join(re.escape(word).encode() for word in rule.context)
-    patterns = {(context, hyperscan.HS_FLAG_CASELESS): _CONTEXT}
+    patterns: Patterns = {(context, hyperscan.HS_FLAG_CASELESS): _CONTEXT}
     if rule.unless:
         others = b"|".join(re.escape(word).encode() for word in rule.unless)
         patterns[b"[^A-Za-z](?:" + others + b")", hyperscan.HS_FLAG_CASELESS] = _CONTEXT + 1
-    return compile_patterns(patterns)
+    return patterns
 
 
-def _places_of(rules: Iterable[Rule], label: str) -> _Places:
-    patterns: dict[tuple[bytes, int], int] = {}
+def _places_of(rules: Iterable[Rule], label: str, compiled: Callable[[Patterns], hyperscan.Database]) -> _Places:
+    patterns: Patterns = {}
     by_anchor: list[tuple[Rule, ...]] = []
     for rule in rules:
         if rule.label == label:
@@ -411,11 +417,35 @@ def _places_of(rules: Iterable[Rule], label: str) -> _Places:
             if number == len(by_anchor):
                 by_anchor.append(())
             by_anchor[number] += (rule,)
-    return _Places(compile_patterns(patterns), tuple(by_anchor))
+    return _Places(compiled(patterns), tuple(by_anchor))
 
 
-def compile_patterns(patterns: dict[tuple[bytes, int], int]) -> hyperscan.Database:
-    """A database of `patterns` ((expression, flags) → id); raises RulesError that names one at fault."""
+class Databases:
+    """Compiled patterns, kept in their serialised form: reading that takes a thousandth of the time.
+
+    Threads that ask for the same at the same time compile it each.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[tuple[tuple[bytes, int], int], ...], bytes] = {}
+
+    def of(self, patterns: Patterns) -> hyperscan.Database:
+        """A database of its own, with its own scratch space. Raises RulesError as `compile_patterns` does."""
+        key = tuple(patterns.items())
+        kept = self._kept.get(key)
+        if kept is not None:
+            database = hyperscan.loadb(kept, hyperscan.HS_MODE_BLOCK)
+            database.scratch = hyperscan.Scratch(database)
+            return database
+        database = compile_patterns(patterns)
+        if len(self._kept) >= DATABASES_MAX:
+            self._kept.clear()  # rules have changed often
+        self._kept[key] = hyperscan.dumpb(database)
+        return database
+
+
+def compile_patterns(patterns: Patterns) -> hyperscan.Database:
+    """A database of `patterns`; raises RulesError that names one at fault."""
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     expressions, flags = [list(column) for column in zip(*patterns, strict=True)]
     try:

@@ -47,6 +47,9 @@ def running(tmp_path_factory, upstream):
             installation.declare("models", name, f'title = "{name}"\n')
             installation.declare("providers", name, facts)
             installation.declare("deployments", name, SERVICE.format(name=name, port=upstream.port))
+        roles = ("--role", "caller", "--role", "my-number-handler")
+        created = sekisho("keys", "create", installation.root, "--name", "year-end adjustment", *roles)
+        installation.handler = created.stdout.strip()
         installation.start()
         yield installation
 
@@ -54,8 +57,7 @@ def running(tmp_path_factory, upstream):
 @pytest.fixture(scope="module")
 def handler(running):
     """The key of a person in charge."""
-    roles = ("--role", "caller", "--role", "my-number-handler")
-    return sekisho("keys", "create", running.root, "--name", "year-end adjustment", *roles).stdout.strip()
+    return running.handler
 
 
 def asked(running, upstream, model, key=None, text=TEXT, **body):

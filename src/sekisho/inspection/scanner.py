@@ -7,7 +7,7 @@ and every label that has a place is taken to be present.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +26,8 @@ _PIECE_BYTES: Final = 65_536
 _OVERLAP_BYTES: Final = 4_608  # an operator's pattern of 1,024 characters (`own`), and what stands around it
 MARGIN: Final = 24  # bytes past an anchor that a shape without a tail may look at or take
 _MARK_MAX: Final = 100  # bytes of a redaction's mark; in an answer that comes in pieces no more stays in sight
-_MARK_BEGUN: Final = re.compile(rb"\[[a-z0-9._-]*(?:#[0-9]*)?\Z")
+_MARK: Final = re.compile(rb"\[([a-z0-9][a-z0-9._-]*)(?:#[0-9]+)?\]")
+_MARK_BEGUN: Final = re.compile(rb"\[(?:[a-z0-9][a-z0-9._-]*(?:#[0-9]*)?)?\Z")  # all that may become one
 _SEPARATOR_BYTE: Final = SEPARATOR.encode()
 _SHOWN_MAX: Final = 200  # bytes of a pattern in a message
 _CONTEXT: Final = 0  # the id of words of context, beside those of other numbers
@@ -358,10 +359,12 @@ def _within_word(text: bytes, first: int, last: int) -> bool:
 
 
 def _within_mark(text: bytes, end: int, labels: frozenset[bytes]) -> bool:
-    """Whether a word that ends at `end` stands in a redaction's mark, or a placeholder: `[label]`, `[label#1]`."""
+    """Whether a word that ends at `end` stands in a redaction's mark, or a placeholder: `[label]`, `[label#1]`. What
+    else stands in such brackets is no part of one: whoever writes a word there must not hide the number beside it.
+    """
     start = text.rfind(b"[", max(0, end - _MARK_MAX), end)
-    last = text.find(b"]", end, start + _MARK_MAX) if start >= 0 else -1
-    return last >= 0 and text[start + 1 : last].partition(b"#")[0] in labels
+    mark = _MARK.match(text, start, start + _MARK_MAX) if start >= 0 else None
+    return mark is not None and mark.end() > end and mark[1] in labels
 
 
 class Words:
@@ -386,16 +389,17 @@ class Words:
             return True
         index = bisect_right(self._ends, first) - 1
         if index >= 0 and self._ends[index] > first - CONTEXT_BYTES:
-            # Of words that end at one place the context counts: it is the longer or as good.
-            while index > 0 and self._ends[index - 1] == self._ends[index] and not self._context[index]:
-                index -= 1
-            return self._context[index]
+            return self._means_context(self._ends[index], len_seen)
         behind = bisect_right(self._ends, last)
         if behind < len(self._ends) and self._ends[behind] <= last + CONTEXT_AFTER_BYTES:
-            if len_seen is not None and self._ends[behind] > self._mark_begun:
-                return None
-            return self._context[behind]
+            return self._means_context(self._ends[behind], len_seen)
         return False if len_seen is None or len_seen > last + CONTEXT_AFTER_BYTES else None
+
+    def _means_context(self, end: int, len_seen: int | None) -> bool | None:
+        """Of the words that end there, in whatever order: the context counts, it is the longer or as good."""
+        if len_seen is not None and end > self._mark_begun:
+            return None
+        return any(self._context[bisect_left(self._ends, end) : bisect_right(self._ends, end)])
 
 
 def _words(rule: Rule) -> Patterns:

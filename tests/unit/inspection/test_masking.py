@@ -181,6 +181,14 @@ def test_only_what_may_still_become_a_value_is_held(pieces, held):
         ("taro@example.co.jp.", "[email]."),
         ("askghp_" + "0a1B2c3D" * 5, None),  # a word that ends like a key begins
         ("api key: " + "0a1B2c3D" * 5 + "、", "api key: [secret.api_key]、"),
+        # A mark is no context, and what is not quite one is: brackets around a word hide no number.
+        ("4111 1111 1111 18１1[email#個人番号]", "[jp.my_number] 18１1[email#個人番号]"),
+        ("[jp.my_number#個人番号]123456789018 ", "[jp.my_number#個人番号][jp.my_number] "),
+        ("123456789018 [jp.my_number#１] ", None),
+        ("123456789018 [jp.my_number] ", None),
+        ("123456789018 [jp.my_number#] ", "[jp.my_number] [jp.my_number#] "),
+        ("[jp.my_number#123456789018] ", None),  # a number in a mark, the word before it
+        ("[jp.my_number#123456789018 ] ", "[jp.my_number#[jp.my_number] ] "),
     ],
 )
 def test_what_stands_around_a_value_counts_wherever_the_text_is_cut(text, expected):

@@ -150,7 +150,10 @@ def test_it_is_restored_as_a_new_node_beside_the_original(site, backup, passphra
     assert (acts + logged).count("key.create") == 2, "the outbox's acts are told once, there or here"
 
 
-def test_a_restore_that_is_killed_anywhere_is_begun_anew_by_the_same_command(site, backup, passphrase, tmp_path):
+@pytest.mark.parametrize("thirds", [(1,), pytest.param((0, 1, 2, 3), marks=pytest.mark.long)], ids=["once", "again"])
+def test_a_restore_that_is_killed_anywhere_is_begun_anew_by_the_same_command(
+    site, backup, passphrase, tmp_path, thirds
+):
     if reason := strace_unusable():
         pytest.skip(reason)
     command = ("restore", backup[0], "--passphrase-file", passphrase)
@@ -163,7 +166,8 @@ def test_a_restore_that_is_killed_anywhere_is_begun_anew_by_the_same_command(sit
     count = (tmp_path / "trace").read_text().count("fsync(")
     assert count > 20
     root = tmp_path / "killed"
-    for number in (1, count // 3, count * 2 // 3, count - 2):  # the last of them before the settings are there
+    for third in thirds:
+        number = max(1, min(count * third // 3, count - 2))  # the last of them before the settings are there
         assert traced(root, "-e", "trace=fsync", "-e", f"inject=fsync:signal=KILL:when={number}") == -signal.SIGKILL
         assert not (root / "sekisho.toml").exists(), number
     sekisho(*command, root)

@@ -1,6 +1,7 @@
 """An installation for a journey: made as `sekisho init` makes it, run by `sekisho up`, on free loopback ports."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from unittest import mock
 
 from sekisho.app.installation import DeclarationsRefused, Listen, create_installation, put_declarations_in_force
 from sekisho.catalog.watch import fingerprint
+from sekisho.cli import main as program
 from sekisho.settings import DataDirectory
 
 READY_S = 60
@@ -35,6 +38,21 @@ def sekisho(*arguments: object, check: bool = True, **kwargs) -> subprocess.Comp
     if check and done.returncode != 0:
         raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
+
+
+def inside(*arguments: object, check: bool = True, input: str = "") -> subprocess.CompletedProcess:
+    """The same command in this process, for what is asked again and again: half of a short one is Python's start."""
+    command = list(map(str, arguments))
+    given, out, err = (io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="") for data in (input.encode(), b"", b""))
+    with mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err):
+        try:
+            code = program.main(command)
+        except SystemExit as error:  # argparse's
+            code = error.code
+    said, wrong = (stream.seek(0) or stream.read() for stream in (out, err))
+    if check and code != 0:
+        raise AssertionError(f"{command} ended with {code}:\n{said}{wrong}")
+    return subprocess.CompletedProcess(command, code, said, wrong)
 
 
 def get(url: str, key: str = "", timeout: float = 10) -> tuple[int, bytes, dict]:

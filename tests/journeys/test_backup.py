@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from journeys.installation import ENVIRONMENT, SEKISHO, Installation, free_port, openai_client, sekisho
+from journeys.installation import ENVIRONMENT, SEKISHO, Installation, free_port, inside, openai_client, sekisho
 from journeys.playing_upstream import PlayingUpstream
 from journeys.published_log import log_key, require_log_holds
 from journeys.test_order_of_syscalls import strace_unusable
@@ -55,8 +55,8 @@ def backup(site, passphrase, tmp_path_factory):
         (site.root / "keys" / name).parent.mkdir(exist_ok=True)
         (site.root / "keys" / name).write_text(f"what {name} holds is for this machine alone\n")
     person = tmp_path_factory.mktemp("person") / "s-001"
-    sekisho("persons", "new-key", person, "--no-passphrase")
-    sekisho("persons", "enrol", "s-001", "--key", f"{person}.pub", "--dir", site.root)
+    inside("persons", "new-key", person, "--no-passphrase")
+    inside("persons", "enrol", "s-001", "--key", f"{person}.pub", "--dir", site.root)
     sekisho("keys", "create", "--name", "late", site.root)  # its entry is on its way through the outbox
     stop, asked = threading.Event(), []
 
@@ -182,7 +182,7 @@ def test_an_altered_backup_is_refused(site, backup, passphrase, tmp_path):
         copy = tmp_path / "copy"
         shutil.copytree(backup[0], copy)
         change(copy)
-        done = sekisho("restore", copy, tmp_path / "new", "--passphrase-file", passphrase, check=False)
+        done = inside("restore", copy, tmp_path / "new", "--passphrase-file", passphrase, check=False)
         shutil.rmtree(copy)
         assert done.returncode == code, done.stderr
         assert not (tmp_path / "new").exists()
@@ -234,5 +234,5 @@ def test_words_that_are_off_change_nothing(site, passphrase, tmp_path):
         ("backup", site.root, tmp_path / "new", "--passphrase-file", passphrase),
         ("restore", tmp_path, tmp_path / "new"),
     ):
-        assert sekisho(*words, check=False).returncode == 2, words
+        assert inside(*words, check=False).returncode == 2, words
     assert not (tmp_path / "new").exists()

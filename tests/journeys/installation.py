@@ -1,6 +1,7 @@
-"""An installation for a journey: made by `sekisho init`, run by `sekisho up`, on free loopback ports."""
+"""An installation for a journey: made as `sekisho init` makes it, run by `sekisho up`, on free loopback ports."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -11,6 +12,12 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from unittest import mock
+
+from sekisho.app.installation import DeclarationsRefused, Listen, create_installation, put_declarations_in_force
+from sekisho.catalog.watch import fingerprint
+from sekisho.cli import main as program
+from sekisho.settings import DataDirectory
 
 READY_S = 60
 SEKISHO = [sys.executable, "-m", "sekisho"]
@@ -31,6 +38,21 @@ def sekisho(*arguments: object, check: bool = True, **kwargs) -> subprocess.Comp
     if check and done.returncode != 0:
         raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
+
+
+def inside(*arguments: object, check: bool = True, input: str = "") -> subprocess.CompletedProcess:
+    """The same command in this process, for what is asked again and again: half of a short one is Python's start."""
+    command = list(map(str, arguments))
+    given, out, err = (io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="") for data in (input.encode(), b"", b""))
+    with mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err):
+        try:
+            code = program.main(command)
+        except SystemExit as error:  # argparse's
+            code = error.code
+    said, wrong = (stream.seek(0) or stream.read() for stream in (out, err))
+    if check and code != 0:
+        raise AssertionError(f"{command} ended with {code}:\n{said}{wrong}")
+    return subprocess.CompletedProcess(command, code, said, wrong)
 
 
 def get(url: str, key: str = "", timeout: float = 10) -> tuple[int, bytes, dict]:
@@ -61,20 +83,23 @@ def until(condition, seconds: float = 60, what: str = "the condition", every_s: 
 class Installation:
     """`root` holds it; `key` is its first API key (organisation `default`, role `caller`).
 
-    Made as `sekisho init` makes it, with what `words` add.
+    Made here and not by a process, which would take a second to start, unless `words` are added to `sekisho init`.
     """
+
+    in_force = b""  # the declarations that are known to be dealt with, as they look
 
     def __init__(self, root: Path, *words: str) -> None:
         self.root = root
         self.gateway_port, self.control_port, self.manual_port = (free_port() for _ in range(3))
         self.base = f"http://127.0.0.1:{self.gateway_port}"
         self.control = f"http://127.0.0.1:{self.control_port}"
-        self.key = sekisho(
-            "init", root, *words,
-            "--gateway", f"127.0.0.1:{self.gateway_port}",
-            "--control", f"127.0.0.1:{self.control_port}",
-            "--manual", f"127.0.0.1:{self.manual_port}",
-        ).stdout.strip()  # fmt: skip
+        listen = Listen(*(f"127.0.0.1:{port}" for port in (self.gateway_port, self.control_port, self.manual_port)))
+        if words:
+            addresses = (word for name, address in listen._asdict().items() for word in (f"--{name}", address))
+            self.key = sekisho("init", root, *words, *addresses).stdout.strip()
+        else:
+            self.key = create_installation(root, listen).key_text
+        self.in_force = self.looks
         self.setting("probes", "enabled", False)  # upstreams that count connections would count those of probes
         self.process: subprocess.Popen | None = None
         self.log = root.parent / f"{root.name}.log"
@@ -104,16 +129,25 @@ class Installation:
         path = self.root / "sekisho.toml"
         path.write_text(path.read_text().replace(f"[{table}]\n", f"[{table}]\n{key} = {json.dumps(value)}\n"))
 
+    @property
+    def looks(self) -> bytes:
+        """What the tree of declarations looks like now."""
+        return fingerprint(self.root / "declarations")
+
     def apply(self) -> None:
         """Put the declarations in force without control."""
-        code = (
-            "import pathlib, sys; from sekisho.app.installation import put_declarations_in_force as p; "
-            "from sekisho.settings import DataDirectory as D; p(D(pathlib.Path(sys.argv[1])))"
-        )
-        subprocess.run([sys.executable, "-c", code, str(self.root)], check=True, env=ENVIRONMENT, timeout=60)
+        looks = self.looks
+        put_declarations_in_force(DataDirectory(self.root))
+        self.in_force = looks
 
     def start(self, *command: str, within: tuple[str, ...] = ()) -> None:
-        """`sekisho up` (or another command over the directory), until it is ready; `within`: what executes it."""
+        """`sekisho up` (or another command over the directory), until it is ready; `within`: what executes it.
+
+        Declarations that hold no mistake are put in force before: control lets a changed tree settle for seconds.
+        """
+        if not command and self.looks != self.in_force:
+            with contextlib.suppress(DeclarationsRefused):
+                self.apply()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*within, *SEKISHO, *(command or ("up",)), str(self.root)], stdout=log, stderr=log, env=ENVIRONMENT
@@ -125,7 +159,9 @@ class Installation:
         until(lambda: get(f"{self.base}/readyz")[0] == 200, READY_S, f"the gateway; see {self.log}")
         until(lambda: get(f"{self.control}/healthz")[0] == 200, READY_S, f"control; see {self.log}")
         until(lambda: get(f"http://127.0.0.1:{self.manual_port}/healthz")[0] == 200, READY_S, "the engine")
+        looks = self.looks
         until(self.agree, READY_S, "the gateway's taking over of the declarations")
+        self.in_force = looks
 
     def agree(self) -> bool:
         """Whether control has taken over what is declared, or refused it, and the gateway serves with its snapshot."""
@@ -133,7 +169,7 @@ class Installation:
         if not gateway or not control:
             return False
         told = json.loads(control)
-        dealt_with = told["declarations"].startswith(("in force", "refused"))
+        dealt_with = self.looks == self.in_force or told["declarations"].startswith(("in force", "refused"))
         return dealt_with and json.loads(gateway)["snapshot"] == told["snapshot"]
 
     def stop(self) -> int:

@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 
 from audited_log import ready
-from journeys.installation import Installation, get, openai_client, sekisho, until
+from journeys.installation import Installation, get, inside, openai_client, sekisho, until
 from journeys.published_log import log_key
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.errors import SourceRefused, SourceUnavailable
@@ -27,7 +27,7 @@ ABROAD = {"x-sekisho-data-class": "confidential", "x-sekisho-residency": "US"}
 
 def audit(*words, status=0):
     """The JSON report of an audit that ends with `status`."""
-    done = sekisho("audit", *words, "--json", check=False)
+    done = inside("audit", *words, "--json", check=False)
     assert done.returncode == status, (done.stdout[-2_000:], done.stderr)
     assert done.stderr == ""
     return json.loads(done.stdout)

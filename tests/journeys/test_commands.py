@@ -293,7 +293,7 @@ def test_what_is_killed_comes_back(running):
         assert f"{name} ended (signal 9); starting it again" in log
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 def test_a_stop_lets_what_runs_finish_and_leaves_nothing_behind(running, upstream, number):
     """The last tests with this installation: they stop it and start it again."""
     upstream.release.clear()

@@ -105,7 +105,7 @@ def test_a_step_that_does_not_hold_is_a_failure(start, tmp_path):
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_stopping_it_removes_its_files_and_ends_its_processes(start, tmp_path, number):
     process = start("--language", "en")
     output = tmp_path / "output"

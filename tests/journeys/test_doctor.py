@@ -12,7 +12,7 @@ import time
 import pytest
 import trustme
 
-from journeys.installation import ENVIRONMENT, Installation, free_port, get, sekisho, until
+from journeys.installation import ENVIRONMENT, Installation, free_port, get, inside, sekisho, until
 from journeys.provider_upstream import PARTS, ProviderUpstream
 from sekisho.app.installation import put_declarations_in_force
 from sekisho.app.keys import create_signing_key
@@ -44,7 +44,7 @@ async def append_from_the_future(root) -> None:
 
 
 def examined(root, *options, code=0) -> list[dict]:
-    done = sekisho("doctor", root, "--json", "--language", "en", *options, check=False)
+    done = inside("doctor", root, "--json", "--language", "en", *options, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
 

@@ -165,7 +165,7 @@ def test_the_engine_is_started_again_when_it_or_its_model_dies(running):
 
 
 def test_a_bad_file_is_named_and_the_gateway_serves_the_rest(running):
-    """Last of those that share the installation, because it spoils the file."""
+    """Last of those that ask the installation, because it spoils the file."""
     file = running.root / "models" / "tiny.gguf"
     whole = file.read_bytes()
     spoilt = file.with_suffix(".new")
@@ -187,11 +187,9 @@ def test_a_bad_file_is_named_and_the_gateway_serves_the_rest(running):
     running.await_engine()
 
 
-def test_it_stops_as_a_whole(tmp_path):
-    with Engines(tmp_path / "site") as installation:
-        installation.start()
-        processes = installation.engine_processes()
-        assert installation.stop() == 0
-        assert not any(alive(process) for process in processes)
-        rows = json.loads(sekisho("engine", "list", "--json", "--dir", installation.root).stdout)
-        assert [row["answers"] for row in rows] == ["no answer"] * 3
+def test_it_stops_as_a_whole(running):
+    processes = running.engine_processes()
+    assert running.stop() == 0
+    assert not any(alive(process) for process in processes)
+    rows = json.loads(sekisho("engine", "list", "--json", "--dir", running.root).stdout)
+    assert [row["answers"] for row in rows] == ["no answer"] * 3

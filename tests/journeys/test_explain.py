@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from journeys.installation import Installation, sekisho
+from journeys.installation import Installation, inside, sekisho
 
 NUMBER = "123456789018"
 ABROAD = """
@@ -23,7 +23,7 @@ def installation(tmp_path_factory):
 
 
 def explained(installation, *words, **kwargs):
-    return json.loads(sekisho("explain", installation.root, "--json", *words, **kwargs).stdout)
+    return json.loads(inside("explain", installation.root, "--json", *words, **kwargs).stdout)
 
 
 def test_it_answers_in_both_languages_with_nothing_running(installation):
@@ -92,6 +92,6 @@ def test_a_request_is_read_as_the_gateway_reads_it(installation, tmp_path):
     ],
 )
 def test_wrong_words_say_what_would_be_right(installation, words, says):
-    refused = sekisho("explain", installation.root, *words, check=False)
+    refused = inside("explain", installation.root, *words, check=False)
     assert refused.returncode == 2
     assert says in refused.stderr

@@ -7,7 +7,7 @@ from journeys.installation import Installation, openai_client, sekisho
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    with Installation(tmp_path_factory.mktemp("first") / "site") as installation:
+    with Installation(tmp_path_factory.mktemp("first") / "site", "--no-discover") as installation:
         installation.start()
         yield installation
 

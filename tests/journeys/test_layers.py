@@ -50,7 +50,7 @@ def status(running):
 def test_layers_that_tighten_are_in_force_and_are_counted(running):
     checked = sekisho("check", running.root)
     assert "Policies by layer: nation 11, ministry 1, organisation 0. Each layer only tightens" in checked.stdout
-    assert status(running)["declarations"].startswith("in force")
+    until(lambda: status(running)["declarations"].startswith("in force"), what="their settling")
     said = json.loads(sekisho("explain", running.root, "--model", "manual", "--text", "hi", "--json").stdout)
     (deployment,) = said["deployments"]
     files = [one["file"] for one in deployment["raw"]["policies"]]

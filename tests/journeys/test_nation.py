@@ -34,7 +34,6 @@ def running(tmp_path_factory, upstream):
     with Installation(tmp_path_factory.mktemp("nation") / "site", "--nation", "sg") as installation:
         installation.declare("models", "abroad", 'title = "Abroad"\n')
         installation.declare("deployments", "abroad", ABROAD.format(port=upstream.port))
-        sekisho("check", installation.root)
         installation.apply()
         installation.start()
         yield installation

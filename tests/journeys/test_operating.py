@@ -65,6 +65,12 @@ def taken_over(running, before: str) -> str:
     return after
 
 
+def put_in_force(running) -> None:
+    """The declarations, at once, where how they are taken over is not what is proved."""
+    running.apply()
+    until(lambda: in_force(running) == status(running)["snapshot"][:16], what="the workers' following")
+
+
 def question(running, model="chat", headers="", key=None, **more):
     document = {"model": model, "messages": [{"role": "user", "content": "hi"}], **more}
     return asyncio.run(ask(running.gateway_port, key or running.key, document, headers))
@@ -256,11 +262,10 @@ def test_a_stop_needs_a_name_that_is_declared(running):
 
 
 def test_what_monitor_mode_lets_pass_is_stamped_and_it_ends(running, upstream, tmp_path):
-    before = status(running)["snapshot"]
     running.declare("models", "abroad", 'title = "Abroad"\n')
     running.declare("deployments", "abroad", ABROAD.format(upstream.port))
     running.declare("organisations", "watching", MONITOR.format("2199-01-01"))
-    taken_over(running, before)
+    put_in_force(running)
     key = sekisho("keys", "create", "--organisation", "watching", "--name", "w", "--dir", running.root).stdout.strip()
     until(lambda: [question(running, "abroad", key=key).status for _ in range(8)] == [200] * 8, what="both workers")
     passed = question(running, "abroad", key=key)
@@ -281,7 +286,8 @@ def test_what_monitor_mode_lets_pass_is_stamped_and_it_ends(running, upstream, t
     shown = sekisho("verify", tmp_path / "receipt.json", "--trust", running.root / "site.vkey").stdout
     assert "MONITORED" in shown
     # It ends at its end.
-    end = datetime.datetime.fromtimestamp(time.time() + 8, datetime.UTC)
+    end = datetime.datetime.fromtimestamp(time.time() + 3, datetime.UTC)
     running.declare("organisations", "watching", MONITOR.format(end.isoformat()))
+    running.apply()
     until(lambda: question(running, "abroad", key=key).status == 403, 30, "the end of monitor mode")
     assert datetime.datetime.now(datetime.UTC) >= end

@@ -7,7 +7,7 @@ from fractions import Fraction
 import httpx
 import pytest
 
-from journeys.installation import Installation, get, sekisho, until
+from journeys.installation import Installation, get, inside, sekisho, until
 from sekisho.app.shadow import shadow_state
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.log_files import LogFiles
@@ -68,7 +68,7 @@ def proposed(site, tmp_path_factory):
 
 
 def plan(site, *words, **kwargs):
-    done = sekisho("plan", site.root, "--json", "--from-time", "2020-01-01", *words, **kwargs)
+    done = inside("plan", site.root, "--json", "--from-time", "2020-01-01", *words, **kwargs)
     return json.loads(done.stdout)
 
 

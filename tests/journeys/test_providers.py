@@ -6,7 +6,7 @@ import ssl
 import pytest
 import trustme
 
-from journeys.installation import Installation, free_port, get, sekisho, until
+from journeys.installation import Installation, free_port, get, inside, sekisho, until
 from journeys.provider_upstream import KEY, PARTS, USAGE, ProviderUpstream, answer, stream, write_key
 from journeys.published_log import require_log_holds
 from sekisho.catalog.provider_templates import templates
@@ -92,18 +92,18 @@ def test_nothing_is_overwritten_and_a_model_may_have_several_providers(installat
     assert "wrote  declarations/models/gpt-oss-120b.toml" in sekisho(*add).stdout
     kept = {path: path.read_bytes() for path in (root / "declarations").rglob("*.toml")}
     for again in (add, (*add, "--to-existing"), (*add, "--model", "x")):
-        done = sekisho(*again, check=False)
+        done = inside(*again, check=False)
         assert done.returncode == 2
         assert "there already" in done.stderr
-    wrong = sekisho(*add, "--to-existing", "--model", "y", "--network", "10.0.0.1/8", check=False)
+    wrong = inside(*add, "--to-existing", "--model", "y", "--network", "10.0.0.1/8", check=False)
     assert wrong.returncode == 2
     assert "networks" in wrong.stderr
     assert {path: path.read_bytes() for path in (root / "declarations").rglob("*.toml")} == kept
-    other = sekisho(
+    other = inside(
         "providers", "add", "mine", "--template", "vllm", "--upstream-model", "gpt-oss-120b", "--dir", root
     ).stdout  # fmt: skip
     assert "kept   declarations/models/gpt-oss-120b.toml" in other
-    unknown = sekisho("providers", "add", "sakura2", "--dir", root, check=False)
+    unknown = inside("providers", "add", "sakura2", "--dir", root, check=False)
     assert unknown.returncode == 2
     assert "openai-compatible" in unknown.stderr
 

@@ -13,7 +13,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from journeys.installation import ENVIRONMENT, Installation, free_port, get, openai_client, sekisho, until
+from journeys.installation import ENVIRONMENT, Installation, free_port, get, inside, openai_client, sekisho, until
 from journeys.published_log import log_key
 from sekisho.app.cosigning import WitnessCalls
 from sekisho.app.witness import WitnessServer, open_witness
@@ -58,7 +58,7 @@ class ScriptedWitnesses:
 
 def keys_of(root: Path) -> dict:
     """What `sekisho witness key` prints: `key` of the witness, `keys` of the log."""
-    return tomllib.loads(sekisho("witness", "key", "--dir", root).stdout)
+    return tomllib.loads(inside("witness", "key", "--dir", root).stdout)
 
 
 def declare(site: Installation, kind: str, name: str, text: str) -> None:
@@ -289,15 +289,15 @@ def test_two_sites_without_a_network_witness_each_other_by_files(tmp_path):
 
         def cosigned() -> bool:
             """Carried until the log rests for as long as that takes."""
-            sekisho("witness", "request", "--dir", here.root, "-o", ask)
-            sekisho("witness", "sign", ask, "--dir", there.root, "-o", signed)
-            assert "peer" in sekisho("witness", "add", signed, "--dir", here.root).stdout
+            inside("witness", "request", "--dir", here.root, "-o", ask)
+            inside("witness", "sign", ask, "--dir", there.root, "-o", signed)
+            assert "peer" in inside("witness", "add", signed, "--dir", here.root).stdout
             return is_cosigned(here, verifier)
 
         verifier = CosignatureVerifier.parse(keys_of(there.root)["key"])
         until(cosigned, 60, "the cosignature in the checkpoint")
         first = signed.read_bytes()
-        sekisho("keys", "create", here.root, "--name", "grows the log")
+        inside("keys", "create", here.root, "--name", "grows the log")
         until(lambda: not is_cosigned(here, verifier), 30, "a larger log")
         until(cosigned, 60, "the next cosignature")
 
@@ -307,14 +307,14 @@ def test_two_sites_without_a_network_witness_each_other_by_files(tmp_path):
         assert old.returncode == 3
         assert f"--old {size(here)}" in old.stderr
         # Cosignatures of before are taken in again; changed ones, and those of a stranger, are not.
-        assert sekisho("witness", "add", "-", "--dir", here.root, input=first.decode()).returncode == 0
+        assert inside("witness", "add", "-", "--dir", here.root, input=first.decode()).returncode == 0
         spoilt = tmp_path / "spoilt"
         spoilt.write_bytes(first[:-12] + b"A" + first[-11:])
         assert sekisho("witness", "add", spoilt, "--dir", here.root, check=False).returncode == 1
         assert is_cosigned(here, verifier)
         (there.root / "declarations" / "logs" / "peer.toml").unlink()
-        sekisho("witness", "request", "--dir", here.root, "-o", ask)
-        stranger = sekisho("witness", "sign", ask, "--dir", there.root, check=False)
+        inside("witness", "request", "--dir", here.root, "-o", ask)
+        stranger = inside("witness", "sign", ask, "--dir", there.root, check=False)
         assert stranger.returncode == 1
         assert "not witnessed here" in stranger.stderr
         assert here.stop() == 0

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from journeys.browser import Browser
-from journeys.installation import Installation, get, sekisho, until
+from journeys.installation import Installation, get, inside, sekisho, until
 from journeys.test_approvals import PEOPLE, approve, home  # noqa: F401 - a fixture
 from journeys.test_console import sign_in, verdict_of
 from journeys.test_operating import entries as published
@@ -62,7 +62,7 @@ def in_toml(at_s):
 def running(tmp_path_factory, home):  # noqa: F811
     site = Installation(tmp_path_factory.mktemp("exemptions") / "site")
     for person in PEOPLE:
-        sekisho("persons", "enrol", person, "--key", home / f"{person}.pub", "--dir", site.root)
+        inside("persons", "enrol", person, "--key", home / f"{person}.pub", "--dir", site.root)
     (site.root / "declarations" / "approvals.toml").write_text(RULES)
     (site.root / "declarations" / "policies").mkdir(exist_ok=True)
     site.declare("policies", "own", POLICY)

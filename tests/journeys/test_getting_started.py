@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from journeys.installation import ENVIRONMENT, free_port, get, sekisho, until
+from journeys.installation import ENVIRONMENT, free_port, get, inside, until
 from tiny_gguf import write_tiny_gguf
 
 pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install 'sekisho[server,engine]'")
@@ -105,12 +105,10 @@ class Terminals:
     def _settled(self) -> bool:
         gateway, control, _ = (f"http://{address}" for address in self.ports.values())
         states = [get(f"{gateway}/readyz")[1], get(f"{control}/api/status")[1]]
-        engines = json.loads(sekisho("engine", "list", "--json", "--dir", self.folder / "here").stdout)
-        return (
-            all(states)
-            and json.loads(states[0])["snapshot"] == json.loads(states[1])["snapshot"]
-            and all(engine["answers"] in ("ok", "ready") for engine in engines)
-        )
+        if not all(states) or json.loads(states[0])["snapshot"] != json.loads(states[1])["snapshot"]:
+            return False
+        engines = json.loads(inside("engine", "list", "--json", "--dir", self.folder / "here").stdout)
+        return all(engine["answers"] in ("ok", "ready") for engine in engines)
 
     def stop(self) -> None:
         if self.up is not None:

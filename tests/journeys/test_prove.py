@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from journeys.installation import Installation, sekisho
+from journeys.installation import Installation, inside, sekisho
 
 ABROAD = """
 model = "abroad"
@@ -41,7 +41,7 @@ def installation(tmp_path_factory):
 
 
 def proved(installation, *words, code=0):
-    done = sekisho("prove", *words, installation.root, "--declarations", "--json", check=False)
+    done = inside("prove", *words, installation.root, "--declarations", "--json", check=False)
     assert done.returncode == code, done.stderr
     (proof,) = json.loads(done.stdout)["proofs"]
     return proof

@@ -22,7 +22,7 @@ def declare(root, name: str, url: str, *options: object) -> None:
 
 def trial(root, name: str, *options: object, code: int) -> dict[str, dict]:
     """What `providers test --json` says, by deployment."""
-    done = sekisho("providers", "test", name, "--dir", root, "--json", *options, check=False)
+    done = inside("providers", "test", name, "--dir", root, "--json", *options, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return {one["deployment"]: one for one in json.loads(done.stdout)}
 

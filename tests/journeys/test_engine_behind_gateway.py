@@ -188,8 +188,9 @@ def test_a_bad_file_is_named_and_the_gateway_serves_the_rest(running):
 
 
 def test_it_stops_as_a_whole(running):
-    processes = running.engine_processes()
+    processes = {*running.engine_processes(), *_children(running.process.pid)}
     assert running.stop() == 0
     assert not any(alive(process) for process in processes)
     rows = json.loads(sekisho("engine", "list", "--json", "--dir", running.root).stdout)
-    assert [row["answers"] for row in rows] == ["no answer"] * 3
+    # Of the three ports a stranger may have one by now.
+    assert [row["answers"] for row in rows].count("no answer") >= 2

@@ -32,7 +32,7 @@ check: setup ## style, types, layers, unit tests and vectors
 	$(VENV)/ruff format --check $(CODE)
 	$(VENV)/mypy
 	$(VENV)/lint-imports
-	@$(PYTEST) $(VENV)/pytest -q $(PARALLEL) $(FAST_TESTS)
+	@$(PYTEST) $(VENV)/pytest -q $(PARALLEL) -m "not long" $(FAST_TESTS)
 
 test: setup ## all tests but the long ones, at most 10 minutes
 	@requirements/system-packages strace=strace chromium=chromium chromedriver=chromium-driver || true

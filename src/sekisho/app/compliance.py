@@ -4,14 +4,12 @@ Over HTTP it is made in a process of its own, one at a time: reading millions of
 """
 
 import json
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from sekisho.app.apart import EXIT_USAGE, PROGRAM, Apart
 from sekisho.app.installation import snapshot_store
 from sekisho.assurance.compliance import (
     ALWAYS,
@@ -27,7 +25,7 @@ from sekisho.assurance.compliance import (
 )
 from sekisho.assurance.errors import DecisionUnreadable
 from sekisho.assurance.rulebook import RuleBook
-from sekisho.console.errors import ComplianceRefused, TooMany
+from sekisho.console.errors import ComplianceRefused
 from sekisho.kernel.errors import SekishoError, UsageError
 from sekisho.ledger.checkpoint import read_checkpoint
 from sekisho.ledger.errors import LogUnreadable
@@ -39,8 +37,6 @@ from sekisho.settings import DataDirectory
 PAGE: Final = 100
 MADE_S_MAX: Final = 600.0  # over HTTP; about 30 million entries. For more there is the command
 WAITED_S_MAX: Final = 10.0  # for a view that is being made; each who waits holds one of the console's 40 threads
-EXIT_USAGE: Final = 2  # of a command: its words are off
-_COMMAND: Final = "sekisho compliance"
 _IS_DECISION: Final = f'"kind":"{DECISION}"'.encode()
 _NOT_POLICIES: Final = {
     DEFAULT: ("No policy permits it", "許可する規則がない"),
@@ -124,56 +120,21 @@ def _envelope(leaf: int, entry: bytes) -> dict[str, Any]:
 class ComplianceApart:
     """Makes views in a process of its own, one at a time. Any thread."""
 
-    def __init__(self, directory: DataDirectory, program: Sequence[str] = (sys.executable, "-m", "sekisho")) -> None:
-        self._command = (*program, "compliance", str(directory.root), "--json")
-        self._one = threading.Lock()
-        self._ending = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+    def __init__(self, directory: DataDirectory, program: Sequence[str] = PROGRAM) -> None:
+        self._apart = Apart(program, "compliance", "compliance view", MADE_S_MAX)
+        self._root = str(directory.root)
+        self.close = self._apart.close
 
     def __call__(self, words: tuple[str, ...]) -> dict[str, Any]:
         """With the options of `sekisho compliance`. Raises ComplianceRefused, TooMany, SekishoError."""
-        if not self._one.acquire(timeout=WAITED_S_MAX):
-            raise TooMany("another compliance view is being made", remedy="Ask again when it is done")
-        try:
-            code, made, said = self._made(words)
-        finally:
-            self._one.release()
-        if code == EXIT_USAGE:
-            raise ComplianceRefused(said.rpartition(f"{_COMMAND}: ")[2].removeprefix("error: "))
-        if self._closed:
-            raise _ending()
-        if code != 0:
-            raise SekishoError(f"the view could not be made: {said}")
-        found: dict[str, Any] = json.loads(made)
+        with self._apart.turn(WAITED_S_MAX):
+            made = self._apart.run((self._root, "--json", *words))
+        if made.code == EXIT_USAGE:
+            raise ComplianceRefused(made.said)
+        if made.code != 0:
+            raise SekishoError(f"the view could not be made: {made.said}")
+        found: dict[str, Any] = json.loads(made.printed)
         return found
-
-    def close(self) -> None:
-        """End what is being made, so that whoever waits for it does not hold up the end of control."""
-        with self._ending:
-            self._closed = True
-            if self._process is not None:
-                self._process.kill()
-
-    def _made(self, words: tuple[str, ...]) -> tuple[int, bytes, str]:
-        """(exit code, what it printed, what it said)."""
-        with self._ending:
-            if self._closed:
-                raise _ending()
-            self._process = process = subprocess.Popen(
-                [*self._command, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        try:
-            made, said = process.communicate(timeout=MADE_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise SekishoError(f"the view took more than {MADE_S_MAX:.0f} s", remedy="sekisho compliance DIR") from None
-        return process.returncode, made, said.decode(errors="replace").strip()[-1_000:]
-
-
-def _ending() -> SekishoError:
-    return SekishoError("control is ending", remedy="Ask again when it runs")
 
 
 def cell(policy: str, deployment: str, fate: str) -> Cell:

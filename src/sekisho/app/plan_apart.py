@@ -4,87 +4,45 @@ Policies compile and millions of entries are read there, which in control's own 
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sekisho.console.errors import PlanRefused, TooMany
+from sekisho.app.apart import EXIT_USAGE, PROGRAM, Apart
+from sekisho.console.errors import PlanRefused
 from sekisho.kernel.errors import SekishoError
 from sekisho.settings import DataDirectory
 
 PLANNED_S_MAX: Final = 600.0  # some forty million decisions on a core of its own; for more there is the command
-NICENESS: Final = 10  # gateways on this machine go first
-_EXIT_USAGE: Final = 2
-_SAID_MAX: Final = 2_000  # characters of a failed plan's last words
 
 
 class PlansApart:
     """Any thread; blocking."""
 
-    def __init__(self, directory: DataDirectory, program: Sequence[str] = (sys.executable, "-m", "sekisho")) -> None:
-        self._command = (*program, "plan", str(directory.root), "--json", "--quiet")
+    def __init__(self, directory: DataDirectory, program: Sequence[str] = PROGRAM) -> None:
+        self._apart = Apart(program, "plan", "plan", PLANNED_S_MAX)
+        self._root = str(directory.root)
         self._tree = directory.run / "plan"  # one at a time, so that a crash leaves at most one behind
-        self._one = threading.Lock()
-        self._ending = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self.close = self._apart.close
 
     def __call__(self, declarations: Mapping[str, str] | None, words: tuple[str, ...]) -> dict[str, Any]:
         """See `console.interfaces.Plan`."""
-        if not self._one.acquire(blocking=False):
-            raise TooMany("another plan is being made", remedy="Ask again when it is done")
-        try:
-            shutil.rmtree(self._tree, ignore_errors=True)
-            if declarations is not None:
-                _write(self._tree, declarations)
-                words = (f"--declarations={self._tree}", *words)
-            code, made, said = self._made(words)
-        finally:
-            shutil.rmtree(self._tree, ignore_errors=True)
-            self._one.release()
-        if self._closed:
-            raise _ending()
-        if code == _EXIT_USAGE:
-            raise PlanRefused(said)
-        if code != 0 and not made:  # mistakes in declarations are told as a plan is
-            raise SekishoError(f"the plan could not be made: {said}")
-        found: dict[str, Any] = json.loads(made)
+        with self._apart.turn(wait_s=0):
+            try:
+                shutil.rmtree(self._tree, ignore_errors=True)
+                if declarations is not None:
+                    _write(self._tree, declarations)
+                    words = (f"--declarations={self._tree}", *words)
+                made = self._apart.run((self._root, "--json", "--quiet", *words))
+            finally:
+                shutil.rmtree(self._tree, ignore_errors=True)
+        if made.code == EXIT_USAGE:
+            raise PlanRefused(made.said)
+        if made.code != 0 and not made.printed:  # mistakes in declarations are told as a plan is
+            raise SekishoError(f"the plan could not be made: {made.said}")
+        found: dict[str, Any] = json.loads(made.printed)
         return found
-
-    def close(self) -> None:
-        """End what is being made, so that whoever waits for it does not hold up the end of control."""
-        with self._ending:
-            self._closed = True
-            if self._process is not None:
-                self._process.kill()
-
-    def _made(self, words: tuple[str, ...]) -> tuple[int, bytes, str]:
-        """(exit code, what it printed, what it said)."""
-        command = [*self._command, *words]
-        with self._ending:
-            if self._closed:
-                raise _ending()
-            self._process = process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-        try:
-            made, said = process.communicate(timeout=PLANNED_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise SekishoError(f"the plan took more than {PLANNED_S_MAX:.0f} s", remedy="sekisho plan DIR") from None
-        text = said.decode(errors="replace").strip().rpartition("sekisho plan: ")[2]
-        return process.returncode, made, text[-_SAID_MAX:]
-
-
-def _ending() -> SekishoError:
-    return SekishoError("control is ending", remedy="Ask again when it runs")
 
 
 def _write(tree: Path, declarations: Mapping[str, str]) -> None:
